@@ -1,0 +1,201 @@
+/**
+ * What the log says. State is nothing but the fold of these records: the live engine changes its
+ * durable state only by applying the records that it has just made, and recovery applies the same
+ * ones from disk. So what is recovered is what there was (P8).
+ *
+ * Invariants
+ * - L1 A record is written whole or not at all; a step's records stand in one block (I3, T5).
+ * - L2 Every time a durable state depends on stands in the record, or is its block's `atMs`.
+ * - L3 The messages of a block are numbered from 0 in the order of its records: slots.
+ */
+import type { FinalVerdict, Verdict } from "@escrowmq/protocol";
+
+/** Where a message's bytes are: never moves, never changes. */
+export interface Place {
+  readonly block: number;
+  readonly slot: number;
+}
+
+export interface LoggedMessage {
+  readonly topicNo: number;
+  /** Size of the encoded message. */
+  readonly bytes: number;
+  /** The encoded message on its way into the log; null when read back: recovery needs no bodies. */
+  readonly data: Uint8Array | null;
+}
+
+export interface TopicSettings {
+  readonly bodyBytesMax: number;
+  readonly isPaused: boolean;
+}
+
+export interface GroupPolicy {
+  /** How long a delivery may take before it is given to another consumer. */
+  readonly leaseMs: number;
+  /** Deliveries before a message is buried. */
+  readonly attemptsMax: number;
+  /** Delay before the second delivery, the third, …; the last one repeats. */
+  readonly retryDelaysMs: readonly number[];
+  /** Each delay is lengthened by up to this share, so that failures do not come back in step. */
+  readonly jitterPercent: number;
+}
+
+export interface Endpoint {
+  readonly url: string;
+  readonly isIdsOnly: boolean;
+  /** Signing keys (hex), newest first; two while a rotation is under way. */
+  readonly secrets: readonly string[];
+}
+
+/** Who decided. `policy`: onUndecided rollback, at the last check or by age. */
+export type DecidedBy = "producer" | "check" | "operator" | "policy";
+
+/** How a check ended. Only the counted ones use up attempts: those that really reached somebody. */
+export type CheckOutcome = Verdict | "timeout" | "disconnected" | "failed" | "unreachable";
+
+/** Why a delivery ended without an ack. */
+export type ReturnCause =
+  | "retry"
+  | "expired"
+  | "disconnected"
+  | "released"
+  | "restart"
+  | "rolledBack"
+  | "unreadable";
+
+export type LogRecord =
+  /** The first record after a start. Everything leased goes back; broker time stood still meanwhile. */
+  | { readonly kind: "opened"; readonly atMs: number; readonly pausedMs: number }
+  | {
+      readonly kind: "topicCreated";
+      readonly topicNo: number;
+      readonly topic: string;
+      readonly settings: TopicSettings;
+    }
+  | { readonly kind: "topicUpdated"; readonly topicNo: number; readonly settings: TopicSettings }
+  | {
+      readonly kind: "topicDeleted";
+      readonly topicNo: number;
+      readonly operator: string;
+      readonly reason: string;
+    }
+  | {
+      readonly kind: "groupUpdated";
+      readonly groupNo: number;
+      readonly group: string;
+      readonly policy: GroupPolicy;
+    }
+  | {
+      readonly kind: "groupDeleted";
+      readonly groupNo: number;
+      readonly operator: string;
+      readonly reason: string;
+    }
+  | {
+      readonly kind: "cursorOpened";
+      readonly cursorNo: number;
+      readonly groupNo: number;
+      readonly topicNo: number;
+      readonly nextOffset: number;
+    }
+  | {
+      readonly kind: "cursorReset";
+      readonly cursorNo: number;
+      readonly nextOffset: number;
+      readonly operator: string;
+      readonly reason: string;
+    }
+  | {
+      readonly kind: "sent";
+      readonly sendId: string;
+      readonly digest: number;
+      readonly messages: readonly LoggedMessage[];
+    }
+  | {
+      readonly kind: "prepared";
+      readonly transactionId: string;
+      readonly group: string;
+      readonly digest: number;
+      readonly messages: readonly LoggedMessage[];
+      readonly acks: readonly { readonly cursorNo: number; readonly offset: number }[];
+      readonly checkAtMs: number;
+      readonly onUndecided: "park" | "rollback";
+    }
+  | {
+      readonly kind: "decided";
+      readonly transactionId: string;
+      readonly verdict: FinalVerdict;
+      readonly by: DecidedBy;
+      /** The operator's name, the policy's cause; "" for producers. */
+      readonly who: string;
+      readonly reason: string;
+    }
+  | {
+      readonly kind: "checked";
+      readonly transactionId: string;
+      readonly outcome: CheckOutcome;
+      readonly isCounted: boolean;
+      readonly latencyMs: number;
+      /** "connection 7", "endpoint". */
+      readonly asked: string;
+      readonly nextCheckAtMs: number;
+    }
+  | { readonly kind: "parked"; readonly transactionId: string; readonly cause: "attempts" | "age" }
+  | {
+      readonly kind: "resumed";
+      readonly transactionId: string;
+      readonly checkAtMs: number;
+      readonly operator: string;
+      readonly reason: string;
+    }
+  | {
+      readonly kind: "endpointSet";
+      readonly group: string;
+      readonly endpoint: Endpoint | null;
+      readonly operator: string;
+      readonly reason: string;
+    }
+  | {
+      readonly kind: "delivered";
+      readonly cursorNo: number;
+      /** The deliveries get the numbers from here on, in the order of `offsets`. */
+      readonly firstDeliveryNo: number;
+      readonly offsets: readonly number[];
+      readonly connection: number;
+    }
+  | { readonly kind: "acked"; readonly cursorNo: number; readonly offsets: readonly number[] }
+  | {
+      readonly kind: "returned";
+      readonly cursorNo: number;
+      readonly offset: number;
+      readonly cause: ReturnCause;
+      /** Not before this; 0: at once. */
+      readonly readyAtMs: number;
+      /** False: the delivery does not count as an attempt. */
+      readonly isCounted: boolean;
+      readonly reason: string;
+    }
+  | {
+      readonly kind: "buried";
+      readonly cursorNo: number;
+      readonly offset: number;
+      readonly deadTopicNo: number;
+      readonly reason: string;
+    }
+  | {
+      readonly kind: "replayed";
+      readonly deadTopicNo: number;
+      readonly offset: number;
+      readonly operator: string;
+      readonly reason: string;
+    }
+  | {
+      readonly kind: "purged";
+      readonly deadTopicNo: number;
+      readonly offset: number;
+      readonly operator: string;
+      readonly reason: string;
+    };
+
+export type RecordKind = LogRecord["kind"];
+export type RecordOf<Kind extends RecordKind> = Extract<LogRecord, { readonly kind: Kind }>;

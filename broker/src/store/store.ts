@@ -1,0 +1,53 @@
+/**
+ * The contract of a block store: what one group commit writes, given back at open. Two implementations
+ * pass one contract suite (test/store/contract.ts): LevelDB, and memory.
+ *
+ * Promises
+ * - B1 `append` resolves when the block is on disk, and not before (I1). One append at a time.
+ * - B2 Blocks are numbered 1, 2, 3, … without a gap, and never overwritten or changed.
+ * - B3 After a failed append the store refuses everything but `close` (I5); the block may be there or not (I2).
+ * - B4 What is read is what was appended, checked by CRC and number at every read, else STORE_CORRUPT (I6).
+ * - B5 `recover` gives the newest whole checkpoint, if any, then every block after it, in order.
+ */
+import type { LogRecord } from "../core/records.ts";
+
+export interface Block {
+  readonly number: number;
+  /** Broker time of the block, ms since 1970; never falls from block to block. */
+  readonly atMs: number;
+  readonly records: readonly LogRecord[];
+}
+
+/** Plain data: what MessagePack can say, Uint8Array included. */
+export type CheckpointPart = unknown;
+
+export type Recovered =
+  | {
+      readonly kind: "checkpoint";
+      readonly block: number;
+      readonly parts: readonly CheckpointPart[];
+    }
+  | { readonly kind: "block"; readonly block: Block; readonly bytes: number };
+
+export interface BlockStore {
+  /** 128 random bits (hex), made with the store. */
+  readonly storeId: string;
+  /** Number of the last block that is on disk; 0 for a new store. */
+  readonly tail: number;
+  /** Bytes of all blocks. */
+  readonly bytes: number;
+  /** Call once, before the first append. */
+  recover(): AsyncIterable<Recovered>;
+  /** `block.number` must be `tail + 1`. Rejects with STORE_FAILED or DISK_FULL, and then for good (B3). */
+  append(block: Block): Promise<void>;
+  /** The encoded message at a place if it is in memory (written or read lately), else null. */
+  cached(block: number, slot: number): Uint8Array | null;
+  /** The encoded messages of these slots. Rejects with STORE_CORRUPT. */
+  readMessages(block: number, slots: readonly number[]): Promise<readonly Uint8Array[]>;
+  /** A whole block; its messages' `data` is null. */
+  readBlock(block: number): Promise<Block>;
+  /** Keeps `parts` as the state after block `block`, durable when resolved; older checkpoints may go. */
+  saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<void>;
+  /** Marks a clean end when nothing failed. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,185 @@
+/**
+ * What a field of a frame may hold. A `Field<T>` reads an unknown value as a T or says why not;
+ * the types of all frames follow from their fields, so that type and check cannot drift apart.
+ *
+ * Invariants
+ * - F1 Nothing from the wire is spread or kept: known fields are copied one by one, unknown ones ignored.
+ * - F2 A refusal is a `Refused` with the field's path; values of the peer never stand in it.
+ */
+import { LIMITS } from "./limits.ts";
+import { isMessageId, isName, isTopicName, isTransactionId } from "./names.ts";
+
+export interface Field<T> {
+  readonly read: (value: unknown, path: string) => T;
+  /** For the table in PROTOCOL.md. */
+  readonly says: string;
+  readonly isOptional: boolean;
+}
+
+export type Fields = Readonly<Record<string, Field<unknown>>>;
+type ValueOf<F> = F extends Field<infer T> ? T : never;
+type OptionalNames<F extends Fields> = {
+  [Name in keyof F]: undefined extends ValueOf<F[Name]> ? Name : never;
+}[keyof F];
+/** The values that `fields` read; a field that may be undefined may also be left out. */
+export type ValuesOf<F extends Fields> = {
+  readonly [Name in Exclude<keyof F, OptionalNames<F>>]: ValueOf<F[Name]>;
+} & { readonly [Name in OptionalNames<F>]?: ValueOf<F[Name]> };
+
+/** A field that does not hold what it must. */
+export class Refused extends Error {}
+
+const refuse = (path: string, says: string): never => {
+  throw new Refused(`${path} must be ${says}`);
+};
+
+function field<T>(says: string, accepts: (value: unknown) => boolean): Field<T> {
+  return {
+    says,
+    isOptional: false,
+    read: (value, path) => (accepts(value) ? (value as T) : refuse(path, says)),
+  };
+}
+
+const utf8Bytes = (text: string): number => {
+  let bytes = text.length;
+  for (let at = 0; at < text.length; at++) {
+    const unit = text.charCodeAt(at);
+    if (unit >= 0x80) bytes += unit >= 0x800 && (unit < 0xd800 || unit > 0xdfff) ? 2 : 1;
+  }
+  return bytes;
+};
+
+export const text = (bytesMax: number): Field<string> =>
+  field(
+    `text of at most ${bytesMax} bytes`,
+    (v) => typeof v === "string" && (v.length * 3 <= bytesMax || utf8Bytes(v) <= bytesMax),
+  );
+
+export const name: Field<string> = field("a name", (v) => typeof v === "string" && isName(v));
+export const topicName: Field<string> = field(
+  "a topic name",
+  (v) => typeof v === "string" && isTopicName(v),
+);
+export const messageId: Field<string> = field(
+  "a message id",
+  (v) => typeof v === "string" && isMessageId(v),
+);
+export const transactionId: Field<string> = field(
+  "a transaction id of 22 to 64 characters",
+  (v) => typeof v === "string" && isTransactionId(v),
+);
+
+export const integer = (min: number, max: number): Field<number> =>
+  field(
+    `an integer from ${min} to ${max}`,
+    (v) => Number.isSafeInteger(v) && (v as number) >= min && (v as number) <= max,
+  );
+
+export const count: Field<number> = integer(0, Number.MAX_SAFE_INTEGER);
+
+export const boolean: Field<boolean> = field("true or false", (v) => typeof v === "boolean");
+
+export const bytes = (max: number): Field<Uint8Array> =>
+  field(`at most ${max} bytes`, (v) => v instanceof Uint8Array && v.length <= max);
+
+export const oneOf = <const T extends string>(...words: readonly T[]): Field<T> =>
+  field(
+    words.map((word) => `"${word}"`).join(" or "),
+    (v) => typeof v === "string" && (words as readonly string[]).includes(v),
+  );
+
+export function optional<T>(of: Field<T>): Field<T | undefined> {
+  return {
+    says: of.says,
+    isOptional: true,
+    read: (value, path) =>
+      value === undefined || value === null ? undefined : of.read(value, path),
+  };
+}
+
+export function list<T>(of: Field<T>, itemsMin: number, itemsMax: number): Field<readonly T[]> {
+  const says = `a list of ${itemsMin} to ${itemsMax}, each ${of.says}`;
+  return {
+    says,
+    isOptional: false,
+    read: (value, path) => {
+      if (!Array.isArray(value) || value.length < itemsMin || value.length > itemsMax)
+        return refuse(path, says);
+      const items = new Array<T>(value.length);
+      for (let at = 0; at < value.length; at++) items[at] = of.read(value[at], path);
+      return items;
+    },
+  };
+}
+
+export function record<F extends Fields>(fields: F): Field<ValuesOf<F>> {
+  const names = Object.keys(fields);
+  const says = `a map of ${names.join(", ")}`;
+  return {
+    says,
+    isOptional: false,
+    read: (value, path) => {
+      if (
+        typeof value !== "object" ||
+        value === null ||
+        Array.isArray(value) ||
+        value instanceof Uint8Array
+      )
+        return refuse(path, says);
+      return readFields(fields, value as Record<string, unknown>, path) as ValuesOf<F>;
+    },
+  };
+}
+
+/** Headers: names and values are text; `HEADERS_TOO_LARGE` is told apart from a malformed map by the caller. */
+export const headers: Field<Readonly<Record<string, string>>> = {
+  says: "a map of text to text",
+  isOptional: false,
+  read: (value, path) => {
+    if (
+      typeof value !== "object" ||
+      value === null ||
+      Array.isArray(value) ||
+      value instanceof Uint8Array
+    )
+      return refuse(path, "a map of text to text");
+    const read: Record<string, string> = {};
+    for (const [key, item] of Object.entries(value)) {
+      if (typeof item !== "string" || key === "") return refuse(path, "a map of text to text");
+      read[key] = item;
+    }
+    return read;
+  },
+};
+
+export const headersBytes = (of: Readonly<Record<string, string>>): number => {
+  let total = 0;
+  for (const key of Object.keys(of)) total += utf8Bytes(key) + utf8Bytes(of[key] ?? "");
+  return total;
+};
+
+/** Plain data of an answer to an operator: what msgpack can say, within the pre-scan's limits. */
+export const plain: Field<unknown> = {
+  says: "plain data",
+  isOptional: false,
+  read: (value) => value,
+};
+
+export function readFields(
+  fields: Fields,
+  from: Record<string, unknown>,
+  path: string,
+): Record<string, unknown> {
+  const read: Record<string, unknown> = {};
+  for (const name in fields) {
+    const of = fields[name];
+    if (of !== undefined)
+      read[name] = of.read(Object.hasOwn(from, name) ? from[name] : undefined, `${path}.${name}`);
+  }
+  return read;
+}
+
+export const LEASE_MS = integer(LIMITS.leaseMsMin, LIMITS.leaseMsMax);
+export const DELAY_MS = integer(0, LIMITS.delayMsMax);
+export const REASON = text(LIMITS.reasonCharactersMax * 4);

@@ -1,0 +1,212 @@
+/**
+ * Every frame, once: its direction, its fields and what they may hold. Types, decoder and the tables
+ * in PROTOCOL.md follow from it.
+ *
+ * Invariants
+ * - R1 Every request carries `id`, chosen by the client, and gets exactly one `ok` or `error` with that id in `re`.
+ * - R2 Unknown fields are ignored; an unknown type, or one of the other direction, ends the connection.
+ */
+import {
+  boolean,
+  bytes,
+  count,
+  DELAY_MS,
+  type Fields,
+  integer,
+  LEASE_MS,
+  list,
+  messageId,
+  name,
+  oneOf,
+  optional,
+  plain,
+  REASON,
+  record,
+  text,
+  topicName,
+  transactionId,
+  type ValuesOf,
+} from "./fields.ts";
+import { LIMITS } from "./limits.ts";
+
+/** The version that hello and welcome carry, and the WebSocket subprotocol. */
+export const PROTOCOL_VERSION = 1;
+export const SUBPROTOCOL = "escrowmq.v1";
+
+const id = count;
+const encodedMessage = bytes(LIMITS.bodyBytesMax + LIMITS.headersBytesMax + 4_096);
+const encodedMessages = list(encodedMessage, 1, LIMITS.transactionMessagesMax);
+const token = text(64);
+const tokens = list(token, 1, LIMITS.settleTokensMax);
+const page = { after: optional(text(200)), limit: optional(integer(1, LIMITS.pageItemsMax)) };
+const offsets = list(count, 1, LIMITS.pageItemsMax);
+const audit = { operator: text(128), reason: REASON };
+const verdict = oneOf("commit", "rollback", "unknown");
+const topicSettings = {
+  bodyBytesMax: optional(integer(1, LIMITS.bodyBytesMax)),
+  paused: optional(boolean),
+};
+const groupPolicy = {
+  leaseMs: optional(LEASE_MS),
+  attemptsMax: optional(integer(1, 1_000)),
+  retryDelaysMs: optional(list(DELAY_MS, 1, 64)),
+  jitterPercent: optional(integer(0, 100)),
+};
+const startAt = {
+  from: optional(oneOf("earliest", "latest", "offset", "time")),
+  /** The offset, or the time in ms since 1970, that `from` names. */
+  at: optional(count),
+};
+
+/** Frames from a client to the broker. All but hello, credit, answer and ping are requests (R1). */
+export const CLIENT_FRAMES = {
+  hello: { version: count, client: text(128), token: optional(text(1_024)) },
+  ping: {},
+  // Producers.
+  announce: { id, group: name, checker: boolean },
+  send: { id, sendId: messageId, messages: encodedMessages },
+  prepare: {
+    id,
+    transactionId,
+    group: name,
+    messages: list(encodedMessage, 0, LIMITS.transactionMessagesMax),
+    acks: optional(list(token, 0, LIMITS.transactionAcksMax)),
+    checkAfterMs: optional(integer(0, LIMITS.checkAfterMsMax)),
+    onUndecided: optional(oneOf("park", "rollback")),
+  },
+  verdict: { id, transactionId, group: name, verdict, reason: optional(REASON) },
+  answer: { transactionId, attempt: count, verdict },
+  // Consumers.
+  subscribe: {
+    id,
+    subscription: count,
+    group: name,
+    topics: list(record({ topic: topicName, ...startAt }), 1, 64),
+    leaseMs: optional(LEASE_MS),
+  },
+  unsubscribe: { id, subscription: count },
+  credit: {
+    subscription: count,
+    messages: integer(0, LIMITS.creditMessagesMax),
+    bytes: integer(0, LIMITS.creditBytesMax),
+  },
+  ack: { id, tokens },
+  release: { id, tokens },
+  extend: { id, tokens, leaseMs: optional(LEASE_MS) },
+  retry: { id, token, delayMs: optional(DELAY_MS), reason: optional(REASON) },
+  bury: { id, token, reason: REASON },
+  // Operators.
+  "topic.create": { id, topic: name, ...topicSettings },
+  "topic.update": { id, topic: topicName, ...topicSettings },
+  "topic.delete": { id, topic: name, ...audit },
+  "topic.list": { id, ...page },
+  "topic.describe": { id, topic: topicName },
+  "group.list": { id, ...page },
+  "group.describe": { id, group: name },
+  "group.update": { id, group: name, ...groupPolicy },
+  "group.reset": {
+    id,
+    group: name,
+    topic: topicName,
+    ...startAt,
+    dryRun: optional(boolean),
+    ...audit,
+  },
+  "group.delete": { id, group: name, ...audit },
+  "producer.list": { id, ...page },
+  "producer.endpoint": {
+    id,
+    group: name,
+    /** Absent: remove the endpoint. */
+    url: optional(text(2_048)),
+    /** Ask with ids only, without the messages' bodies. */
+    idsOnly: optional(boolean),
+    ...audit,
+  },
+  "tx.list": { id, state: optional(oneOf("undecided", "parked")), group: optional(name), ...page },
+  "tx.show": { id, transactionId },
+  "tx.check": { id, transactionId, ...audit },
+  "tx.decide": { id, transactionId, verdict: oneOf("commit", "rollback"), ...audit },
+  "tx.resume": { id, transactionId, ...audit },
+  "dlq.list": { id, group: name, ...page },
+  "dlq.show": { id, group: name, offset: count },
+  "dlq.replay": { id, group: name, offsets, ...audit },
+  "dlq.purge": { id, group: name, offsets, ...audit },
+  stats: { id },
+  doctor: { id },
+} as const satisfies Record<string, Fields>;
+
+/** Frames from the broker to a client. */
+export const BROKER_FRAMES = {
+  welcome: { version: count, broker: text(128), storeId: text(64) },
+  pong: {},
+  ok: {
+    re: count,
+    /** send, prepare, verdict: the same had been done before; nothing was done again. */
+    duplicate: optional(boolean),
+    /** prepare, verdict: where the transaction stands. */
+    state: optional(oneOf("undecided", "parked", "committed", "rolledBack")),
+    /** ack, release, extend: the tokens that were refused as STALE_DELIVERY; all others are done. */
+    stale: optional(list(token, 0, LIMITS.settleTokensMax)),
+    /** Operators' requests: the answer, by verb (admin.ts). */
+    value: optional(plain),
+  },
+  error: { re: count, code: text(64), message: text(2_048), detail: optional(plain) },
+  /** The broker is about to close the connection, and why. */
+  closing: { code: text(64), message: text(2_048) },
+  deliver: {
+    subscription: count,
+    deliveries: list(
+      record({
+        token,
+        topic: topicName,
+        offset: count,
+        /** 1 for the first delivery to this group. */
+        attempt: count,
+        leaseMs: count,
+        /** When the message became visible, ms since 1970 by the broker's clock. */
+        atMs: count,
+        message: encodedMessage,
+        /** Dead-letter topics only: where it comes from and why. */
+        origin: optional(
+          record({
+            topic: topicName,
+            offset: count,
+            attempts: count,
+            reason: text(4_096),
+            atMs: count,
+          }),
+        ),
+      }),
+      1,
+      LIMITS.batchFramesMax,
+    ),
+  },
+  check: {
+    transactionId,
+    group: name,
+    /** 1 for the first check. */
+    attempt: count,
+    ageMs: count,
+    messages: list(encodedMessage, 0, LIMITS.transactionMessagesMax),
+  },
+} as const satisfies Record<string, Fields>;
+
+type FrameOf<Table extends Record<string, Fields>> = {
+  [Type in keyof Table]: { readonly type: Type } & ValuesOf<Table[Type]>;
+};
+
+export type ClientFrames = FrameOf<typeof CLIENT_FRAMES>;
+export type BrokerFrames = FrameOf<typeof BROKER_FRAMES>;
+export type ClientFrame = ClientFrames[keyof ClientFrames];
+export type BrokerFrame = BrokerFrames[keyof BrokerFrames];
+export type ClientFrameType = keyof ClientFrames;
+export type BrokerFrameType = keyof BrokerFrames;
+
+/** A frame that gets an answer. */
+export type RequestFrame = Extract<ClientFrame, { readonly id: number }>;
+export type RequestType = RequestFrame["type"];
+
+export type Verdict = ClientFrames["verdict"]["verdict"];
+export type FinalVerdict = Exclude<Verdict, "unknown">;
+export type TransactionState = "undecided" | "parked" | "committed" | "rolledBack";

@@ -1,0 +1,87 @@
+/**
+ * A message travels and rests as the same bytes: the producer encodes it once, the broker checks it,
+ * stores it and hands it on as it is, the consumer decodes it. So its bytes are never re-made on the
+ * way, and one checksum covers it from the broker's disk to the consumer.
+ */
+import { Packr } from "msgpackr";
+import { unpack } from "./codec.ts";
+import { EscrowError } from "./errors.ts";
+import {
+  bytes,
+  headers,
+  headersBytes,
+  messageId,
+  optional,
+  Refused,
+  readFields,
+  text,
+  topicName,
+  type ValuesOf,
+} from "./fields.ts";
+import { LIMITS } from "./limits.ts";
+
+export const MESSAGE_FIELDS = {
+  id: messageId,
+  topic: topicName,
+  key: optional(text(LIMITS.keyBytesMax)),
+  tag: optional(text(LIMITS.tagBytesMax)),
+  headers: optional(headers),
+  body: bytes(LIMITS.batchBytesMax),
+} as const;
+
+/** A message as the wire knows it; bodies are bytes. */
+export type WireMessage = ValuesOf<typeof MESSAGE_FIELDS>;
+
+const packr = new Packr({ useRecords: false, variableMapSize: true });
+
+/**
+ * The bytes of a message. The message is checked first, so that a producer learns of a bad one at
+ * once and not from the broker. Throws INVALID_MESSAGE, BODY_TOO_LARGE, HEADERS_TOO_LARGE.
+ */
+export function encodeMessage(message: WireMessage): Uint8Array {
+  const checked = checkMessage(message as unknown as Record<string, unknown>);
+  const plain: Record<string, unknown> = { id: checked.id, topic: checked.topic };
+  if (checked.key !== undefined) plain.key = checked.key;
+  if (checked.tag !== undefined) plain.tag = checked.tag;
+  if (checked.headers !== undefined) plain.headers = checked.headers;
+  plain.body = checked.body;
+  return packr.pack(plain);
+}
+
+/** The message of these bytes, or a thrown INVALID_MESSAGE, BODY_TOO_LARGE or HEADERS_TOO_LARGE. */
+export function decodeMessage(data: Uint8Array): WireMessage {
+  const value = unpack(
+    data,
+    (reason) => new EscrowError("INVALID_MESSAGE", `The encoded message is malformed: ${reason}.`),
+  );
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new EscrowError("INVALID_MESSAGE", "The encoded message is not a map.");
+  return checkMessage(value as Record<string, unknown>);
+}
+
+function checkMessage(value: Record<string, unknown>): WireMessage {
+  const message = readMessage(value);
+  if (message.body.length > LIMITS.bodyBytesMax)
+    throw new EscrowError(
+      "BODY_TOO_LARGE",
+      `A body may have at most ${LIMITS.bodyBytesMax} bytes.`,
+    );
+  if (message.headers !== undefined) {
+    const names = Object.keys(message.headers).length;
+    if (names > LIMITS.headersCountMax || headersBytes(message.headers) > LIMITS.headersBytesMax)
+      throw new EscrowError(
+        "HEADERS_TOO_LARGE",
+        `A message may have at most ${LIMITS.headersCountMax} headers of ${LIMITS.headersBytesMax} bytes together.`,
+      );
+  }
+  return message;
+}
+
+function readMessage(value: Record<string, unknown>): WireMessage {
+  try {
+    return readFields(MESSAGE_FIELDS, value, "message") as unknown as WireMessage;
+  } catch (error) {
+    if (error instanceof Refused) throw new EscrowError("INVALID_MESSAGE", `${error.message}.`);
+    throw error;
+  }
+}
