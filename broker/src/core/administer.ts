@@ -1,0 +1,338 @@
+/**
+ * Operators' requests that change something: topics, groups, endpoints, transactions, dead letters.
+ * Each that decides over somebody's messages carries who and why, and both go into the log.
+ */
+import type { ClientFrames, ErrorCode } from "@escrowmq/protocol";
+import { LIMITS } from "@escrowmq/protocol/limits";
+import { deadLetterTopic } from "@escrowmq/protocol/names";
+import type { Core } from "./core.ts";
+import type { GroupPolicy } from "./records.ts";
+import { openGroup, startOffset } from "./settle.ts";
+import type { Topic } from "./topic.ts";
+import { answerDecided, decide, findTransaction, NOT_FOUND } from "./transact.ts";
+import type { Transaction } from "./transaction.ts";
+import type { Turn } from "./turn.ts";
+import type { ConnectionId, Input } from "./types.ts";
+import { groupView, resetView, topicView, transactionView } from "./views.ts";
+
+export function createTopic(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["topic.create"],
+): void {
+  const { state } = core;
+  if (state.topicsByName.has(frame.topic))
+    return turn.refuse(from, frame.id, "TOPIC_EXISTS", `There is a topic ${frame.topic} already.`);
+  const topicNo = state.nextTopicNo;
+  const settings = {
+    bodyBytesMax: frame.bodyBytesMax ?? LIMITS.bodyBytesMax,
+    isPaused: frame.paused ?? false,
+  };
+  turn.log({ kind: "topicCreated", topicNo, topic: frame.topic, settings });
+  turn.ok(from, frame.id, { value: topicView(core, state.topic(topicNo)) });
+}
+
+export function updateTopic(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["topic.update"],
+): void {
+  const topic = core.state.topicsByName.get(frame.topic);
+  if (topic === undefined) return refuseTopic(turn, from, frame.id, frame.topic);
+  const settings = {
+    bodyBytesMax: frame.bodyBytesMax ?? topic.settings.bodyBytesMax,
+    isPaused: frame.paused ?? topic.settings.isPaused,
+  };
+  turn.log({ kind: "topicUpdated", topicNo: topic.no, settings });
+  turn.ok(from, frame.id, { value: topicView(core, topic) });
+}
+
+export function deleteTopic(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["topic.delete"],
+): void {
+  const topic = core.state.topicsByName.get(frame.topic);
+  if (topic === undefined) return refuseTopic(turn, from, frame.id, frame.topic);
+  if (isInUse(core, topic))
+    return turn.refuse(
+      from,
+      frame.id,
+      "TOPIC_IN_USE",
+      `The topic ${frame.topic} has undecided messages, pending acks or connected consumers.`,
+    );
+  turn.log({
+    kind: "topicDeleted",
+    topicNo: topic.no,
+    operator: frame.operator,
+    reason: frame.reason,
+  });
+  turn.ok(from, frame.id, { value: { topic: frame.topic } });
+}
+
+export function updateGroup(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["group.update"],
+): void {
+  const group = openGroup(core, turn, frame.group);
+  const policy: GroupPolicy = {
+    leaseMs: frame.leaseMs ?? group.policy.leaseMs,
+    attemptsMax: frame.attemptsMax ?? group.policy.attemptsMax,
+    retryDelaysMs: frame.retryDelaysMs ?? group.policy.retryDelaysMs,
+    jitterPercent: frame.jitterPercent ?? group.policy.jitterPercent,
+  };
+  turn.log({ kind: "groupUpdated", groupNo: group.no, group: group.name, policy });
+  turn.ok(from, frame.id, { value: groupView(core, group) });
+}
+
+export function resetGroup(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["group.reset"],
+): void {
+  const group = core.state.groupsByName.get(frame.group);
+  if (group === undefined) return refuseGroup(turn, from, frame.id, frame.group);
+  const topic = core.state.topicsByName.get(frame.topic);
+  const cursor = topic === undefined ? undefined : group.cursors.get(topic.no);
+  if (topic === undefined || cursor === undefined)
+    return turn.refuse(
+      from,
+      frame.id,
+      "TOPIC_NOT_FOUND",
+      `The group ${frame.group} does not read ${frame.topic}.`,
+    );
+  if (cursor.counts.pending > 0)
+    return turn.refuse(
+      from,
+      frame.id,
+      "GROUP_IN_USE",
+      "Acks of this group are part of undecided transactions.",
+    );
+  const view = resetView(topic, cursor, startOffset(topic, frame), frame.dryRun ?? false);
+  if (view.dryRun) return turn.ok(from, frame.id, { value: view });
+  // From here it must succeed.
+  for (const entry of cursor.entries()) core.consumers.endLease(entry);
+  const { operator, reason } = frame;
+  turn.log({
+    kind: "cursorReset",
+    cursorNo: cursor.no,
+    nextOffset: view.toOffset,
+    operator,
+    reason,
+  });
+  core.consumers.stir(cursor);
+  turn.ok(from, frame.id, { value: view });
+}
+
+export function deleteGroup(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["group.delete"],
+): void {
+  const group = core.state.groupsByName.get(frame.group);
+  if (group === undefined) return refuseGroup(turn, from, frame.id, frame.group);
+  const dead = core.state.topicsByName.get(deadLetterTopic(group.name));
+  const hasPending = [...group.cursors.values()].some((cursor) => cursor.counts.pending > 0);
+  const isRead = core.consumers.subscriptionsOf(group).length > 0;
+  if (hasPending || isRead || (dead !== undefined && isInUse(core, dead)))
+    return turn.refuse(
+      from,
+      frame.id,
+      "GROUP_IN_USE",
+      `The group ${frame.group} has connected consumers or pending acks.`,
+    );
+  const { operator, reason } = frame;
+  turn.log({ kind: "groupDeleted", groupNo: group.no, operator, reason });
+  if (dead !== undefined) turn.log({ kind: "topicDeleted", topicNo: dead.no, operator, reason });
+  turn.ok(from, frame.id, { value: { group: frame.group } });
+}
+
+export function setEndpoint(
+  core: Core,
+  turn: Turn,
+  input: Extract<Input, { readonly kind: "setEndpoint" }>,
+): void {
+  const { from, frame, url, secret } = input;
+  const { group, operator, reason } = frame;
+  const known = core.state.endpoints.get(group);
+  if (url === null) {
+    if (known === undefined) return refuseGroup(turn, from, frame.id, group);
+    turn.log({ kind: "endpointSet", group, endpoint: null, operator, reason });
+    return turn.ok(from, frame.id, { value: { group } });
+  }
+  // The old key stays valid beside the new one, so that keys can be rotated without a gap.
+  const secrets = [secret, ...(known?.secrets.slice(0, 1) ?? [])];
+  const endpoint = { url, isIdsOnly: frame.idsOnly ?? false, secrets };
+  turn.log({ kind: "endpointSet", group, endpoint, operator, reason });
+  core.checks.stir(group);
+  turn.ok(from, frame.id, { value: { group, url, secret } });
+}
+
+export function checkNow(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["tx.check"],
+): void {
+  const transaction = openTransaction(core, turn, from, frame);
+  if (transaction === null) return;
+  if (transaction.parked !== null)
+    return turn.refuse(
+      from,
+      frame.id,
+      "INVALID_ARGUMENT",
+      "The transaction is parked: resume it, or decide it.",
+    );
+  core.checks.enqueue(transaction);
+  answerTransaction(core, turn, from, frame);
+}
+
+export function decideByOperator(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["tx.decide"],
+): void {
+  const found = findTransaction(core, frame.transactionId);
+  if (found === null) return turn.refuse(from, frame.id, "TX_NOT_FOUND", NOT_FOUND);
+  if (found.decision === null)
+    decide(core, turn, found.transaction, frame.verdict, "operator", frame.operator, frame.reason);
+  else if ((found.state === "committed") !== (frame.verdict === "commit"))
+    return answerDecided(turn, from, frame.id, found.decision, frame.verdict);
+  answerTransaction(core, turn, from, frame);
+}
+
+export function resume(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["tx.resume"],
+): void {
+  const transaction = openTransaction(core, turn, from, frame);
+  if (transaction === null) return;
+  if (transaction.parked === null)
+    return turn.refuse(
+      from,
+      frame.id,
+      "TX_NOT_PARKED",
+      "The transaction is not parked; it is being checked.",
+    );
+  const { transactionId, operator, reason } = frame;
+  turn.log({ kind: "resumed", transactionId, checkAtMs: turn.nowMs, operator, reason });
+  core.checks.schedule(transaction);
+  answerTransaction(core, turn, from, frame);
+}
+
+export function replay(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["dlq.replay"],
+): void {
+  endDeadLetters(core, turn, from, frame, (dead, offset) => {
+    const origin = dead.origins.get(offset);
+    const { operator, reason } = frame;
+    turn.log({ kind: "replayed", deadTopicNo: dead.no, offset, operator, reason });
+    if (origin !== undefined) core.consumers.stirTopic(origin.topicNo);
+  });
+}
+
+export function purge(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["dlq.purge"],
+): void {
+  endDeadLetters(core, turn, from, frame, (dead, offset) => {
+    turn.log({
+      kind: "purged",
+      deadTopicNo: dead.no,
+      offset,
+      operator: frame.operator,
+      reason: frame.reason,
+    });
+  });
+}
+
+function endDeadLetters(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["dlq.replay" | "dlq.purge"],
+  end: (dead: Topic, offset: number) => void,
+): void {
+  if (!core.state.groupsByName.has(frame.group))
+    return refuseGroup(turn, from, frame.id, frame.group);
+  const dead = core.state.topicsByName.get(deadLetterTopic(frame.group));
+  const missing: number[] = [];
+  let done = 0;
+  for (const offset of frame.offsets) {
+    if (dead === undefined || !dead.origins.has(offset)) missing.push(offset);
+    else {
+      end(dead, offset);
+      done++;
+    }
+  }
+  turn.ok(from, frame.id, { value: { done, missing } });
+}
+
+/** The undecided transaction that the request names; else it is refused here, and null. */
+function openTransaction(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["tx.check" | "tx.resume"],
+): Transaction | null {
+  const found = findTransaction(core, frame.transactionId);
+  if (found === null) turn.refuse(from, frame.id, "TX_NOT_FOUND", NOT_FOUND);
+  else if (found.decision !== null) {
+    const code: ErrorCode =
+      found.state === "committed" ? "TX_ALREADY_COMMITTED" : "TX_ALREADY_ROLLED_BACK";
+    turn.refuse(from, frame.id, code, "The transaction is decided.", {
+      decidedAtMs: Math.round(found.decision.atMs),
+    });
+  } else return found.transaction;
+  return null;
+}
+
+function answerTransaction(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: { readonly id: number; readonly transactionId: string },
+): void {
+  const found = findTransaction(core, frame.transactionId);
+  if (found === null) return turn.refuse(from, frame.id, "TX_NOT_FOUND", NOT_FOUND);
+  turn.ok(from, frame.id, { value: transactionView(core, frame.transactionId, found, turn.nowMs) });
+}
+
+function isInUse({ state, consumers }: Core, topic: Topic): boolean {
+  if (topic.halfMessages > 0) return true;
+  return (state.readers.get(topic.no) ?? []).some(
+    (cursor) =>
+      cursor.counts.pending > 0 ||
+      consumers
+        .subscriptionsOf(state.group(cursor.groupNo))
+        .some(({ feeds }) => feeds.some((feed) => feed.cursor === cursor)),
+  );
+}
+
+export function refuseTopic(turn: Turn, to: ConnectionId, re: number, name: string): void {
+  turn.refuse(
+    to,
+    re,
+    "TOPIC_NOT_FOUND",
+    `There is no topic ${name}. Create it: escrow topic create ${name}`,
+  );
+}
+
+export function refuseGroup(turn: Turn, to: ConnectionId, re: number, name: string): void {
+  turn.refuse(to, re, "GROUP_NOT_FOUND", `There is no group ${name}.`);
+}

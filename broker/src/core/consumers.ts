@@ -1,0 +1,311 @@
+/**
+ * Which consumer gets which message: subscriptions, credit and leases.
+ *
+ * Invariants
+ * - D10 A subscription never has more delivered to it than it granted, in messages and in bytes.
+ * - D11 One group's feeds never touch another's cursor.
+ * - D12 Redeliveries and first deliveries take turns; so do the consumers of a group, and the topics of
+ *   a consumer. A consumer that is slow or congested holds nothing but its own leases.
+ */
+
+import type { Connection } from "./connections.ts";
+import type { Core, Due } from "./core.ts";
+import type { Cursor, Entry } from "./cursor.ts";
+import type { Deadline } from "./deadlines.ts";
+import type { Group } from "./state.ts";
+import { tokenOf } from "./token.ts";
+import type { Topic } from "./topic.ts";
+import type { Turn } from "./turn.ts";
+import type { Delivery } from "./types.ts";
+
+export interface Subscription {
+  readonly no: number;
+  readonly connection: Connection;
+  readonly group: Group;
+  readonly leaseMs: number | undefined;
+  readonly feeds: readonly Feed[];
+  creditMessages: number;
+  creditBytes: number;
+  readonly leases: Set<Lease>;
+}
+
+/** One delivery under way. */
+export interface Lease {
+  readonly subscription: Subscription;
+  readonly cursor: Cursor;
+  readonly offset: number;
+  readonly deliveryNo: number;
+  deadline: Deadline<Due>;
+}
+
+/** A cursor that somebody reads. */
+interface Feed {
+  readonly cursor: Cursor;
+  readonly topic: Topic;
+  readonly subscriptions: Subscription[];
+  /** Whose turn it is. */
+  turn: number;
+}
+
+/** What a step may still deliver. */
+interface Budget {
+  messages: number;
+  bytes: number;
+}
+
+/** Messages that one consumer may get in one go while others have credit, too. */
+const SLICE_MAX = 64;
+
+export class Consumers {
+  readonly #core: () => Core;
+  readonly #feeds = new Map<number, Feed>();
+  /** The feeds that may have something to deliver. */
+  readonly #stirred = new Set<Feed>();
+
+  constructor(core: () => Core) {
+    this.#core = core;
+  }
+
+  /** True while a step left something to deliver: the shell must come back at once. */
+  get hasMore(): boolean {
+    return this.#stirred.size > 0;
+  }
+
+  subscribe(
+    connection: Connection,
+    no: number,
+    group: Group,
+    cursors: readonly Cursor[],
+    leaseMs: number | undefined,
+  ): void {
+    const feeds = cursors.map((cursor) => this.#feedOf(cursor));
+    const leases = new Set<Lease>();
+    const subscription = {
+      no,
+      connection,
+      group,
+      leaseMs,
+      feeds,
+      creditMessages: 0,
+      creditBytes: 0,
+      leases,
+    };
+    connection.subscriptions.set(no, subscription);
+    for (const feed of feeds) feed.subscriptions.push(subscription);
+  }
+
+  /** Takes the subscription away; its leases must have been returned before. */
+  unsubscribe(subscription: Subscription): void {
+    subscription.connection.subscriptions.delete(subscription.no);
+    for (const feed of subscription.feeds) {
+      feed.subscriptions.splice(feed.subscriptions.indexOf(subscription), 1);
+      if (feed.subscriptions.length > 0) continue;
+      this.#feeds.delete(feed.cursor.no);
+      this.#stirred.delete(feed);
+    }
+  }
+
+  subscriptionsOf(group: Group): Subscription[] {
+    const found = new Set<Subscription>();
+    for (const cursor of group.cursors.values()) {
+      for (const subscription of this.#feeds.get(cursor.no)?.subscriptions ?? [])
+        found.add(subscription);
+    }
+    return [...found];
+  }
+
+  grant(
+    subscription: Subscription,
+    messages: number,
+    bytes: number,
+    messagesMax: number,
+    bytesMax: number,
+  ): void {
+    subscription.creditMessages = Math.min(subscription.creditMessages + messages, messagesMax);
+    subscription.creditBytes = Math.min(subscription.creditBytes + bytes, bytesMax);
+    this.stirSubscription(subscription);
+  }
+
+  /** There may be something new to deliver from this topic. */
+  stirTopic(topicNo: number): void {
+    for (const cursor of this.#core().state.readers.get(topicNo) ?? []) this.stir(cursor);
+  }
+
+  stir(cursor: Cursor): void {
+    const feed = this.#feeds.get(cursor.no);
+    if (feed !== undefined) this.#stirred.add(feed);
+  }
+
+  stirSubscription(subscription: Subscription): void {
+    for (const feed of subscription.feeds) this.#stirred.add(feed);
+  }
+
+  /** Ends the bookkeeping of a delivery that was settled or given back. */
+  endLease(entry: Entry<unknown>): void {
+    const lease = entry.state.kind === "leased" ? (entry.state.lease as Lease | null) : null;
+    if (lease === null) return;
+    this.#core().deadlines.cancel(lease.deadline);
+    lease.subscription.leases.delete(lease);
+  }
+
+  extend(entry: Entry<unknown>, nowMs: number, leaseMs: number | undefined): void {
+    const lease = entry.state.kind === "leased" ? (entry.state.lease as Lease | null) : null;
+    if (lease === null) return;
+    const { deadlines } = this.#core();
+    deadlines.cancel(lease.deadline);
+    lease.deadline = deadlines.add(nowMs + (leaseMs ?? leaseMsOf(lease.subscription)), {
+      kind: "lease",
+      lease,
+    });
+  }
+
+  /** Delivers what there is credit for, up to the step's budget. */
+  pump(turn: Turn): void {
+    const { deliveriesPerStepMax, deliveryBytesPerStepMax } = this.#core().policy;
+    const budget = { messages: deliveriesPerStepMax, bytes: deliveryBytesPerStepMax };
+    while (budget.messages > 0 && budget.bytes > 0 && this.#stirred.size > 0) {
+      const share = Math.ceil(budget.messages / this.#stirred.size);
+      for (const feed of [...this.#stirred]) {
+        if (budget.messages <= 0 || budget.bytes <= 0) return;
+        // It has no more, or nobody has credit: it is quiet until somebody stirs it.
+        if (this.#feed(feed, Math.min(share, budget.messages), budget, turn))
+          this.#stirred.delete(feed);
+      }
+    }
+  }
+
+  #feedOf(cursor: Cursor): Feed {
+    const known = this.#feeds.get(cursor.no);
+    if (known !== undefined) return known;
+    const feed: Feed = {
+      cursor,
+      topic: this.#core().state.topic(cursor.topicNo),
+      subscriptions: [],
+      turn: 0,
+    };
+    this.#feeds.set(cursor.no, feed);
+    return feed;
+  }
+
+  /** Delivers up to `most`; true: there is no more, or nobody has credit for it. */
+  #feed(feed: Feed, most: number, budget: Budget, turn: Turn): boolean {
+    let left = most;
+    let passed = 0;
+    while (left > 0 && budget.bytes > 0 && passed < feed.subscriptions.length) {
+      const subscription = feed.subscriptions[feed.turn++ % feed.subscriptions.length];
+      if (subscription === undefined) break;
+      const offsets = pick(feed, subscription, Math.min(left, sliceOf(feed)), budget.bytes);
+      if (offsets.length === 0) {
+        passed++;
+        continue;
+      }
+      passed = 0;
+      left -= offsets.length;
+      budget.messages -= offsets.length;
+      for (const offset of offsets) budget.bytes -= feed.topic.bytesOf(offset);
+      this.#deliver(feed, subscription, offsets, turn);
+    }
+    feed.turn %= Math.max(1, feed.subscriptions.length);
+    return passed >= feed.subscriptions.length;
+  }
+
+  #deliver(
+    { cursor, topic }: Feed,
+    subscription: Subscription,
+    offsets: readonly number[],
+    turn: Turn,
+  ): void {
+    const firstDeliveryNo = cursor.nextDeliveryNo;
+    const { connection } = subscription;
+    turn.log({
+      kind: "delivered",
+      cursorNo: cursor.no,
+      firstDeliveryNo,
+      offsets,
+      connection: connection.id,
+    });
+    const leaseMs = leaseMsOf(subscription);
+    const deliveries = offsets.map((offset, at) =>
+      this.#lease(subscription, cursor, topic, offset, firstDeliveryNo + at, turn.nowMs + leaseMs),
+    );
+    turn.send({
+      kind: "deliver",
+      to: connection.id,
+      subscription: subscription.no,
+      topic: topic.name,
+      leaseMs,
+      deliveries,
+    });
+  }
+
+  #lease(
+    subscription: Subscription,
+    cursor: Cursor,
+    topic: Topic,
+    offset: number,
+    deliveryNo: number,
+    untilMs: number,
+  ): Delivery {
+    const { deadlines, state } = this.#core();
+    const entry = cursor.entry(offset);
+    const lease = { subscription, cursor, offset, deliveryNo } as Lease;
+    lease.deadline = deadlines.add(untilMs, { kind: "lease", lease });
+    if (entry?.state.kind === "leased") entry.state.lease = lease;
+    subscription.leases.add(lease);
+    subscription.creditMessages--;
+    subscription.creditBytes -= topic.bytesOf(offset);
+    const origin = topic.origins.get(offset);
+    return {
+      token: tokenOf(cursor.no, offset, deliveryNo),
+      offset,
+      attempt: entry?.deliveries ?? 1,
+      place: topic.placeOf(offset),
+      atMs: topic.atMsOf(offset),
+      origin:
+        origin === undefined
+          ? null
+          : { ...origin, topic: state.topics.get(origin.topicNo)?.name ?? "" },
+    };
+  }
+}
+
+const leaseMsOf = (subscription: Subscription): number =>
+  subscription.leaseMs ?? subscription.group.policy.leaseMs;
+
+/** Shares what is ready among those who read, in slices: one record for many deliveries. */
+function sliceOf({ cursor, topic, subscriptions }: Feed): number {
+  const ready = cursor.counts.ready + topic.nextOffset - cursor.nextOffset;
+  return Math.min(SLICE_MAX, Math.max(1, Math.ceil(ready / subscriptions.length)));
+}
+
+/** The next offsets for this subscription, as far as its credit goes. Redeliveries and fresh ones take turns. */
+function pick(
+  { cursor, topic }: Feed,
+  subscription: Subscription,
+  most: number,
+  budgetBytes: number,
+): number[] {
+  const picked: number[] = [];
+  if (subscription.connection.isCongested) return picked;
+  let messages = subscription.creditMessages;
+  let bytes = subscription.creditBytes;
+  const again = cursor.readyAgain();
+  let nextAgain = again.next();
+  let fresh = topic.nextLive(cursor.nextOffset);
+  const stopAtBytes = bytes - budgetBytes;
+  while (picked.length < most && messages > 0 && bytes > stopAtBytes) {
+    const isFreshThere = fresh < topic.nextOffset;
+    const isAgainsTurn = picked.length % 2 === 0 || !isFreshThere;
+    const takesAgain = !nextAgain.done && isAgainsTurn;
+    if (!takesAgain && !isFreshThere) break;
+    const offset = takesAgain ? (nextAgain.value as number) : fresh;
+    const size = topic.bytesOf(offset);
+    if (size > bytes) break;
+    picked.push(offset);
+    messages--;
+    bytes -= size;
+    if (takesAgain) nextAgain = again.next();
+    else fresh = topic.nextLive(fresh + 1);
+  }
+  return picked;
+}

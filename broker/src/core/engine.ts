@@ -1,0 +1,310 @@
+/**
+ * The core: told things, it answers with work. `step(input, nowMs) -> { records, sends, wakeAtMs }`.
+ * No await, clock, randomness or I/O; the same inputs at the same times give the same outputs.
+ *
+ * Driving it:
+ *   const engine = new Engine(policy);
+ *   recover: engine.load(checkpoint parts), then engine.replay(block) for each block after it
+ *   engine.step({ kind: "open" }, nowMs)
+ *   loop: ready = engine.step(input, nowMs); …; block = engine.sealBlock(); write it, synced; do the sends
+ *
+ * Invariants
+ * - P4 Records of a step are in the open block when it returns; its sends wait for that block.
+ * - P8 `replay` of what `sealBlock` gave leads to the state that the engine had.
+ */
+import * as administer from "./administer.ts";
+import { loadState, saveState } from "./checkpoint.ts";
+import { Checks } from "./checks.ts";
+import { Connections } from "./connections.ts";
+import { Consumers } from "./consumers.ts";
+import type { Core, Due } from "./core.ts";
+import { Deadlines } from "./deadlines.ts";
+import * as inspect from "./inspect.ts";
+import { invariant } from "./invariant.ts";
+import { DEFAULT_POLICY, type Policy } from "./policy.ts";
+import type { LogRecord } from "./records.ts";
+import * as settle from "./settle.ts";
+import { State } from "./state.ts";
+import * as transact from "./transact.ts";
+import { Turn } from "./turn.ts";
+import type { ConnectionId, Input, Ready } from "./types.ts";
+
+type PlainFrame = Extract<Input, { readonly kind: "frame" }>["frame"];
+
+/** A block that is ready to be written. */
+export interface SealedBlock {
+  readonly number: number;
+  readonly atMs: number;
+  readonly records: readonly LogRecord[];
+}
+
+export class Engine {
+  readonly #core: Core;
+  #openRecords: LogRecord[] = [];
+  #isBlockOpen = false;
+  #lastNowMs = 0;
+
+  constructor(policy: Policy = DEFAULT_POLICY) {
+    const core = (): Core => this.#core;
+    this.#core = {
+      state: new State(policy),
+      policy,
+      deadlines: new Deadlines<Due>(),
+      connections: new Connections(),
+      consumers: new Consumers(core),
+      checks: new Checks(core, transact.decide),
+      admission: "all",
+    };
+  }
+
+  /** For tests and metrics; not to be changed. */
+  get core(): Readonly<Core> {
+    return this.#core;
+  }
+
+  /** False: the checkpoint is of another version; replay everything instead. */
+  load(parts: readonly unknown[]): boolean {
+    return loadState(this.#core.state, parts);
+  }
+
+  save(): Iterable<unknown> {
+    return saveState(this.#core.state);
+  }
+
+  replay(block: SealedBlock): void {
+    this.#core.state.beginBlock(block.number, block.atMs);
+    for (const record of block.records) this.#core.state.apply(record);
+  }
+
+  step(input: Input, nowMs: number): Ready {
+    invariant(nowMs >= this.#lastNowMs, "time does not go back");
+    this.#lastNowMs = nowMs;
+    const turn = new Turn(this.#core.state, nowMs, () => this.#openBlock(nowMs));
+    this.#take(input, turn);
+    this.#ripen(turn);
+    this.#core.checks.pump(turn);
+    this.#core.consumers.pump(turn);
+    for (const record of turn.records) this.#openRecords.push(record);
+    const hasMore = this.#core.consumers.hasMore;
+    return {
+      records: turn.records,
+      sends: turn.sends,
+      wakeAtMs: hasMore ? nowMs : this.#core.deadlines.nextAtMs,
+    };
+  }
+
+  /** There are records that stand in no sealed block yet. */
+  get isBlockOpen(): boolean {
+    return this.#isBlockOpen;
+  }
+
+  /** The records since the last seal, or null if there are none. The next record opens the next block. */
+  sealBlock(): SealedBlock | null {
+    if (!this.#isBlockOpen) return null;
+    const { block, atMs } = this.#core.state;
+    const records = this.#openRecords;
+    this.#openRecords = [];
+    this.#isBlockOpen = false;
+    return { number: block, atMs, records };
+  }
+
+  #openBlock(nowMs: number): void {
+    if (this.#isBlockOpen) return;
+    this.#isBlockOpen = true;
+    const { state } = this.#core;
+    state.beginBlock(state.block + 1, Math.max(nowMs, state.atMs));
+  }
+
+  #take(input: Input, turn: Turn): void {
+    const core = this.#core;
+    switch (input.kind) {
+      case "open":
+        return this.#open(turn);
+      case "connected":
+        return core.connections.add(input.connection, input.client);
+      case "disconnected":
+        return this.#disconnect(input.connection, turn);
+      case "congested":
+        return this.#congest(input.connection, input.isCongested);
+      case "admission":
+        core.admission = input.admission;
+        return;
+      case "tick":
+        return;
+      case "frame":
+        return this.#frame(input.from, input.frame, turn);
+      case "send":
+        return transact.send(core, turn, input);
+      case "prepare":
+        return transact.prepare(core, turn, input);
+      case "setEndpoint":
+        return administer.setEndpoint(core, turn, input);
+      case "refused":
+        return turn.refuse(
+          input.from,
+          input.re,
+          input.error.code,
+          input.error.message,
+          input.error.detail,
+        );
+      case "endpointAnswered": {
+        const transaction = core.state.transactions.get(input.transactionId);
+        if (transaction === undefined) return;
+        const { attempt, outcome, isCounted } = input;
+        return core.checks.endpointAnswered(transaction, attempt, outcome, isCounted, turn);
+      }
+      case "unreadable":
+        return settle.unreadable(core, turn, input.token);
+      default:
+        input satisfies never;
+    }
+  }
+
+  #frame(from: ConnectionId, frame: PlainFrame, turn: Turn): void {
+    const core = this.#core;
+    switch (frame.type) {
+      case "announce":
+        return transact.announce(core, turn, from, frame);
+      case "verdict":
+        return transact.verdict(core, turn, from, frame);
+      case "answer":
+        return transact.answer(core, turn, from, frame);
+      case "subscribe":
+        return settle.subscribe(core, turn, from, frame);
+      case "unsubscribe":
+        return settle.unsubscribe(core, turn, from, frame);
+      case "credit":
+        return settle.credit(core, from, frame);
+      case "ack":
+        return settle.ack(core, turn, from, frame);
+      case "release":
+        return settle.release(core, turn, from, frame);
+      case "extend":
+        return settle.extend(core, turn, from, frame);
+      case "retry":
+        return settle.retry(core, turn, from, frame);
+      case "bury":
+        return settle.bury(core, turn, from, frame);
+      case "topic.create":
+        return administer.createTopic(core, turn, from, frame);
+      case "topic.update":
+        return administer.updateTopic(core, turn, from, frame);
+      case "topic.delete":
+        return administer.deleteTopic(core, turn, from, frame);
+      case "topic.list":
+        return inspect.listTopics(core, turn, from, frame);
+      case "topic.describe":
+        return inspect.describeTopic(core, turn, from, frame);
+      case "group.list":
+        return inspect.listGroups(core, turn, from, frame);
+      case "group.describe":
+        return inspect.describeGroup(core, turn, from, frame);
+      case "group.update":
+        return administer.updateGroup(core, turn, from, frame);
+      case "group.reset":
+        return administer.resetGroup(core, turn, from, frame);
+      case "group.delete":
+        return administer.deleteGroup(core, turn, from, frame);
+      case "producer.list":
+        return inspect.listProducers(core, turn, from, frame);
+      case "tx.list":
+        return inspect.listTransactions(core, turn, from, frame);
+      case "tx.show":
+        return inspect.showTransaction(core, turn, from, frame);
+      case "tx.check":
+        return administer.checkNow(core, turn, from, frame);
+      case "tx.decide":
+        return administer.decideByOperator(core, turn, from, frame);
+      case "tx.resume":
+        return administer.resume(core, turn, from, frame);
+      case "dlq.list":
+        return inspect.listDeadLetters(core, turn, from, frame);
+      case "dlq.show":
+        return inspect.showDeadLetter(core, turn, from, frame);
+      case "dlq.replay":
+        return administer.replay(core, turn, from, frame);
+      case "dlq.purge":
+        return administer.purge(core, turn, from, frame);
+      case "stats":
+      case "doctor":
+        return inspect.figures(core, turn, from, frame);
+      default:
+        frame satisfies never;
+    }
+  }
+
+  /** C5: broker time stood still while the broker was down; what is left of each wait is left still. */
+  #open(turn: Turn): void {
+    const { state, deadlines, checks } = this.#core;
+    const pausedMs = state.block === 0 ? 0 : Math.max(0, turn.nowMs - state.atMs);
+    turn.log({ kind: "opened", atMs: turn.nowMs, pausedMs });
+    for (const transaction of state.transactions.values())
+      if (transaction.parked === null) checks.schedule(transaction);
+    for (const cursor of state.cursors.values()) {
+      for (const { offset, state: entry } of cursor.entries()) {
+        if (entry.kind !== "waiting") continue;
+        deadlines.add(entry.readyAtMs, {
+          kind: "ripe",
+          cursorNo: cursor.no,
+          offset,
+          readyAtMs: entry.readyAtMs,
+        });
+      }
+    }
+  }
+
+  #disconnect(id: ConnectionId, turn: Turn): void {
+    const { connections, checks } = this.#core;
+    const connection = connections.find(id);
+    if (connection === undefined) return;
+    for (const subscription of [...connection.subscriptions.values()])
+      settle.endSubscription(this.#core, turn, subscription, "disconnected");
+    for (const group of [...connection.producerOf.keys()]) checks.retract(connection, group);
+    checks.disconnected(connection, turn);
+    connections.remove(id);
+  }
+
+  #congest(id: ConnectionId, isCongested: boolean): void {
+    const connection = this.#core.connections.find(id);
+    if (connection === undefined) return;
+    connection.isCongested = isCongested;
+    if (isCongested) return;
+    for (const subscription of connection.subscriptions.values())
+      this.#core.consumers.stirSubscription(subscription);
+  }
+
+  /** The one place where time becomes work. */
+  #ripen(turn: Turn): void {
+    const { deadlines } = this.#core;
+    for (let left = DUE_PER_STEP_MAX; left > 0; left--) {
+      const due = deadlines.takeDue(turn.nowMs);
+      if (due === null) return;
+      this.#fallDue(due, turn);
+    }
+  }
+
+  #fallDue(due: Due, turn: Turn): void {
+    const { checks, consumers, state } = this.#core;
+    switch (due.kind) {
+      case "lease":
+        return settle.expire(this.#core, turn, due.lease);
+      case "ripe": {
+        const cursor = state.cursors.get(due.cursorNo);
+        const entry = cursor?.entry(due.offset)?.state;
+        if (cursor === undefined || entry?.kind !== "waiting" || entry.readyAtMs !== due.readyAtMs)
+          return;
+        cursor.ripen(due.offset);
+        return consumers.stir(cursor);
+      }
+      case "check":
+        return checks.due(due.transaction, turn);
+      case "noAnswer":
+        return checks.noAnswer(due.transaction, turn);
+      default:
+        due satisfies never;
+    }
+  }
+}
+
+/** A million timers that fall due at once are worked off in steps; the loop stays free in between. */
+const DUE_PER_STEP_MAX = 4_096;

@@ -1,0 +1,148 @@
+/** Operators' requests that only look. */
+import type { ClientFrames } from "@escrowmq/protocol";
+import { deadLetterTopic } from "@escrowmq/protocol/names";
+import { refuseGroup, refuseTopic } from "./administer.ts";
+import type { Core } from "./core.ts";
+import { findTransaction, NOT_FOUND } from "./transact.ts";
+import type { Turn } from "./turn.ts";
+import type { ConnectionId } from "./types.ts";
+import * as views from "./views.ts";
+
+type Page<Type extends "topic.list" | "group.list" | "producer.list"> = ClientFrames[Type];
+
+export function listTopics(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: Page<"topic.list">,
+): void {
+  const { topicsByName } = core.state;
+  const value = views.pageOfNames(topicsByName.keys(), frame, (name) => {
+    const topic = topicsByName.get(name);
+    return topic === undefined ? null : views.topicView(core, topic);
+  });
+  turn.ok(from, frame.id, { value });
+}
+
+export function describeTopic(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["topic.describe"],
+): void {
+  const topic = core.state.topicsByName.get(frame.topic);
+  if (topic === undefined) return refuseTopic(turn, from, frame.id, frame.topic);
+  turn.ok(from, frame.id, { value: views.topicView(core, topic) });
+}
+
+export function listGroups(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: Page<"group.list">,
+): void {
+  const { groupsByName } = core.state;
+  const value = views.pageOfNames(groupsByName.keys(), frame, (name) => {
+    const group = groupsByName.get(name);
+    return group === undefined ? null : views.groupView(core, group);
+  });
+  turn.ok(from, frame.id, { value });
+}
+
+export function describeGroup(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["group.describe"],
+): void {
+  const group = core.state.groupsByName.get(frame.group);
+  if (group === undefined) return refuseGroup(turn, from, frame.id, frame.group);
+  turn.ok(from, frame.id, { value: views.groupView(core, group) });
+}
+
+export function listProducers(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: Page<"producer.list">,
+): void {
+  const value = views.pageOfNames(views.producerNames(core), frame, (name) =>
+    views.producerView(core, name, turn.nowMs),
+  );
+  turn.ok(from, frame.id, { value });
+}
+
+export function listTransactions(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["tx.list"],
+): void {
+  turn.ok(from, frame.id, { value: views.transactionPage(core, frame, turn.nowMs) });
+}
+
+/** The inspector: the log is read from the prepare on. */
+export function showTransaction(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["tx.show"],
+): void {
+  const found = findTransaction(core, frame.transactionId);
+  if (found === null) return turn.refuse(from, frame.id, "TX_NOT_FOUND", NOT_FOUND);
+  const { transactionId } = frame;
+  turn.send({
+    kind: "inspect",
+    to: from,
+    re: frame.id,
+    inspection: {
+      kind: "timeline",
+      value: views.transactionView(core, transactionId, found, turn.nowMs),
+      transactionId,
+      fromBlock: found.decision === null ? found.transaction.block : found.decision.preparedBlock,
+      toBlock: core.state.block,
+    },
+  });
+}
+
+export function listDeadLetters(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["dlq.list"],
+): void {
+  if (!core.state.groupsByName.has(frame.group))
+    return refuseGroup(turn, from, frame.id, frame.group);
+  const dead = core.state.topicsByName.get(deadLetterTopic(frame.group));
+  turn.ok(from, frame.id, { value: views.deadLetterPage(core, dead, frame) });
+}
+
+export function showDeadLetter(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["dlq.show"],
+): void {
+  const dead = core.state.topicsByName.get(deadLetterTopic(frame.group));
+  const origin = dead?.origins.get(frame.offset);
+  if (dead === undefined || origin === undefined)
+    return turn.refuse(
+      from,
+      frame.id,
+      "DEAD_LETTER_NOT_FOUND",
+      "There is no dead letter at this offset.",
+    );
+  const value = views.deadLetterView(core, dead, frame.offset, origin);
+  const inspection = { kind: "message", value, place: dead.placeOf(frame.offset) } as const;
+  turn.send({ kind: "inspect", to: from, re: frame.id, inspection });
+}
+
+export function figures(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["stats" | "doctor"],
+): void {
+  const inspection = { kind: frame.type, value: views.stats(core, turn.nowMs) };
+  turn.send({ kind: "inspect", to: from, re: frame.id, inspection });
+}

@@ -1,0 +1,78 @@
+/** The numbers that the core goes by, with unit and reason. All may be set when a broker is created. */
+import type { GroupPolicy } from "./records.ts";
+
+export interface Policy {
+  readonly checkAfterMs: number;
+  readonly checkIntervalMs: number;
+  readonly checkAttemptsMax: number;
+  readonly checkAnswerWithinMs: number;
+  readonly undecidedAgeMaxMs: number;
+  readonly checksPerConnectionMax: number;
+  readonly checksPerEndpointMax: number;
+  readonly checksTotalMax: number;
+  readonly undecidedPerGroupMax: number;
+  readonly undecidedMax: number;
+  readonly undecidedBytesPerGroupMax: number;
+  readonly undecidedBytesMax: number;
+  readonly decisionsKeptMs: number;
+  readonly decisionsKeptMax: number;
+  readonly sendsKeptMs: number;
+  readonly sendsKeptMax: number;
+  readonly deliveriesPerStepMax: number;
+  readonly deliveryBytesPerStepMax: number;
+  readonly group: GroupPolicy;
+}
+
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+const GIB = 1_073_741_824;
+
+export const DEFAULT_POLICY: Policy = {
+  // RocketMQ's transactionTimeOut, transactionCheckInterval and transactionCheckMax.
+  checkAfterMs: 6 * SECOND,
+  checkIntervalMs: 30 * SECOND,
+  checkAttemptsMax: 15,
+  // An answer needs one look into a database; later ones still count as verdicts.
+  checkAnswerWithinMs: 10 * SECOND,
+  // A long weekend: somebody will have looked by then.
+  undecidedAgeMaxMs: 72 * HOUR,
+  // A producer's pool of database connections must survive its own restart.
+  checksPerConnectionMax: 32,
+  checksPerEndpointMax: 8,
+  checksTotalMax: 512,
+  // What an hour of check-backs can settle, and what memory holds: about 1 KiB each.
+  undecidedPerGroupMax: 500_000,
+  undecidedMax: 1_000_000,
+  undecidedBytesPerGroupMax: 4 * GIB,
+  undecidedBytesMax: 8 * GIB,
+  // Longer than anybody retries; bounded by memory, about 200 bytes each.
+  decisionsKeptMs: 7 * DAY,
+  decisionsKeptMax: 1_000_000,
+  // Longer than an SDK resends (30 s by default); bounded by memory, about 120 bytes each.
+  sendsKeptMs: 10 * MINUTE,
+  sendsKeptMax: 1_000_000,
+  // One step may not hold the loop: the rest follows in the next.
+  deliveriesPerStepMax: 2_048,
+  // What one step may add to the sockets' buffers before anybody can see that a peer reads slowly.
+  deliveryBytesPerStepMax: 4_194_304,
+  group: {
+    leaseMs: 60 * SECOND,
+    attemptsMax: 16,
+    // RocketMQ's ladder: retry n waits for delay level n + 2.
+    retryDelaysMs: [
+      10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1_200, 1_800, 3_600, 7_200,
+    ].map((seconds) => seconds * SECOND),
+    jitterPercent: 10,
+  },
+};
+
+/** The delay before the next delivery after `failures` counted failures; spread by `spread`, any integer. */
+export function retryDelayMs(policy: GroupPolicy, failures: number, spread: number): number {
+  const delays = policy.retryDelaysMs;
+  const delayMs = delays[Math.min(Math.max(failures, 1), delays.length) - 1] ?? 0;
+  // Deterministic, so that the core needs no randomness: neighbours differ, a replay does not.
+  const share = ((spread * 2_654_435_761) >>> 0) / 0x1_0000_0000;
+  return Math.round(delayMs * (1 + (share * policy.jitterPercent) / 100));
+}

@@ -1,0 +1,323 @@
+/**
+ * Consuming: subscribe, credit, and the ways a delivery ends.
+ *
+ * Invariants
+ * - D3 Only the delivery that is under way can be settled; an older token is STALE_DELIVERY without effect.
+ * - D4 An ack is a record: after it there is no entry, and without an entry nothing is delivered again.
+ * - D5 Every return carries its cause.
+ */
+import type { ClientFrames } from "@escrowmq/protocol";
+import { LIMITS } from "@escrowmq/protocol/limits";
+import { deadLetterTopic } from "@escrowmq/protocol/names";
+import type { Lease, Subscription } from "./consumers.ts";
+import type { Core } from "./core.ts";
+import type { Cursor, Entry } from "./cursor.ts";
+import { invariant } from "./invariant.ts";
+import { retryDelayMs } from "./policy.ts";
+import type { ReturnCause } from "./records.ts";
+import type { Group } from "./state.ts";
+import type { Topic } from "./topic.ts";
+import { findDelivery, STALE } from "./transact.ts";
+import type { Turn } from "./turn.ts";
+import type { ConnectionId } from "./types.ts";
+
+type StartAt = ClientFrames["subscribe"]["topics"][number];
+
+export function subscribe(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["subscribe"],
+): void {
+  const connection = core.connections.get(from);
+  if (connection.subscriptions.has(frame.subscription))
+    return turn.refuse(
+      from,
+      frame.id,
+      "SUBSCRIPTION_EXISTS",
+      "This connection has a subscription of that number.",
+    );
+  const names = frame.topics.map(({ topic }) => topic);
+  if (new Set(names).size < names.length)
+    return turn.refuse(
+      from,
+      frame.id,
+      "INVALID_ARGUMENT",
+      "A topic stands in the subscription twice.",
+    );
+  const unknown = names.find((name) => !core.state.topicsByName.has(name));
+  if (unknown !== undefined)
+    return turn.refuse(
+      from,
+      frame.id,
+      "TOPIC_NOT_FOUND",
+      `There is no topic ${unknown}. Create it: escrow topic create ${unknown}`,
+    );
+  // From here it must succeed.
+  const group = openGroup(core, turn, frame.group);
+  const cursors = frame.topics.map((start) => openCursor(core, turn, group, start));
+  core.consumers.subscribe(connection, frame.subscription, group, cursors, frame.leaseMs);
+  turn.ok(from, frame.id);
+}
+
+export function unsubscribe(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["unsubscribe"],
+): void {
+  const subscription = core.connections.get(from).subscriptions.get(frame.subscription);
+  if (subscription === undefined)
+    return turn.refuse(
+      from,
+      frame.id,
+      "SUBSCRIPTION_NOT_FOUND",
+      "This connection has no subscription of that number.",
+    );
+  endSubscription(core, turn, subscription, "released");
+  turn.ok(from, frame.id);
+}
+
+/** Everything under way goes back at once; a consumer that died has used up an attempt, one that left has not. */
+export function endSubscription(
+  core: Core,
+  turn: Turn,
+  subscription: Subscription,
+  cause: "released" | "disconnected",
+): void {
+  const leases = [...subscription.leases];
+  core.consumers.unsubscribe(subscription);
+  for (const { cursor, offset, deliveryNo } of leases) {
+    const entry = cursor.leased(offset, deliveryNo);
+    if (entry === undefined) continue;
+    if (cause === "released")
+      giveBack(core, turn, cursor, entry, { cause, readyAtMs: 0, isCounted: false, reason: "" });
+    else fail(core, turn, cursor, entry, cause, 0, "");
+  }
+}
+
+/** Without a reply, and without an error: it may cross with the end of its subscription. */
+export function credit(core: Core, from: ConnectionId, frame: ClientFrames["credit"]): void {
+  const subscription = core.connections.get(from).subscriptions.get(frame.subscription);
+  if (subscription === undefined) return;
+  core.consumers.grant(
+    subscription,
+    frame.messages,
+    frame.bytes,
+    LIMITS.creditMessagesMax,
+    LIMITS.creditBytesMax,
+  );
+}
+
+export function ack(core: Core, turn: Turn, from: ConnectionId, frame: ClientFrames["ack"]): void {
+  if (core.admission === "none")
+    return turn.refuse(from, frame.id, "DISK_FULL", "The disk is full.");
+  const stale: string[] = [];
+  const byCursor = new Map<Cursor, Set<Entry<unknown>>>();
+  for (const token of frame.tokens) {
+    const found = findDelivery(core, token);
+    const entries = found === null ? null : (byCursor.get(found.cursor) ?? new Set());
+    if (found === null || entries === null || entries.has(found.entry)) stale.push(token);
+    else byCursor.set(found.cursor, entries.add(found.entry));
+  }
+  // From here it must succeed.
+  for (const [cursor, entries] of byCursor) {
+    const offsets: number[] = [];
+    for (const entry of entries) {
+      core.consumers.endLease(entry);
+      offsets.push(entry.offset);
+    }
+    turn.log({ kind: "acked", cursorNo: cursor.no, offsets });
+  }
+  turn.ok(from, frame.id, stale.length > 0 ? { stale } : {});
+}
+
+/** Giving back what was not worked on: not an attempt. */
+export function release(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["release"],
+): void {
+  const stale: string[] = [];
+  for (const token of frame.tokens) {
+    const found = findDelivery(core, token);
+    if (found === null) stale.push(token);
+    else
+      giveBack(core, turn, found.cursor, found.entry, {
+        cause: "released",
+        readyAtMs: 0,
+        isCounted: false,
+        reason: "",
+      });
+  }
+  turn.ok(from, frame.id, stale.length > 0 ? { stale } : {});
+}
+
+export function extend(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["extend"],
+): void {
+  const stale: string[] = [];
+  for (const token of frame.tokens) {
+    const found = findDelivery(core, token);
+    if (found === null) stale.push(token);
+    else core.consumers.extend(found.entry, turn.nowMs, frame.leaseMs);
+  }
+  turn.ok(from, frame.id, stale.length > 0 ? { stale } : {});
+}
+
+export function retry(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["retry"],
+): void {
+  const found = findDelivery(core, frame.token);
+  if (found === null) return turn.refuse(from, frame.id, STALE.code, STALE.message);
+  fail(core, turn, found.cursor, found.entry, "retry", frame.delayMs ?? null, frame.reason ?? "");
+  turn.ok(from, frame.id);
+}
+
+export function bury(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["bury"],
+): void {
+  const found = findDelivery(core, frame.token);
+  if (found === null) return turn.refuse(from, frame.id, STALE.code, STALE.message);
+  toDeadLetters(core, turn, found.cursor, found.entry, frame.reason);
+  turn.ok(from, frame.id);
+}
+
+/** A lease ran out: the next consumer may have it at once, the time has passed already. */
+export function expire(core: Core, turn: Turn, { cursor, offset, deliveryNo }: Lease): void {
+  const entry = cursor.leased(offset, deliveryNo);
+  if (entry !== undefined) fail(core, turn, cursor, entry, "expired", 0, "");
+}
+
+/** The body cannot be read: corruption is reported, never served. It is tried again in case the disk recovers. */
+export function unreadable(core: Core, turn: Turn, token: string): void {
+  const found = findDelivery(core, token);
+  if (found === null) return;
+  const readyAtMs = turn.nowMs + UNREADABLE_DELAY_MS;
+  giveBack(core, turn, found.cursor, found.entry, {
+    cause: "unreadable",
+    readyAtMs,
+    isCounted: false,
+    reason: "",
+  });
+}
+
+/** Long enough not to fill the log with complaints. */
+const UNREADABLE_DELAY_MS = 60_000;
+
+/** A counted failure: back after a delay (null: the group's ladder), or to the dead letters after the last attempt. */
+function fail(
+  core: Core,
+  turn: Turn,
+  cursor: Cursor,
+  entry: Entry<unknown>,
+  cause: ReturnCause,
+  delayMs: number | null,
+  reason: string,
+): void {
+  const { policy } = core.state.group(cursor.groupNo);
+  const failures = entry.failures + 1;
+  if (failures >= policy.attemptsMax)
+    return toDeadLetters(core, turn, cursor, entry, reason === "" ? cause : reason);
+  const waitMs = delayMs ?? retryDelayMs(policy, failures, entry.offset + failures);
+  const readyAtMs = waitMs > 0 ? turn.nowMs + waitMs : 0;
+  giveBack(core, turn, cursor, entry, { cause, readyAtMs, isCounted: true, reason });
+}
+
+function giveBack(
+  core: Core,
+  turn: Turn,
+  cursor: Cursor,
+  entry: Entry<unknown>,
+  how: { cause: ReturnCause; readyAtMs: number; isCounted: boolean; reason: string },
+): void {
+  core.consumers.endLease(entry);
+  turn.log({ kind: "returned", cursorNo: cursor.no, offset: entry.offset, ...how });
+  if (how.readyAtMs === 0) return core.consumers.stir(cursor);
+  core.deadlines.add(how.readyAtMs, {
+    kind: "ripe",
+    cursorNo: cursor.no,
+    offset: entry.offset,
+    readyAtMs: how.readyAtMs,
+  });
+}
+
+/** D8: out of the group and into its dead letters in one record. */
+function toDeadLetters(
+  core: Core,
+  turn: Turn,
+  cursor: Cursor,
+  entry: Entry<unknown>,
+  reason: string,
+): void {
+  core.consumers.endLease(entry);
+  const dead = openDeadLetters(core, turn, core.state.group(cursor.groupNo));
+  turn.log({
+    kind: "buried",
+    cursorNo: cursor.no,
+    offset: entry.offset,
+    deadTopicNo: dead.no,
+    reason,
+  });
+  core.consumers.stirTopic(dead.no);
+}
+
+function openDeadLetters({ state }: Core, turn: Turn, group: Group): Topic {
+  const name = deadLetterTopic(group.name);
+  const known = state.topicsByName.get(name);
+  if (known !== undefined) return known;
+  const topicNo = state.nextTopicNo;
+  const settings = { bodyBytesMax: LIMITS.bodyBytesMax, isPaused: false };
+  turn.log({ kind: "topicCreated", topicNo, topic: name, settings });
+  return state.topic(topicNo);
+}
+
+/** A group is made by its first subscription; `group.update` changes its policy, before or after. */
+export function openGroup({ state, policy }: Core, turn: Turn, name: string): Group {
+  const known = state.groupsByName.get(name);
+  if (known !== undefined) return known;
+  const groupNo = state.nextGroupNo;
+  turn.log({ kind: "groupUpdated", groupNo, group: name, policy: policy.group });
+  return state.group(groupNo);
+}
+
+/** Where to start matters only to a group that has not read the topic before. */
+function openCursor({ state }: Core, turn: Turn, group: Group, start: StartAt): Cursor {
+  const topic = state.topicsByName.get(start.topic);
+  invariant(topic !== undefined, "the topics of a subscription were looked up before");
+  const known = group.cursors.get(topic.no);
+  if (known !== undefined) return known;
+  const cursorNo = state.nextCursorNo;
+  turn.log({
+    kind: "cursorOpened",
+    cursorNo,
+    groupNo: group.no,
+    topicNo: topic.no,
+    nextOffset: startOffset(topic, start),
+  });
+  return state.cursor(cursorNo);
+}
+
+export function startOffset(topic: Topic, { from, at }: Pick<StartAt, "from" | "at">): number {
+  switch (from) {
+    case undefined:
+    case "earliest":
+      return 0;
+    case "latest":
+      return topic.nextOffset;
+    case "offset":
+      return Math.min(at ?? 0, topic.nextOffset);
+    case "time":
+      return topic.offsetAt(at ?? 0);
+  }
+}

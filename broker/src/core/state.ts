@@ -1,0 +1,363 @@
+/**
+ * Everything durable, and `apply`: the only way it changes. The live engine and recovery go through the
+ * same function, record by record, so they cannot disagree (P8).
+ *
+ * Invariants
+ * - A1 `apply` never refuses: what may be refused was refused before the record was made.
+ * - A2 Nothing here knows of connections, credit, leases' holders or timers; those hang on as opaque fields.
+ */
+import { groupOfDeadLetters } from "@escrowmq/protocol/names";
+import { Cursor } from "./cursor.ts";
+import { invariant } from "./invariant.ts";
+import type { Policy } from "./policy.ts";
+import type { Endpoint, GroupPolicy, LogRecord, Place, RecordOf } from "./records.ts";
+import { Remembered } from "./remembered.ts";
+import { Topic } from "./topic.ts";
+import {
+  type Decision,
+  type Transaction,
+  totalBytes,
+  type UndecidedTotals,
+} from "./transaction.ts";
+
+export interface Group {
+  readonly no: number;
+  readonly name: string;
+  policy: GroupPolicy;
+  /** By topic number. */
+  readonly cursors: Map<number, Cursor>;
+}
+
+export class State {
+  readonly topics = new Map<number, Topic>();
+  readonly topicsByName = new Map<string, Topic>();
+  readonly groups = new Map<number, Group>();
+  readonly groupsByName = new Map<string, Group>();
+  readonly cursors = new Map<number, Cursor>();
+  /** The cursors that read a topic, by topic number. */
+  readonly readers = new Map<number, Cursor[]>();
+  readonly transactions = new Map<string, Transaction>();
+  readonly totals: UndecidedTotals = { count: 0, bytes: 0, parked: 0 };
+  readonly totalsByGroup = new Map<string, UndecidedTotals>();
+  readonly decisions: Remembered<Decision>;
+  readonly sends: Remembered<number>;
+  readonly endpoints = new Map<string, Endpoint>();
+  nextTopicNo = 1;
+  nextGroupNo = 1;
+  nextCursorNo = 1;
+  /** The block that is being written or recovered. */
+  block = 0;
+  atMs = 0;
+  #slot = 0;
+
+  constructor(policy: Policy) {
+    this.decisions = new Remembered(policy.decisionsKeptMs, policy.decisionsKeptMax);
+    this.sends = new Remembered(policy.sendsKeptMs, policy.sendsKeptMax);
+  }
+
+  beginBlock(block: number, atMs: number): void {
+    invariant(block === this.block + 1, "blocks follow each other without a gap");
+    invariant(atMs >= this.atMs, "broker time never goes back");
+    this.block = block;
+    this.atMs = atMs;
+    this.#slot = 0;
+  }
+
+  apply(record: LogRecord): void {
+    switch (record.kind) {
+      case "opened":
+        return this.#opened(record);
+      case "topicCreated":
+        return this.#topicCreated(record);
+      case "topicUpdated":
+        this.topic(record.topicNo).settings = record.settings;
+        return;
+      case "topicDeleted":
+        return this.#topicDeleted(record);
+      case "groupUpdated":
+        return this.#groupUpdated(record);
+      case "groupDeleted":
+        return this.#groupDeleted(record);
+      case "cursorOpened":
+        return this.#cursorOpened(record);
+      case "cursorReset":
+        return this.cursor(record.cursorNo).reset(record.nextOffset);
+      case "sent":
+        return this.#sent(record);
+      case "prepared":
+        return this.#prepared(record);
+      case "decided":
+        return this.#decided(record);
+      case "checked":
+        return this.#checked(record);
+      case "parked":
+        return this.#parked(record);
+      case "resumed":
+        return this.#resumed(record);
+      case "endpointSet":
+        return this.#endpointSet(record);
+      case "delivered":
+        return this.#delivered(record);
+      case "acked": {
+        const cursor = this.cursor(record.cursorNo);
+        for (const offset of record.offsets) cursor.settle(offset);
+        return;
+      }
+      case "returned": {
+        const { offset, cause, readyAtMs, isCounted, reason } = record;
+        this.cursor(record.cursorNo).giveBack(offset, cause, readyAtMs, isCounted, reason);
+        return;
+      }
+      case "buried":
+        return this.#buried(record);
+      case "replayed":
+        return this.#replayed(record);
+      case "purged":
+        this.topic(record.deadTopicNo).origins.delete(record.offset);
+        return;
+      default:
+        record satisfies never;
+    }
+  }
+
+  topic(no: number): Topic {
+    const topic = this.topics.get(no);
+    invariant(topic !== undefined, "a record names a topic that exists");
+    return topic;
+  }
+
+  group(no: number): Group {
+    const group = this.groups.get(no);
+    invariant(group !== undefined, "a record names a group that exists");
+    return group;
+  }
+
+  cursor(no: number): Cursor {
+    const cursor = this.cursors.get(no);
+    invariant(cursor !== undefined, "a record names a cursor that exists");
+    return cursor;
+  }
+
+  transaction(id: string): Transaction {
+    const transaction = this.transactions.get(id);
+    invariant(transaction !== undefined, "a record names a transaction that is undecided");
+    return transaction;
+  }
+
+  totalsOf(group: string): UndecidedTotals {
+    const totals = this.totalsByGroup.get(group) ?? { count: 0, bytes: 0, parked: 0 };
+    this.totalsByGroup.set(group, totals);
+    return totals;
+  }
+
+  /** Puts a transaction among the undecided ones: its messages are half, its acks pending (T9). */
+  hold(transaction: Transaction): void {
+    this.transactions.set(transaction.id, transaction);
+    for (const totals of [this.totals, this.totalsOf(transaction.group)]) {
+      totals.count++;
+      totals.bytes += transaction.bytes;
+      if (transaction.parked !== null) totals.parked++;
+    }
+    for (const { topicNo } of transaction.messages) this.topic(topicNo).halfMessages++;
+  }
+
+  #opened({ pausedMs }: RecordOf<"opened">): void {
+    for (const cursor of this.cursors.values()) cursor.restart(pausedMs);
+    for (const transaction of this.transactions.values()) {
+      transaction.nextCheckAtMs += pausedMs;
+      transaction.ageFromMs += pausedMs;
+    }
+  }
+
+  #topicCreated({ topicNo, topic, settings }: RecordOf<"topicCreated">): void {
+    const created = new Topic(topicNo, topic, settings);
+    this.topics.set(topicNo, created);
+    this.topicsByName.set(topic, created);
+    this.readers.set(topicNo, []);
+    this.nextTopicNo = topicNo + 1;
+  }
+
+  #topicDeleted({ topicNo }: RecordOf<"topicDeleted">): void {
+    for (const cursor of this.readers.get(topicNo) ?? []) {
+      this.cursors.delete(cursor.no);
+      this.group(cursor.groupNo).cursors.delete(topicNo);
+    }
+    this.readers.delete(topicNo);
+    this.topicsByName.delete(this.topic(topicNo).name);
+    this.topics.delete(topicNo);
+    // A dead letter whose message is gone cannot be replayed.
+    for (const topic of this.topics.values()) {
+      for (const [offset, origin] of topic.origins)
+        if (origin.topicNo === topicNo) topic.origins.delete(offset);
+    }
+  }
+
+  #groupUpdated({ groupNo, group, policy }: RecordOf<"groupUpdated">): void {
+    const known = this.groups.get(groupNo);
+    if (known !== undefined) {
+      known.policy = policy;
+      return;
+    }
+    const created: Group = { no: groupNo, name: group, policy, cursors: new Map() };
+    this.groups.set(groupNo, created);
+    this.groupsByName.set(group, created);
+    this.nextGroupNo = groupNo + 1;
+  }
+
+  #groupDeleted({ groupNo }: RecordOf<"groupDeleted">): void {
+    const group = this.group(groupNo);
+    for (const cursor of group.cursors.values()) {
+      this.cursors.delete(cursor.no);
+      const readers = this.readers.get(cursor.topicNo) ?? [];
+      this.readers.set(
+        cursor.topicNo,
+        readers.filter((reader) => reader !== cursor),
+      );
+    }
+    this.groups.delete(groupNo);
+    this.groupsByName.delete(group.name);
+  }
+
+  #cursorOpened({ cursorNo, groupNo, topicNo, nextOffset }: RecordOf<"cursorOpened">): void {
+    this.addCursor(new Cursor(cursorNo, groupNo, topicNo, nextOffset));
+  }
+
+  addCursor(cursor: Cursor): void {
+    this.cursors.set(cursor.no, cursor);
+    this.group(cursor.groupNo).cursors.set(cursor.topicNo, cursor);
+    this.readers.get(cursor.topicNo)?.push(cursor);
+    this.nextCursorNo = Math.max(this.nextCursorNo, cursor.no + 1);
+  }
+
+  #sent({ sendId, digest, messages }: RecordOf<"sent">): void {
+    this.sends.set(sendId, digest, this.atMs);
+    for (const { topicNo, bytes } of messages)
+      this.topic(topicNo).append(this.#takeSlot(), bytes, this.atMs);
+  }
+
+  #prepared(record: RecordOf<"prepared">): void {
+    const { transactionId: id, group, digest, messages, acks, checkAtMs, onUndecided } = record;
+    const firstSlot = this.#slot;
+    this.#slot += messages.length;
+    for (const { cursorNo, offset } of acks) this.cursor(cursorNo).join(offset);
+    this.hold({
+      id,
+      group,
+      digest,
+      preparedAtMs: this.atMs,
+      ageFromMs: this.atMs,
+      block: this.block,
+      firstSlot,
+      messages: messages.map(({ topicNo, bytes }) => ({ topicNo, bytes })),
+      acks,
+      onUndecided,
+      bytes: totalBytes(messages),
+      checks: 0,
+      nextCheckAtMs: checkAtMs,
+      parked: null,
+      checking: null,
+      preparedBy: null,
+    });
+  }
+
+  /** T4, T5: visibility, joined acks and the decision in one record. */
+  #decided({ transactionId, verdict, by, who }: RecordOf<"decided">): void {
+    const transaction = this.transaction(transactionId);
+    this.#release(transaction);
+    this.decisions.set(
+      transactionId,
+      {
+        state: verdict === "commit" ? "committed" : "rolledBack",
+        group: transaction.group,
+        digest: transaction.digest,
+        by,
+        who,
+        atMs: this.atMs,
+        preparedAtMs: transaction.preparedAtMs,
+        preparedBlock: transaction.block,
+        decidedBlock: this.block,
+      },
+      this.atMs,
+    );
+    if (verdict === "commit") this.#makeVisible(transaction);
+    for (const { cursorNo, offset } of transaction.acks) {
+      const cursor = this.cursor(cursorNo);
+      if (verdict === "commit") cursor.settle(offset);
+      else cursor.giveBack(offset, "rolledBack", 0, false, "");
+    }
+  }
+
+  #makeVisible({ messages, block, firstSlot }: Transaction): void {
+    for (const [at, { topicNo, bytes }] of messages.entries())
+      this.topic(topicNo).append({ block, slot: firstSlot + at }, bytes, this.atMs);
+  }
+
+  #release(transaction: Transaction): void {
+    this.transactions.delete(transaction.id);
+    for (const totals of [this.totals, this.totalsOf(transaction.group)]) {
+      totals.count--;
+      totals.bytes -= transaction.bytes;
+      if (transaction.parked !== null) totals.parked--;
+    }
+    if (this.totalsOf(transaction.group).count === 0) this.totalsByGroup.delete(transaction.group);
+    for (const { topicNo } of transaction.messages) this.topic(topicNo).halfMessages--;
+  }
+
+  #checked({ transactionId, isCounted, nextCheckAtMs }: RecordOf<"checked">): void {
+    const transaction = this.transaction(transactionId);
+    if (isCounted) transaction.checks++;
+    transaction.nextCheckAtMs = nextCheckAtMs;
+  }
+
+  #parked({ transactionId, cause }: RecordOf<"parked">): void {
+    const transaction = this.transaction(transactionId);
+    transaction.parked = cause;
+    this.totals.parked++;
+    this.totalsOf(transaction.group).parked++;
+  }
+
+  #resumed({ transactionId, checkAtMs }: RecordOf<"resumed">): void {
+    const transaction = this.transaction(transactionId);
+    transaction.parked = null;
+    transaction.checks = 0;
+    transaction.ageFromMs = this.atMs;
+    transaction.nextCheckAtMs = checkAtMs;
+    this.totals.parked--;
+    this.totalsOf(transaction.group).parked--;
+  }
+
+  #endpointSet({ group, endpoint }: RecordOf<"endpointSet">): void {
+    if (endpoint === null) this.endpoints.delete(group);
+    else this.endpoints.set(group, endpoint);
+  }
+
+  #delivered({ cursorNo, firstDeliveryNo, offsets }: RecordOf<"delivered">): void {
+    const cursor = this.cursor(cursorNo);
+    for (let at = 0; at < offsets.length; at++)
+      cursor.deliver(offsets[at] ?? 0, firstDeliveryNo + at);
+  }
+
+  /** D8: out of the group and into the dead-letter topic in one record; the bytes stay where they are. */
+  #buried({ cursorNo, offset, deadTopicNo, reason }: RecordOf<"buried">): void {
+    const cursor = this.cursor(cursorNo);
+    const topic = this.topic(cursor.topicNo);
+    const dead = this.topic(deadTopicNo);
+    const deliveries = cursor.entry(offset)?.deliveries ?? 0;
+    cursor.settle(offset);
+    const at = dead.append(topic.placeOf(offset), topic.bytesOf(offset), this.atMs);
+    dead.origins.set(at, { topicNo: topic.no, offset, deliveries, reason, atMs: this.atMs });
+  }
+
+  #replayed({ deadTopicNo, offset }: RecordOf<"replayed">): void {
+    const dead = this.topic(deadTopicNo);
+    const origin = dead.origins.get(offset);
+    invariant(origin !== undefined, "a record replays a dead letter that exists");
+    dead.origins.delete(offset);
+    const group = this.groupsByName.get(groupOfDeadLetters(dead.name));
+    group?.cursors.get(origin.topicNo)?.replay(origin.offset);
+  }
+
+  #takeSlot(): Place {
+    return { block: this.block, slot: this.#slot++ };
+  }
+}

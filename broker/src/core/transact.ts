@@ -1,0 +1,344 @@
+/**
+ * Sending: announce, send, prepare, verdict, answer. Each function refuses first, then changes.
+ *
+ * Invariants
+ * - T2 Decided once: the first durable verdict wins; `decide` is the only way to it.
+ * - T4 A verdict names a transaction and comes from its producer group.
+ * - T7 Prepare and send are idempotent by id.
+ * - P3 The same verdict again is `ok`; the other one has a code of its own, with who and when.
+ */
+import type { ClientFrames, ErrorCode, ErrorDetail, FinalVerdict } from "@escrowmq/protocol";
+import { LIMITS } from "@escrowmq/protocol/limits";
+import type { Core } from "./core.ts";
+import type { Cursor, Entry } from "./cursor.ts";
+import type { DecidedBy, LoggedMessage } from "./records.ts";
+import { readToken } from "./token.ts";
+import type { Decision, JoinedAck, Transaction } from "./transaction.ts";
+import type { Turn } from "./turn.ts";
+import type { ConnectionId, Input, NewMessage } from "./types.ts";
+
+type InputOf<Kind extends Input["kind"]> = Extract<Input, { readonly kind: Kind }>;
+
+export interface Refusal {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly detail?: ErrorDetail;
+}
+
+export function announce(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["announce"],
+): void {
+  core.checks.announce(core.connections.get(from), frame.group, frame.checker);
+  turn.ok(from, frame.id);
+}
+
+export function send(
+  core: Core,
+  turn: Turn,
+  { from, frame, messages, digest }: InputOf<"send">,
+): void {
+  const { state } = core;
+  const known = state.sends.get(frame.sendId);
+  if (known === digest) return turn.ok(from, frame.id, { duplicate: true });
+  if (known !== undefined)
+    return turn.refuse(
+      from,
+      frame.id,
+      "TX_CONFLICT",
+      "This send id was used before with other content.",
+    );
+  const refusal = refuseSending(core, messages);
+  if (refusal !== null)
+    return turn.refuse(from, frame.id, refusal.code, refusal.message, refusal.detail);
+  // From here it must succeed.
+  const logged = toLogged(core, messages);
+  turn.log({ kind: "sent", sendId: frame.sendId, digest, messages: logged });
+  for (const { topicNo } of logged) core.consumers.stirTopic(topicNo);
+  turn.ok(from, frame.id);
+}
+
+export function prepare(core: Core, turn: Turn, input: InputOf<"prepare">): void {
+  const { from, frame, messages, digest } = input;
+  const repeated = repeatedPrepare(core, frame, digest);
+  if (repeated === "conflict")
+    return turn.refuse(
+      from,
+      frame.id,
+      "TX_CONFLICT",
+      "This transaction id was used before with other content.",
+    );
+  if (repeated !== null) return turn.ok(from, frame.id, { duplicate: true, state: repeated });
+  const joined = readAcks(core, frame.acks ?? []);
+  const refusal = refusePrepare(core, input) ?? (joined === null ? STALE : null);
+  if (refusal !== null || joined === null) {
+    const { code, message, detail } = refusal ?? STALE;
+    return turn.refuse(from, frame.id, code, message, detail);
+  }
+  // From here it must succeed.
+  for (const { entry } of joined) core.consumers.endLease(entry);
+  turn.log({
+    kind: "prepared",
+    transactionId: frame.transactionId,
+    group: frame.group,
+    digest,
+    messages: toLogged(core, messages),
+    acks: joined.map(({ ack }) => ack),
+    checkAtMs: turn.nowMs + (frame.checkAfterMs ?? core.policy.checkAfterMs),
+    onUndecided: frame.onUndecided ?? "park",
+  });
+  const transaction = core.state.transaction(frame.transactionId);
+  transaction.preparedBy = from;
+  core.checks.schedule(transaction);
+  turn.ok(from, frame.id, { state: "undecided" });
+}
+
+/** The producer's own verdict. */
+export function verdict(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["verdict"],
+): void {
+  const found = findTransaction(core, frame.transactionId);
+  if (found === null) return turn.refuse(from, frame.id, "TX_NOT_FOUND", NOT_FOUND);
+  if (found.group !== frame.group)
+    return turn.refuse(
+      from,
+      frame.id,
+      "WRONG_GROUP",
+      "The transaction was prepared by another producer group.",
+    );
+  if (frame.verdict === "unknown") return turn.ok(from, frame.id, { state: found.state });
+  if (found.decision !== null)
+    return answerDecided(turn, from, frame.id, found.decision, frame.verdict);
+  if (core.admission === "none")
+    return turn.refuse(from, frame.id, "DISK_FULL", "The disk is full.");
+  decide(
+    core,
+    turn,
+    found.transaction,
+    frame.verdict,
+    "producer",
+    clientOf(core, from),
+    frame.reason ?? "",
+  );
+  turn.ok(from, frame.id, { state: frame.verdict === "commit" ? "committed" : "rolledBack" });
+}
+
+/** The answer to a check. Nobody waits for a reply; one from a stranger, or too late, changes nothing. */
+export function answer(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["answer"],
+): void {
+  const transaction = core.state.transactions.get(frame.transactionId);
+  if (transaction === undefined) return;
+  if (!core.connections.get(from).producerOf.has(transaction.group)) return;
+  core.checks.answered(transaction, frame.verdict, turn);
+}
+
+/** T5: the one way a transaction is decided. The caller has made sure that it is undecided. */
+export function decide(
+  core: Core,
+  turn: Turn,
+  transaction: Transaction,
+  verdict: FinalVerdict,
+  by: DecidedBy,
+  who: string,
+  reason: string,
+): void {
+  core.checks.forget(transaction);
+  turn.log({ kind: "decided", transactionId: transaction.id, verdict, by, who, reason });
+  if (verdict === "commit")
+    for (const { topicNo } of transaction.messages) core.consumers.stirTopic(topicNo);
+  else
+    for (const { cursorNo } of transaction.acks) core.consumers.stir(core.state.cursor(cursorNo));
+}
+
+export const NOT_FOUND =
+  "The broker does not know this transaction: it was never prepared, or was decided long ago.";
+
+/** Same verdict: ok, nothing done again. The other one: refused, with who and when (P3). */
+export function answerDecided(
+  turn: Turn,
+  to: ConnectionId,
+  re: number,
+  decision: Decision,
+  verdict: FinalVerdict,
+): void {
+  const isSame = (decision.state === "committed") === (verdict === "commit");
+  if (isSame) return turn.ok(to, re, { duplicate: true, state: decision.state });
+  const code = decision.state === "committed" ? "TX_ALREADY_COMMITTED" : "TX_ALREADY_ROLLED_BACK";
+  const what = decision.state === "committed" ? "committed" : "rolled back";
+  const detail = {
+    decidedBy: decision.by,
+    who: decision.who,
+    decidedAtMs: Math.round(decision.atMs),
+  };
+  turn.refuse(to, re, code, `The transaction was ${what} before, by ${decision.by}.`, detail);
+}
+
+export type Found =
+  | {
+      readonly transaction: Transaction;
+      readonly decision: null;
+      readonly group: string;
+      readonly state: "undecided" | "parked";
+    }
+  | {
+      readonly transaction: null;
+      readonly decision: Decision;
+      readonly group: string;
+      readonly state: Decision["state"];
+    };
+
+export function findTransaction(core: Core, id: string): Found | null {
+  const transaction = core.state.transactions.get(id);
+  if (transaction !== undefined) {
+    const state = transaction.parked === null ? "undecided" : "parked";
+    return { transaction, decision: null, group: transaction.group, state };
+  }
+  const decision = core.state.decisions.get(id);
+  return decision === undefined
+    ? null
+    : { transaction: null, decision, group: decision.group, state: decision.state };
+}
+
+/** The entry of a delivery that is still under way, or null. */
+export function findDelivery(
+  core: Core,
+  token: string,
+): { cursor: Cursor; entry: Entry<unknown> } | null {
+  const ref = readToken(token);
+  const cursor = ref === null ? undefined : core.state.cursors.get(ref.cursorNo);
+  const entry = ref === null ? undefined : cursor?.leased(ref.offset, ref.deliveryNo);
+  return cursor === undefined || entry === undefined ? null : { cursor, entry };
+}
+
+export const clientOf = (core: Core, from: ConnectionId): string =>
+  core.connections.find(from)?.client ?? "";
+
+export const STALE: Refusal = {
+  code: "STALE_DELIVERY",
+  message: "The delivery is over: settled, expired, given back, or replaced by a later one.",
+};
+
+function repeatedPrepare(
+  core: Core,
+  frame: ClientFrames["prepare"],
+  digest: number,
+): Found["state"] | "conflict" | null {
+  const found = findTransaction(core, frame.transactionId);
+  if (found === null) return null;
+  const facts = found.transaction ?? found.decision;
+  return facts.digest === digest && facts.group === frame.group ? found.state : "conflict";
+}
+
+/** Null if one of the tokens is stale, or stands there twice: the whole prepare is refused. */
+function readAcks(
+  core: Core,
+  tokens: readonly string[],
+): { ack: JoinedAck; entry: Entry<unknown> }[] | null {
+  const joined = new Map<Entry<unknown>, JoinedAck>();
+  for (const token of tokens) {
+    const found = findDelivery(core, token);
+    if (found === null || joined.has(found.entry)) return null;
+    joined.set(found.entry, { cursorNo: found.cursor.no, offset: found.entry.offset });
+  }
+  return [...joined].map(([entry, ack]) => ({ ack, entry }));
+}
+
+function refusePrepare(core: Core, { from, frame, messages }: InputOf<"prepare">): Refusal | null {
+  if (!core.connections.get(from).producerOf.has(frame.group))
+    return {
+      code: "NOT_ANNOUNCED",
+      message: `This connection has not announced the producer group ${frame.group}.`,
+    };
+  if (messages.length === 0 && (frame.acks ?? []).length === 0)
+    return {
+      code: "INVALID_ARGUMENT",
+      message: "A transaction holds at least one message or ack.",
+    };
+  if (frame.onUndecided !== "rollback" && !core.checks.canAsk(frame.group))
+    return {
+      code: "NO_CHECKER",
+      message: `Nobody can answer checks for ${frame.group}: announce a checker, set an endpoint, or choose onUndecided rollback.`,
+    };
+  return refuseUndecided(core, frame.group, messages) ?? refuseSending(core, messages);
+}
+
+function refuseUndecided(
+  { state, policy }: Core,
+  group: string,
+  messages: readonly NewMessage[],
+): Refusal | null {
+  const bytes = bytesOf(messages);
+  const own = state.totalsByGroup.get(group) ?? { count: 0, bytes: 0 };
+  const isGroupFull =
+    own.count >= policy.undecidedPerGroupMax ||
+    own.bytes + bytes > policy.undecidedBytesPerGroupMax;
+  const isFull =
+    state.totals.count >= policy.undecidedMax ||
+    state.totals.bytes + bytes > policy.undecidedBytesMax;
+  if (!isGroupFull && !isFull) return null;
+  const where = isGroupFull ? `producer group ${group}` : "broker";
+  return {
+    code: "UNDECIDED_LIMIT",
+    message: `Too much is undecided in this ${where}; decide some of it first.`,
+  };
+}
+
+function refuseSending(core: Core, messages: readonly NewMessage[]): Refusal | null {
+  if (core.admission !== "all")
+    return { code: "DISK_FULL", message: "Free disk space is below the limit for sending." };
+  if (bytesOf(messages) > LIMITS.transactionBytesMax)
+    return {
+      code: "TRANSACTION_TOO_LARGE",
+      message: `The messages of one transaction may have at most ${LIMITS.transactionBytesMax} bytes together.`,
+    };
+  for (const message of messages) {
+    const refusal = refuseMessage(core, message);
+    if (refusal !== null) return refusal;
+  }
+  return null;
+}
+
+function refuseMessage({ state }: Core, { topic: name, bodyBytes }: NewMessage): Refusal | null {
+  const topic = state.topicsByName.get(name);
+  if (topic === undefined)
+    return {
+      code: "TOPIC_NOT_FOUND",
+      message: `There is no topic ${name}. Create it: escrow topic create ${name}`,
+    };
+  if (topic.isDeadLetters)
+    return {
+      code: "INVALID_ARGUMENT",
+      message: "Only the broker puts messages into a dead-letter topic.",
+    };
+  if (topic.settings.isPaused)
+    return { code: "TOPIC_PAUSED", message: `Sending to the topic ${name} is paused.` };
+  if (bodyBytes > topic.settings.bodyBytesMax)
+    return {
+      code: "BODY_TOO_LARGE",
+      message: `A body in the topic ${name} may have at most ${topic.settings.bodyBytesMax} bytes.`,
+    };
+  return null;
+}
+
+const bytesOf = (messages: readonly NewMessage[]): number => {
+  let total = 0;
+  for (const { data } of messages) total += data.length;
+  return total;
+};
+
+function toLogged({ state }: Core, messages: readonly NewMessage[]): LoggedMessage[] {
+  return messages.map(({ topic, data }) => ({
+    topicNo: state.topicsByName.get(topic)?.no ?? 0,
+    bytes: data.length,
+    data,
+  }));
+}

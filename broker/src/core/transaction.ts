@@ -1,0 +1,73 @@
+/**
+ * An undecided transaction, and what is remembered of a decided one.
+ *
+ *   prepare --> undecided --commit--> committed      checks: due -> asked -> due … -> parked
+ *                        --rollback-> rolledBack     resumed: parked -> due, counting from 0
+ *               parked   --the same verdicts
+ *
+ * Invariants
+ * - X1 A transaction is undecided in one table or decided in the other, never in both (T2).
+ * - X2 Parked is undecided: it takes a verdict, and nothing decides it by itself (promise 5).
+ */
+import type { DecidedBy, LoggedMessage } from "./records.ts";
+
+export interface HalfMessage {
+  readonly topicNo: number;
+  readonly bytes: number;
+}
+
+export interface JoinedAck {
+  readonly cursorNo: number;
+  readonly offset: number;
+}
+
+/** The durable part: what a checkpoint holds. */
+export interface TransactionFacts {
+  readonly id: string;
+  readonly group: string;
+  readonly digest: number;
+  readonly preparedAtMs: number;
+  /** Its messages stand in this block, from this slot on. */
+  readonly block: number;
+  readonly firstSlot: number;
+  readonly messages: readonly HalfMessage[];
+  readonly acks: readonly JoinedAck[];
+  readonly onUndecided: "park" | "rollback";
+}
+
+export interface Transaction<Checking = unknown> extends TransactionFacts {
+  readonly bytes: number;
+  /** Broker time that this transaction's age counts from: preparedAtMs plus all pauses of the broker. */
+  ageFromMs: number;
+  /** Counted checks: those that reached somebody. */
+  checks: number;
+  /** Not before this; meaningless while parked. */
+  nextCheckAtMs: number;
+  parked: "attempts" | "age" | null;
+  /** Who is being asked, known only while running (checks.ts). */
+  checking: Checking | null;
+  /** The connection that prepared; asked first. Known only while running. */
+  preparedBy: number | null;
+}
+
+export interface Decision {
+  readonly state: "committed" | "rolledBack";
+  readonly group: string;
+  readonly digest: number;
+  readonly by: DecidedBy;
+  readonly who: string;
+  readonly atMs: number;
+  readonly preparedAtMs: number;
+  readonly preparedBlock: number;
+  readonly decidedBlock: number;
+}
+
+export const totalBytes = (messages: readonly (HalfMessage | LoggedMessage)[]): number =>
+  messages.reduce((total, message) => total + message.bytes, 0);
+
+/** What a producer group has undecided: for limits and for people. */
+export interface UndecidedTotals {
+  count: number;
+  bytes: number;
+  parked: number;
+}

@@ -1,0 +1,147 @@
+/**
+ * The contract between core and shell: what the core is told, and what it answers.
+ *
+ * The shell does, in this order: puts `records` into the open block; writes the block, synced; and only
+ * then does the `sends`; sleeps no later than `wakeAtMs`. So nothing is said before it is on disk (P4).
+ */
+import type { BrokerFrame, ClientFrame, ClientFrames, EscrowError } from "@escrowmq/protocol";
+import type { CheckOutcome, LogRecord, Place } from "./records.ts";
+import type { Origin } from "./topic.ts";
+import type { CoreFigures } from "./views.ts";
+
+/** Given by the shell, never used twice while a broker runs. */
+export type ConnectionId = number;
+
+/** A message that the shell has decoded and checked; the core looks at these fields only. */
+export interface NewMessage {
+  readonly topic: string;
+  readonly bodyBytes: number;
+  /** The encoded message, stored and delivered as it is. */
+  readonly data: Uint8Array;
+}
+
+/** What the disk allows: `all`; `settle`: verdicts, acks and what frees space; `none`. */
+export type Admission = "all" | "settle" | "none";
+
+type FrameWithMessages = "send" | "prepare";
+type PlainFrame = Exclude<
+  ClientFrame,
+  { readonly type: FrameWithMessages | "hello" | "ping" | "producer.endpoint" }
+>;
+
+export type Input =
+  /** Once, after recovery, before anything else. */
+  | { readonly kind: "open" }
+  | { readonly kind: "connected"; readonly connection: ConnectionId; readonly client: string }
+  | { readonly kind: "disconnected"; readonly connection: ConnectionId }
+  /** The peer reads slower than it is sent to (or no longer so): deliver nothing more to it. */
+  | { readonly kind: "congested"; readonly connection: ConnectionId; readonly isCongested: boolean }
+  | { readonly kind: "admission"; readonly admission: Admission }
+  | { readonly kind: "tick" }
+  | { readonly kind: "frame"; readonly from: ConnectionId; readonly frame: PlainFrame }
+  | {
+      readonly kind: "send";
+      readonly from: ConnectionId;
+      readonly frame: ClientFrames["send"];
+      readonly messages: readonly NewMessage[];
+      /** CRC-32 of the content: tells a repetition from another content under the same id. */
+      readonly digest: number;
+    }
+  | {
+      readonly kind: "prepare";
+      readonly from: ConnectionId;
+      readonly frame: ClientFrames["prepare"];
+      readonly messages: readonly NewMessage[];
+      readonly digest: number;
+    }
+  | {
+      readonly kind: "setEndpoint";
+      readonly from: ConnectionId;
+      readonly frame: ClientFrames["producer.endpoint"];
+      /** Parsed and allowed by the shell; null removes the endpoint. */
+      readonly url: string | null;
+      /** A new signing key (hex), made by the shell. */
+      readonly secret: string;
+    }
+  /** The shell refused a request before it reached the core, and wants it answered in its turn. */
+  | {
+      readonly kind: "refused";
+      readonly from: ConnectionId;
+      readonly re: number;
+      readonly error: EscrowError;
+    }
+  | {
+      readonly kind: "endpointAnswered";
+      readonly transactionId: string;
+      readonly attempt: number;
+      readonly outcome: CheckOutcome;
+      readonly isCounted: boolean;
+      readonly latencyMs: number;
+    }
+  /** The body of a delivery could not be read, or does not match its checksum. */
+  | { readonly kind: "unreadable"; readonly token: string };
+
+export interface Delivery {
+  readonly token: string;
+  readonly offset: number;
+  readonly attempt: number;
+  readonly place: Place;
+  readonly atMs: number;
+  readonly origin: (Origin & { readonly topic: string }) | null;
+}
+
+export type Send =
+  | { readonly kind: "frame"; readonly to: ConnectionId; readonly frame: BrokerFrame }
+  | {
+      readonly kind: "deliver";
+      readonly to: ConnectionId;
+      readonly subscription: number;
+      readonly topic: string;
+      readonly leaseMs: number;
+      readonly deliveries: readonly Delivery[];
+    }
+  | ({ readonly kind: "check"; readonly to: ConnectionId } & Question)
+  | ({
+      readonly kind: "askEndpoint";
+      readonly url: string;
+      readonly isIdsOnly: boolean;
+      readonly secrets: readonly string[];
+    } & Question)
+  /** An answer to an operator that the shell completes from what only it knows. */
+  | {
+      readonly kind: "inspect";
+      readonly to: ConnectionId;
+      readonly re: number;
+      readonly inspection: Inspection;
+    };
+
+export interface Question {
+  readonly transactionId: string;
+  readonly group: string;
+  readonly attempt: number;
+  readonly ageMs: number;
+  readonly block: number;
+  readonly slots: readonly number[];
+}
+
+export type Inspection =
+  /** `value` plus the encoded message at `place`. */
+  | { readonly kind: "message"; readonly value: object; readonly place: Place }
+  /** `value` plus the events of this transaction in the log from `fromBlock` on. */
+  | {
+      readonly kind: "timeline";
+      readonly value: object;
+      readonly transactionId: string;
+      readonly fromBlock: number;
+      readonly toBlock: number;
+    }
+  /** `value` plus uptime, memory and store figures. */
+  | { readonly kind: "stats"; readonly value: CoreFigures }
+  /** `value` (the same figures) judged against limits and exposure. */
+  | { readonly kind: "doctor"; readonly value: CoreFigures };
+
+export interface Ready {
+  readonly records: readonly LogRecord[];
+  readonly sends: readonly Send[];
+  readonly wakeAtMs: number | null;
+}

@@ -1,0 +1,292 @@
+/** What operators see: plain data made from the state. Reads only. */
+import type {
+  DeadLetterView,
+  GroupView,
+  Page,
+  ProducerView,
+  ResetView,
+  StatsView,
+  TopicView,
+  TransactionView,
+} from "@escrowmq/protocol";
+import { deadLetterTopic } from "@escrowmq/protocol/names";
+import type { Core } from "./core.ts";
+import type { Cursor } from "./cursor.ts";
+import type { Group } from "./state.ts";
+import type { Origin, Topic } from "./topic.ts";
+import type { Found } from "./transact.ts";
+import type { Transaction } from "./transaction.ts";
+
+const PAGE_DEFAULT = 100;
+
+interface PageRequest {
+  readonly after?: string | undefined;
+  readonly limit?: number | undefined;
+}
+
+/** Names are paged in their order, so that what comes and goes between two pages disturbs nothing. */
+export function pageOfNames<T>(
+  names: Iterable<string>,
+  request: PageRequest,
+  view: (name: string) => T,
+): Page<T> {
+  const after = request.after ?? "";
+  const limit = request.limit ?? PAGE_DEFAULT;
+  const sorted = [...names].filter((name) => name > after).sort();
+  const shown = sorted.slice(0, limit);
+  const last = shown.at(-1);
+  return sorted.length > limit && last !== undefined
+    ? { items: shown.map(view), next: last }
+    : { items: shown.map(view) };
+}
+
+export function topicView({ state }: Core, topic: Topic): TopicView {
+  return {
+    topic: topic.name,
+    firstOffset: 0,
+    nextOffset: topic.nextOffset,
+    bytes: topic.bytes,
+    paused: topic.settings.isPaused,
+    bodyBytesMax: topic.settings.bodyBytesMax,
+    groups: (state.readers.get(topic.no) ?? [])
+      .map((cursor) => state.group(cursor.groupNo).name)
+      .sort(),
+  };
+}
+
+/** Fresh messages and those that came back. */
+export const readyCount = (topic: Topic, cursor: Cursor): number =>
+  topic.nextOffset - cursor.nextOffset + cursor.counts.ready;
+
+export function groupView({ state, consumers }: Core, group: Group): GroupView {
+  return {
+    group: group.name,
+    policy: group.policy,
+    topics: [...group.cursors.values()].map((cursor) => {
+      const topic = state.topic(cursor.topicNo);
+      const { leased, waiting, pending } = cursor.counts;
+      const ready = readyCount(topic, cursor);
+      const lag = ready + leased + waiting + pending;
+      return {
+        topic: topic.name,
+        nextOffset: cursor.nextOffset,
+        lag,
+        ready,
+        leased,
+        waiting,
+        pending,
+      };
+    }),
+    consumers: consumers
+      .subscriptionsOf(group)
+      .map(({ connection, leases, creditMessages, creditBytes }) => ({
+        connection: connection.id,
+        client: connection.client,
+        leased: leases.size,
+        creditMessages,
+        creditBytes,
+      })),
+    deadLetters: state.topicsByName.get(deadLetterTopic(group.name))?.origins.size ?? 0,
+  };
+}
+
+/** Every producer group that is connected, has an endpoint, or has something undecided. */
+export function producerNames({ state, connections }: Core): Set<string> {
+  const names = new Set([...state.totalsByGroup.keys(), ...state.endpoints.keys()]);
+  for (const connection of connections.all())
+    for (const group of connection.producerOf.keys()) names.add(group);
+  return names;
+}
+
+export function producerView(core: Core, group: string, nowMs: number): ProducerView {
+  const { state, connections, checks } = core;
+  const totals = state.totalsByGroup.get(group) ?? { count: 0, bytes: 0, parked: 0 };
+  const endpoint = state.endpoints.get(group);
+  const view: ProducerView = {
+    group,
+    connections: [...connections.all()].filter((one) => one.producerOf.has(group)).length,
+    checkers: checks.checkersOf(group),
+    undecided: totals.count,
+    parked: totals.parked,
+    undecidedBytes: totals.bytes,
+    oldestAgeMs: oldestAgeMs(core, nowMs, group),
+  };
+  return endpoint === undefined ? view : { ...view, endpoint: endpoint.url };
+}
+
+/** Transactions stand in the order of their prepare, so the first one is the oldest. */
+export function oldestAgeMs({ state }: Core, nowMs: number, group?: string): number {
+  for (const transaction of state.transactions.values()) {
+    if (group === undefined || transaction.group === group)
+      return Math.round(nowMs - transaction.preparedAtMs);
+  }
+  return 0;
+}
+
+export function transactionView(
+  { state }: Core,
+  id: string,
+  found: Found,
+  nowMs: number,
+): TransactionView {
+  const { transaction, decision } = found;
+  if (decision !== null)
+    return {
+      transactionId: id,
+      group: decision.group,
+      state: decision.state,
+      preparedAtMs: decision.preparedAtMs,
+      ageMs: Math.round(decision.atMs - decision.preparedAtMs),
+      // The log has the rest; the inspector reads it there.
+      messages: [],
+      acks: 0,
+      checks: 0,
+      decidedAtMs: decision.atMs,
+      decidedBy: decision.who === "" ? decision.by : `${decision.by} (${decision.who})`,
+    };
+  const view: TransactionView = {
+    transactionId: id,
+    group: transaction.group,
+    state: found.state,
+    preparedAtMs: transaction.preparedAtMs,
+    ageMs: Math.round(nowMs - transaction.preparedAtMs),
+    messages: transaction.messages.map(({ topicNo, bytes }) => ({
+      topic: state.topic(topicNo).name,
+      bytes,
+    })),
+    acks: transaction.acks.length,
+    checks: transaction.checks,
+  };
+  return transaction.parked === null
+    ? { ...view, nextCheckAtMs: transaction.nextCheckAtMs }
+    : { ...view, parkedBecause: transaction.parked };
+}
+
+const keyOf = (transaction: Transaction): string => `${transaction.block}.${transaction.id}`;
+
+export function transactionPage(
+  core: Core,
+  request: PageRequest & {
+    readonly group?: string | undefined;
+    readonly state?: "undecided" | "parked" | undefined;
+  },
+  nowMs: number,
+): Page<TransactionView> {
+  const limit = request.limit ?? PAGE_DEFAULT;
+  const [afterBlock, afterId] = readKey(request.after);
+  const found: Transaction[] = [];
+  for (const one of core.state.transactions.values()) {
+    if (one.block < afterBlock || (one.block === afterBlock && one.id <= afterId)) continue;
+    if (request.group !== undefined && one.group !== request.group) continue;
+    if (request.state !== undefined && (one.parked !== null) !== (request.state === "parked"))
+      continue;
+    // Blocks only grow along the way, so a page is complete once a later block begins.
+    if (found.length > limit && one.block > (found.at(-1)?.block ?? 0)) break;
+    found.push(one);
+  }
+  found.sort((one, other) => one.block - other.block || (one.id < other.id ? -1 : 1));
+  const shown = found.slice(0, limit);
+  const items = shown.map((transaction) => {
+    const state = transaction.parked === null ? "undecided" : "parked";
+    return transactionView(
+      core,
+      transaction.id,
+      { transaction, decision: null, group: transaction.group, state },
+      nowMs,
+    );
+  });
+  const last = shown.at(-1);
+  return found.length > limit && last !== undefined ? { items, next: keyOf(last) } : { items };
+}
+
+function readKey(after: string | undefined): [block: number, id: string] {
+  const [block, id] = (after ?? "").split(".");
+  return [Number(block) || 0, id ?? ""];
+}
+
+export function deadLetterView(
+  { state }: Core,
+  dead: Topic,
+  offset: number,
+  origin: Origin,
+): DeadLetterView {
+  return {
+    offset,
+    topic: state.topics.get(origin.topicNo)?.name ?? "",
+    originOffset: origin.offset,
+    attempts: origin.deliveries,
+    reason: origin.reason,
+    buriedAtMs: origin.atMs,
+    bytes: dead.bytesOf(offset),
+  };
+}
+
+export function deadLetterPage(
+  core: Core,
+  dead: Topic | undefined,
+  request: PageRequest,
+): Page<DeadLetterView> {
+  const limit = request.limit ?? PAGE_DEFAULT;
+  const after = request.after === undefined ? -1 : Number(request.after);
+  const items: DeadLetterView[] = [];
+  for (const [offset, origin] of dead?.origins ?? []) {
+    if (dead === undefined || offset <= after) continue;
+    if (items.length === limit) return { items, next: String(items.at(-1)?.offset ?? 0) };
+    items.push(deadLetterView(core, dead, offset, origin));
+  }
+  return { items };
+}
+
+/** What a reset would do: everything settled from there on comes again, everything unsettled before it is skipped. */
+export function resetView(
+  topic: Topic,
+  cursor: Cursor,
+  toOffset: number,
+  isDryRun: boolean,
+): ResetView {
+  const unsettled = [...cursor.entries()];
+  const skippedEntries = unsettled.filter(({ offset }) => offset < toOffset).length;
+  const keptEntries = unsettled.length - skippedEntries;
+  return {
+    topic: topic.name,
+    fromOffset: cursor.nextOffset,
+    toOffset,
+    redelivered: Math.max(0, cursor.nextOffset - toOffset - keptEntries),
+    skipped: skippedEntries + Math.max(0, toOffset - cursor.nextOffset),
+    dryRun: isDryRun,
+  };
+}
+
+export type CoreFigures = Omit<StatsView, "version" | "uptimeMs" | "storeBytes" | "rssBytes">;
+
+/** Counters kept step by step; `verify` and the tests compare them with a full scan (B2). */
+export function stats(core: Core, nowMs: number): CoreFigures {
+  const { state, connections } = core;
+  let leased = 0;
+  let waiting = 0;
+  for (const { counts } of state.cursors.values()) {
+    leased += counts.leased;
+    waiting += counts.waiting;
+  }
+  let messages = 0;
+  let deadLetters = 0;
+  for (const topic of state.topics.values()) {
+    if (topic.isDeadLetters) deadLetters += topic.origins.size;
+    else messages += topic.nextOffset;
+  }
+  return {
+    connections: connections.size,
+    topics: [...state.topics.values()].filter((topic) => !topic.isDeadLetters).length,
+    groups: state.groups.size,
+    undecided: state.totals.count,
+    parked: state.totals.parked,
+    undecidedBytes: state.totals.bytes,
+    oldestUndecidedAgeMs: oldestAgeMs(core, nowMs),
+    decisionsKept: state.decisions.size,
+    messages,
+    leased,
+    waiting,
+    deadLetters,
+    blocks: state.block,
+  };
+}

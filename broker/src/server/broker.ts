@@ -1,0 +1,348 @@
+/**
+ * A broker's life: open, recover, serve; after a failure of the store stop answering, reopen, verify,
+ * serve again (fail-stop); close.
+ *
+ *   opening --recovered--> serving --store failed--> reopening --recovered--> serving
+ *                          serving --close--> closed      reopening --gave up--> failed
+ *
+ * Invariants
+ * - I5 From the first storage error to the end of recovery nothing is answered; memory is thrown away.
+ */
+
+import { randomBytes } from "node:crypto";
+import { type DoctorView, EscrowError, type StatsView } from "@escrowmq/protocol";
+import type { Engine } from "../core/engine.ts";
+import type { Admission, ConnectionId, Input } from "../core/types.ts";
+import { type CoreFigures, stats } from "../core/views.ts";
+import { openLevelStore } from "../store/level-store.ts";
+import type { BlockStore } from "../store/store.ts";
+import { type CheckEndpointClient, createCheckEndpointClient } from "./check-endpoint.ts";
+import { Checkpointer } from "./checkpointer.ts";
+import { type Clock, systemClock } from "./clock.ts";
+import { Dispatch } from "./dispatch.ts";
+import { examine } from "./doctor.ts";
+import { type Listener, listen } from "./listener.ts";
+import { createLog, type Log } from "./log.ts";
+import { Loop } from "./loop.ts";
+import { type Figures, Metrics } from "./metrics.ts";
+import { type BrokerOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
+import { recover } from "./recovery.ts";
+import { CLOSE_GOING_AWAY, Session, type SessionHost, type Socket } from "./session.ts";
+import { timelineSource } from "./timeline-source.ts";
+import { VERSION } from "./version.ts";
+
+export interface Broker {
+  /** Where clients connect; "" without a socket. */
+  readonly url: string;
+  readonly storeId: string;
+  /** Attaches a connection of any transport; what it returns is to be told what happens on it. */
+  accept(socket: Socket): Session;
+  /** Takes nothing more, answers what it took, writes a checkpoint, closes the store. */
+  close(): Promise<void>;
+  /** Resolves when the broker has given up: the store could not be reopened. */
+  readonly failed: Promise<Error>;
+}
+
+/** What exists only while the broker serves. */
+interface Serving {
+  readonly kind: "serving";
+  readonly engine: Engine;
+  readonly store: BlockStore;
+  readonly loop: Loop;
+  readonly checkpointer: Checkpointer;
+}
+
+type Life = Serving | { readonly kind: "reopening" } | { readonly kind: "closed" };
+
+/** Waits before each attempt to reopen; then the broker gives up. */
+const REOPEN_DELAYS_MS = [0, 500, 1_000, 2_000, 5_000, 10_000];
+const ADMISSION_EVERY_MS = 2_000;
+const TRY_AGAIN_LATER = 1013;
+
+/** Opens the data directory, recovers, and serves. Rejects with STORE_LOCKED, STORE_VERSION, STORE_CORRUPT, … */
+export async function createBroker(options: BrokerOptions = {}): Promise<Broker> {
+  const broker = new RunningBroker(resolveOptions(options));
+  await broker.start();
+  return broker;
+}
+
+class RunningBroker implements Broker, SessionHost {
+  readonly broker = `EscrowMQ ${VERSION}`;
+  readonly failed: Promise<Error>;
+  readonly #options: ResolvedOptions;
+  readonly #log: Log;
+  readonly #clock: Clock;
+  readonly #metrics: Metrics;
+  readonly #endpoints: CheckEndpointClient;
+  readonly #sessions = new Map<ConnectionId, Session>();
+  #life: Life = { kind: "reopening" };
+  #listener: Listener | null = null;
+  #nextConnection = 1;
+  #startedAtMs = 0;
+  #freeBytes = Number.POSITIVE_INFINITY;
+  #storeFailures = 0;
+  #storeId = "";
+  #admissionTimer: NodeJS.Timeout | null = null;
+  #giveUp: (error: Error) => void = () => undefined;
+
+  constructor(options: ResolvedOptions) {
+    this.#options = options;
+    this.#log = createLog(options.logLevel);
+    this.#clock = options.clock ?? systemClock();
+    this.#metrics = new Metrics(() => this.#figures());
+    this.#endpoints = createCheckEndpointClient({
+      allowedRanges: [...options.endpointRanges],
+      nowMs: () => this.#clock.nowMs(),
+      randomNonce: () => randomBytes(16).toString("hex"),
+      log: this.#log,
+    });
+    this.failed = new Promise((resolve) => {
+      this.#giveUp = resolve;
+    });
+  }
+
+  get url(): string {
+    return this.#listener?.url ?? "";
+  }
+
+  get storeId(): string {
+    return this.#storeId;
+  }
+
+  async start(): Promise<void> {
+    this.#life = await this.#open();
+    this.#startedAtMs = this.#clock.nowMs();
+    await this.#admit();
+    this.#admissionTimer = setInterval(() => void this.#admit(), ADMISSION_EVERY_MS);
+    this.#admissionTimer.unref();
+    if (this.#options.port === null) return;
+    const { host, port, allowedOrigins, connectionsMax } = this.#options;
+    try {
+      this.#listener = await listen({
+        host,
+        port,
+        allowedOrigins,
+        connectionsMax,
+        opened: (socket) => this.accept(socket),
+        health: () => ({ isReady: this.#life.kind === "serving", text: this.#life.kind }),
+        metrics: async () => ({
+          contentType: this.#metrics.contentType,
+          text: await this.#metrics.text(),
+        }),
+      });
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+    if (this.#options.isExposed)
+      this.#log.warn({ host }, "listening beyond loopback without authentication");
+  }
+
+  accept(socket: Socket): Session {
+    const session = new Session(this.#nextConnection++, socket, this);
+    if (this.#life.kind !== "serving")
+      session.refuse("STORE_FAILED", "The broker is not ready.", TRY_AGAIN_LATER);
+    else this.#sessions.set(session.id, session);
+    return session;
+  }
+
+  async close(): Promise<void> {
+    const life = this.#life;
+    if (life.kind === "closed") return;
+    if (this.#admissionTimer !== null) clearInterval(this.#admissionTimer);
+    if (life.kind === "serving") await life.loop.stop();
+    this.#life = { kind: "closed" };
+    for (const session of [...this.#sessions.values()])
+      session.refuse("SHUTTING_DOWN", "The broker is stopping.", CLOSE_GOING_AWAY);
+    await this.#listener?.close();
+    this.#endpoints.close();
+    if (life.kind !== "serving") return;
+    await life.checkpointer.finish();
+    await life.store.close();
+  }
+
+  // What sessions ask of their host.
+
+  take(input: Input): void {
+    if (this.#life.kind === "serving") this.#life.loop.take(input);
+  }
+
+  parseEndpoint(url: string): string {
+    return this.#endpoints.parseUrl(url);
+  }
+
+  closed(session: Session): void {
+    this.#sessions.delete(session.id);
+  }
+
+  async #open(): Promise<Serving> {
+    const { dataDir, policy, acceptLoss, segmentBytesMax, checkpointEveryBytes } = this.#options;
+    const onWarning = (text: string): void =>
+      this.#log.warn({ text }, "the store found something odd");
+    const store = await (this.#options.openStore?.() ??
+      openLevelStore(dataDir, {
+        acceptLoss,
+        onWarning,
+        ...(segmentBytesMax === undefined ? {} : { segmentBytesMax }),
+      }));
+    try {
+      const engine = await recover(store, policy, this.#log);
+      this.#storeId = store.storeId;
+      this.#clock.startAfter(engine.core.state.atMs);
+      return this.#serve(
+        engine,
+        store,
+        new Checkpointer(engine, store, checkpointEveryBytes, this.#log),
+      );
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
+  }
+
+  #serve(engine: Engine, store: BlockStore, checkpointer: Checkpointer): Serving {
+    const dispatch = new Dispatch({
+      store,
+      sessions: this.#sessions,
+      endpoints: this.#endpoints,
+      timeline: timelineSource(engine, store),
+      metrics: this.#metrics,
+      log: this.#log,
+      take: (input) => this.take(input),
+      stats: (figures) => this.#stats(figures, store),
+      doctor: (figures) => this.#doctor(figures, store),
+    });
+    const loop = new Loop({
+      engine,
+      store,
+      clock: this.#clock,
+      deliver: (sends) => dispatch.send(sends),
+      failed: (cause) => void this.#failStop(cause),
+      pressure: (isHigh) => this.#listener?.pause(isHigh),
+      sealed: (block) => checkpointer.sealed(block),
+      written: (block, seconds) => {
+        this.#metrics.wrote(block.records, seconds);
+        checkpointer.written(block);
+      },
+    });
+    const serving: Serving = { kind: "serving", engine, store, loop, checkpointer };
+    this.#life = serving;
+    loop.take({ kind: "open" });
+    return serving;
+  }
+
+  /** I5: stop answering, throw memory away, reopen, verify, serve again; or give up. */
+  async #failStop(cause: unknown): Promise<void> {
+    const life = this.#life;
+    if (life.kind !== "serving") return;
+    this.#life = { kind: "reopening" };
+    this.#storeFailures++;
+    this.#metrics.storeFailed();
+    this.#log.error(
+      { err: cause },
+      "stopped answering: the store failed, or the broker met a fault of its own",
+    );
+    const code = EscrowError.is(cause) ? cause.code : "INTERNAL";
+    for (const session of [...this.#sessions.values()])
+      session.refuse(code, "What was not answered may or may not have happened.", CLOSE_GOING_AWAY);
+    await life.store
+      .close()
+      .catch((error: unknown) =>
+        this.#log.warn({ err: error }, "closing the failed store failed, too"),
+      );
+    this.#reopen(cause);
+  }
+
+  #reopen(cause: unknown): void {
+    const attempt = async (at: number, last: unknown): Promise<void> => {
+      const delayMs = REOPEN_DELAYS_MS[at];
+      if (delayMs === undefined) return this.#giveUp(toError(last));
+      await new Promise<void>((resolve) => this.#clock.setTimer(resolve, delayMs));
+      if (this.#life.kind !== "reopening") return;
+      try {
+        this.#life = await this.#open();
+        this.#log.info({}, "the store was reopened and verified; serving again");
+      } catch (error) {
+        this.#log.error({ err: error, attempt: at + 1 }, "reopening failed");
+        return attempt(at + 1, error);
+      }
+    };
+    void attempt(0, cause);
+  }
+
+  /** Head-room: sends are refused before the disk is full, verdicts and acks last. */
+  async #admit(): Promise<void> {
+    const life = this.#life;
+    if (life.kind !== "serving") return;
+    try {
+      this.#freeBytes = await life.store.freeBytes();
+    } catch (error) {
+      this.#log.warn({ err: error }, "the free disk space could not be read");
+      return;
+    }
+    const { sendFreeBytesMin, settleFreeBytesMin } = this.#options;
+    const admission: Admission =
+      this.#freeBytes < settleFreeBytesMin
+        ? "none"
+        : this.#freeBytes < sendFreeBytesMin
+          ? "settle"
+          : "all";
+    if (admission === life.engine.core.admission) return;
+    this.#log.warn(
+      { admission, freeBytes: this.#freeBytes },
+      "free disk space decides what is taken",
+    );
+    this.take({ kind: "admission", admission });
+  }
+
+  #figures(): Figures {
+    const life = this.#life;
+    if (life.kind !== "serving") return NO_FIGURES;
+    const figures = stats(life.engine.core, this.#clock.nowMs());
+    return { ...figures, storeBytes: life.store.bytes, freeBytes: this.#freeBytes };
+  }
+
+  #stats(figures: CoreFigures, store: BlockStore): StatsView {
+    const uptimeMs = Math.round(this.#clock.nowMs() - this.#startedAtMs);
+    return {
+      version: VERSION,
+      uptimeMs,
+      ...figures,
+      storeBytes: store.bytes,
+      rssBytes: process.memoryUsage.rss(),
+    };
+  }
+
+  #doctor(figures: CoreFigures, store: BlockStore): DoctorView {
+    const { policy, sendFreeBytesMin, isExposed, host, allowedOrigins, endpointRanges } =
+      this.#options;
+    return examine({
+      stats: this.#stats(figures, store),
+      policy,
+      freeBytes: this.#freeBytes,
+      sendFreeBytesMin,
+      isExposed,
+      host,
+      allowedOrigins,
+      endpointRanges,
+      storeFailures: this.#storeFailures,
+    });
+  }
+}
+
+const NO_FIGURES: Figures = {
+  connections: 0,
+  undecided: 0,
+  parked: 0,
+  undecidedBytes: 0,
+  oldestUndecidedAgeMs: 0,
+  messages: 0,
+  leased: 0,
+  waiting: 0,
+  deadLetters: 0,
+  storeBytes: 0,
+  freeBytes: 0,
+};
+
+const toError = (cause: unknown): Error =>
+  cause instanceof Error ? cause : new Error(String(cause));

@@ -1,0 +1,73 @@
+/**
+ * Writes a checkpoint now and then, so that opening does not take longer and longer.
+ *
+ * Invariants
+ * - The parts are taken at the seal of a block, when the state is exactly that after it, and written once
+ *   that block is on disk. A checkpoint that fails is only logged: the blocks are the truth.
+ */
+import type { Engine } from "../core/engine.ts";
+import type { Block, BlockStore } from "../store/store.ts";
+import type { Log } from "./log.ts";
+
+interface Taken {
+  readonly block: number;
+  readonly parts: readonly unknown[];
+}
+
+export class Checkpointer {
+  readonly #engine: Engine;
+  readonly #store: BlockStore;
+  readonly #everyBytes: number;
+  readonly #log: Log;
+  #lastBytes: number;
+  #lastBlock = 0;
+  #taken: Taken | null = null;
+  #saving: Promise<void> | null = null;
+
+  constructor(engine: Engine, store: BlockStore, everyBytes: number, log: Log) {
+    this.#engine = engine;
+    this.#store = store;
+    this.#everyBytes = everyBytes;
+    this.#log = log;
+    this.#lastBytes = store.bytes;
+  }
+
+  sealed(block: Block): void {
+    if (this.#saving !== null || this.#store.bytes - this.#lastBytes < this.#everyBytes) return;
+    this.#taken = { block: block.number, parts: [...this.#engine.save()] };
+  }
+
+  written(block: Block): void {
+    if (this.#taken?.block !== block.number) return;
+    const taken = this.#taken;
+    this.#taken = null;
+    this.#saving = this.#save(taken).finally(() => {
+      this.#saving = null;
+    });
+  }
+
+  /** The last checkpoint, after the last block: the next start has nothing to replay. */
+  async finish(): Promise<void> {
+    await this.#saving;
+    const block = this.#store.tail;
+    if (block > this.#lastBlock) await this.#save({ block, parts: [...this.#engine.save()] });
+  }
+
+  async #save({ block, parts }: Taken): Promise<void> {
+    const startMs = performance.now();
+    this.#lastBytes = this.#store.bytes;
+    try {
+      await this.#store.saveCheckpoint(block, parts);
+      this.#lastBlock = block;
+      this.#log.info(
+        { block, parts: parts.length, ms: Math.round(performance.now() - startMs) },
+        "checkpoint written",
+      );
+    } catch (error) {
+      this.#log.warn(
+        { err: error, block },
+        "a checkpoint could not be written; opening will take longer",
+      );
+    }
+  }
+}

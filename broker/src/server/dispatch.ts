@@ -1,0 +1,238 @@
+/**
+ * Does what the core wants said, once it is on disk: frames to connections, bodies read from the store,
+ * questions to endpoints, answers to operators completed.
+ *
+ * Invariants
+ * - I6 A body that cannot be verified is never sent: the core is told, and the fault is counted and logged.
+ * - Frames of one connection keep their order, except deliveries whose bodies come from disk.
+ */
+import {
+  type BrokerFrame,
+  type BrokerFrames,
+  type DoctorView,
+  type ErrorCode,
+  EscrowError,
+  type StatsView,
+} from "@escrowmq/protocol";
+import type { Place } from "../core/records.ts";
+import type { ConnectionId, Delivery, Input, Inspection, Send } from "../core/types.ts";
+import type { CoreFigures } from "../core/views.ts";
+import type { BlockStore } from "../store/store.ts";
+import type { CheckEndpointClient } from "./check-endpoint.ts";
+import type { Log } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Session } from "./session.ts";
+import { readTimeline, type TimelineSource } from "./timeline.ts";
+
+export interface DispatchOptions {
+  readonly store: BlockStore;
+  readonly sessions: ReadonlyMap<ConnectionId, Session>;
+  readonly endpoints: CheckEndpointClient;
+  readonly timeline: TimelineSource;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly take: (input: Input) => void;
+  readonly stats: (figures: CoreFigures) => StatsView;
+  readonly doctor: (figures: CoreFigures) => DoctorView;
+}
+
+type SendOf<Kind extends Send["kind"]> = Extract<Send, { readonly kind: Kind }>;
+type DeliveryFrame = BrokerFrames["deliver"]["deliveries"][number];
+
+export class Dispatch {
+  readonly #options: DispatchOptions;
+
+  constructor(options: DispatchOptions) {
+    this.#options = options;
+  }
+
+  send(sends: readonly Send[]): void {
+    const touched = new Set<Session>();
+    for (const send of sends) {
+      this.#options.metrics.said(send);
+      const session = send.kind === "askEndpoint" ? undefined : this.#options.sessions.get(send.to);
+      if (send.kind === "askEndpoint") void this.#askEndpoint(send);
+      else if (session !== undefined) {
+        touched.add(session);
+        this.#toSession(session, send);
+      }
+    }
+    for (const session of touched) session.outbox.flush();
+  }
+
+  #toSession(session: Session, send: Exclude<Send, SendOf<"askEndpoint">>): void {
+    switch (send.kind) {
+      case "frame":
+        return session.outbox.add(send.frame, 0, itemsOf(send.frame));
+      case "deliver":
+        return this.#deliver(session, send);
+      case "check":
+        return void this.#check(session, send);
+      case "inspect":
+        return void this.#inspect(session, send.re, send.inspection);
+      default:
+        send satisfies never;
+    }
+  }
+
+  #deliver(session: Session, send: SendOf<"deliver">): void {
+    const ready: DeliveryFrame[] = [];
+    const cold = new Map<number, Delivery[]>();
+    for (const delivery of send.deliveries) {
+      const { block, slot } = delivery.place;
+      const message = this.#options.store.cached(block, slot);
+      if (message !== null) ready.push(deliveryFrame(send, delivery, message));
+      else cold.set(block, [...(cold.get(block) ?? []), delivery]);
+    }
+    session.outbox.addDeliveries(send.subscription, ready);
+    for (const [block, deliveries] of cold)
+      void this.#deliverCold(session, send, block, deliveries);
+  }
+
+  async #deliverCold(
+    session: Session,
+    send: SendOf<"deliver">,
+    block: number,
+    deliveries: readonly Delivery[],
+  ): Promise<void> {
+    const messages = await this.#read(
+      block,
+      deliveries.map(({ place }) => place.slot),
+    );
+    if (messages === null) {
+      for (const { token } of deliveries) this.#options.take({ kind: "unreadable", token });
+      return;
+    }
+    const frames = deliveries.flatMap((delivery, at) => {
+      const message = messages[at];
+      return message === undefined ? [] : [deliveryFrame(send, delivery, message)];
+    });
+    session.outbox.addDeliveries(send.subscription, frames);
+    session.outbox.flush();
+  }
+
+  async #check(session: Session, send: SendOf<"check">): Promise<void> {
+    const messages = await this.#read(send.block, send.slots);
+    if (messages === null) return;
+    const { transactionId, group, attempt, ageMs } = send;
+    const bytes = messages.reduce((total, message) => total + message.length, 0);
+    session.outbox.add(
+      { type: "check", transactionId, group, attempt, ageMs, messages },
+      bytes,
+      messages.length,
+    );
+    session.outbox.flush();
+  }
+
+  async #askEndpoint(send: SendOf<"askEndpoint">): Promise<void> {
+    const { transactionId, group, attempt, ageMs, url, secrets } = send;
+    const messages = send.isIdsOnly ? null : await this.#read(send.block, send.slots);
+    const answer = await this.#options.endpoints.ask({
+      url,
+      secrets,
+      group,
+      transactionId,
+      attempt,
+      ageMs,
+      messages,
+    });
+    const outcome = answer.outcome === "busy" ? "unreachable" : answer.outcome;
+    this.#options.take({
+      kind: "endpointAnswered",
+      transactionId,
+      attempt,
+      outcome,
+      isCounted: outcome !== "unreachable",
+      latencyMs: answer.latencyMs,
+    });
+  }
+
+  async #inspect(session: Session, re: number, inspection: Inspection): Promise<void> {
+    try {
+      const value = await this.#complete(inspection);
+      session.outbox.add({ type: "ok", re, value }, 0, ITEMS_OF_AN_INSPECTION);
+    } catch (error) {
+      const code: ErrorCode = EscrowError.is(error) ? error.code : "STORE_FAILED";
+      this.#options.log.error({ err: error, inspection: inspection.kind }, "an inspection failed");
+      session.outbox.add({
+        type: "error",
+        re,
+        code,
+        message: "The answer could not be read from the store.",
+      });
+    }
+    session.outbox.flush();
+  }
+
+  async #complete(inspection: Inspection): Promise<object> {
+    const { store, timeline, stats, doctor } = this.#options;
+    switch (inspection.kind) {
+      case "message": {
+        const [message] = await store.readMessages(inspection.place.block, [inspection.place.slot]);
+        return { ...inspection.value, message };
+      }
+      case "timeline": {
+        const { transactionId, fromBlock, toBlock } = inspection;
+        return {
+          ...inspection.value,
+          ...(await readTimeline(timeline, transactionId, fromBlock, toBlock)),
+        };
+      }
+      case "stats":
+        return stats(inspection.value);
+      case "doctor":
+        return doctor(inspection.value);
+    }
+  }
+
+  /** Null: it could not be read, which is logged and counted here. */
+  async #read(
+    block: Place["block"],
+    slots: readonly number[],
+  ): Promise<readonly Uint8Array[] | null> {
+    const { store, metrics, log } = this.#options;
+    const cached = slots
+      .map((slot) => store.cached(block, slot))
+      .filter((message) => message !== null);
+    if (cached.length === slots.length) return cached;
+    try {
+      return await store.readMessages(block, slots);
+    } catch (error) {
+      metrics.unreadable();
+      log.error({ err: error, block }, "messages could not be read; they are not delivered");
+      return null;
+    }
+  }
+}
+
+const ITEMS_OF_AN_INSPECTION = 8_192;
+
+/** Pages of listings have many items; everything else fits the outbox's own estimate. */
+function itemsOf(frame: BrokerFrame): number {
+  if (frame.type !== "ok") return 0;
+  if (frame.value !== undefined) return ITEMS_OF_AN_INSPECTION;
+  return frame.stale?.length ?? 0;
+}
+
+function deliveryFrame(
+  send: SendOf<"deliver">,
+  delivery: Delivery,
+  message: Uint8Array,
+): DeliveryFrame {
+  const { token, offset, attempt, atMs, origin } = delivery;
+  const frame = {
+    token,
+    topic: send.topic,
+    offset,
+    attempt,
+    leaseMs: send.leaseMs,
+    atMs: Math.round(atMs),
+    message,
+  };
+  if (origin === null) return frame;
+  const { topic, deliveries: attempts, reason } = origin;
+  return {
+    ...frame,
+    origin: { topic, offset: origin.offset, attempts, reason, atMs: Math.round(origin.atMs) },
+  };
+}

@@ -1,0 +1,99 @@
+/** What is exposed, and what is near a limit, in words that an operator can act on. */
+import type { DoctorView, Finding, StatsView } from "@escrowmq/protocol";
+import type { Policy } from "../core/policy.ts";
+
+export interface Patient {
+  readonly stats: Omit<StatsView, "version" | "uptimeMs">;
+  readonly policy: Policy;
+  readonly freeBytes: number;
+  readonly sendFreeBytesMin: number;
+  readonly isExposed: boolean;
+  readonly host: string;
+  readonly allowedOrigins: readonly string[];
+  readonly endpointRanges: readonly string[];
+  readonly storeFailures: number;
+}
+
+const NEAR = 0.8;
+const MIB = 1_048_576;
+
+export const examine = (patient: Patient): DoctorView => ({
+  findings: [
+    bind(patient),
+    origins(patient),
+    endpoints(patient),
+    disk(patient),
+    undecided(patient),
+    parked(patient),
+    deadLetters(patient),
+    decisions(patient),
+    store(patient),
+  ],
+});
+
+const ok = (area: string, text: string): Finding => ({ level: "ok", area, text });
+const warning = (area: string, text: string): Finding => ({ level: "warning", area, text });
+const error = (area: string, text: string): Finding => ({ level: "error", area, text });
+
+const bind = ({ isExposed, host }: Patient): Finding =>
+  isExposed
+    ? error(
+        "exposure",
+        `Listens on ${host} without authentication: whoever reaches the port may do everything.`,
+      )
+    : ok("exposure", `Listens on ${host} only; every local user may do everything.`);
+
+const origins = ({ allowedOrigins }: Patient): Finding =>
+  allowedOrigins.length === 0
+    ? ok("browsers", "Pages of other origins cannot connect.")
+    : warning("browsers", `Pages of these origins can connect: ${allowedOrigins.join(", ")}.`);
+
+const endpoints = ({ endpointRanges }: Patient): Finding =>
+  endpointRanges.length === 0
+    ? ok("endpoints", "Check-back endpoints may have public addresses only.")
+    : warning("endpoints", `Check-back endpoints may also be in ${endpointRanges.join(", ")}.`);
+
+function disk({ freeBytes, sendFreeBytesMin }: Patient): Finding {
+  const text = `${Math.round(freeBytes / MIB)} MiB free; sends are refused below ${Math.round(sendFreeBytesMin / MIB)} MiB.`;
+  if (freeBytes < sendFreeBytesMin) return error("disk", text);
+  return freeBytes < 2 * sendFreeBytesMin ? warning("disk", text) : ok("disk", text);
+}
+
+function undecided({ stats, policy }: Patient): Finding {
+  const text = `${stats.undecided} undecided transactions of at most ${policy.undecidedMax}.`;
+  const share = Math.max(
+    stats.undecided / policy.undecidedMax,
+    stats.undecidedBytes / policy.undecidedBytesMax,
+  );
+  return share >= NEAR
+    ? warning("undecided", `${text} Beyond that, prepares are refused.`)
+    : ok("undecided", text);
+}
+
+const parked = ({ stats }: Patient): Finding =>
+  stats.parked === 0
+    ? ok("parked", "No parked transactions.")
+    : warning(
+        "parked",
+        `${stats.parked} parked transactions wait for a decision: escrow tx list --state parked`,
+      );
+
+const deadLetters = ({ stats }: Patient): Finding =>
+  stats.deadLetters === 0
+    ? ok("dead letters", "No dead letters.")
+    : warning("dead letters", `${stats.deadLetters} dead letters: escrow dlq list GROUP`);
+
+function decisions({ stats, policy }: Patient): Finding {
+  const text = `${stats.decisionsKept} decisions kept of at most ${policy.decisionsKeptMax}.`;
+  return stats.decisionsKept >= NEAR * policy.decisionsKeptMax
+    ? warning("decisions", `${text} The oldest are forgotten before their time.`)
+    : ok("decisions", text);
+}
+
+const store = ({ storeFailures }: Patient): Finding =>
+  storeFailures === 0
+    ? ok("store", "No storage error since the start.")
+    : warning(
+        "store",
+        `The store failed ${storeFailures} times since the start and was reopened; see the log.`,
+      );

@@ -1,0 +1,199 @@
+/**
+ * The only file with ws: accepts connections, adapts them to `Socket`, and answers health and metrics on
+ * the same port. The library's open defaults are closed here one by one.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { LIMITS, SUBPROTOCOL } from "@escrowmq/protocol";
+import { type WebSocket, WebSocketServer } from "ws";
+import { isLoopback } from "./options.ts";
+import type { SessionEvents, Socket } from "./session.ts";
+
+export interface ListenerOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly allowedOrigins: readonly string[];
+  readonly connectionsMax: number;
+  /** A connection was accepted; what it returns is told what happens to it. */
+  readonly opened: (socket: Socket) => SessionEvents & { readonly isGreeted: boolean };
+  readonly health: () => { readonly isReady: boolean; readonly text: string };
+  readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
+}
+
+export interface Listener {
+  readonly url: string;
+  /** Reads nothing more from anybody until resumed. */
+  pause(isPaused: boolean): void;
+  close(): Promise<void>;
+}
+
+export async function listen(options: ListenerOptions): Promise<Listener> {
+  const http = createServer({
+    headersTimeout: 5_000,
+    requestTimeout: 10_000,
+    connectionsCheckingInterval: 1_000,
+    maxHeaderSize: 8_192,
+  });
+  http.maxConnections = options.connectionsMax;
+  const webSockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: LIMITS.batchBytesMax,
+    perMessageDeflate: false,
+    clientTracking: true,
+    handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+  });
+  const heartbeat = startHeartbeat(webSockets);
+  http.on("request", (request, response) => void answerHttp(options, request, response));
+  http.on("upgrade", (request, socket, head) =>
+    upgrade(options, webSockets, request, socket, head),
+  );
+  await new Promise<void>((resolve, reject) => {
+    http.once("error", reject);
+    http.listen(options.port, options.host, () => resolve());
+  });
+  return {
+    url: `ws://${addressText(http)}`,
+    pause: (isPaused) => {
+      for (const one of webSockets.clients) {
+        if (isPaused) one.pause();
+        else one.resume();
+      }
+    },
+    close: async () => {
+      clearInterval(heartbeat);
+      for (const one of webSockets.clients) one.terminate();
+      const closed = new Promise<void>((resolve) => http.close(() => resolve()));
+      http.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+function addressText(http: Server): string {
+  const { address, port, family } = http.address() as AddressInfo;
+  return family === "IPv6" ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+function upgrade(
+  options: ListenerOptions,
+  webSockets: WebSocketServer,
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+): void {
+  socket.on("error", () => socket.destroy());
+  const refusal = refuseUpgrade(options, request);
+  if (refusal !== null) {
+    socket.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+    return;
+  }
+  webSockets.handleUpgrade(request, socket, head, (webSocket) => accept(options, webSocket));
+}
+
+/** Cross-site pages can open WebSockets to loopback addresses: Origin and Host are checked, both. */
+function refuseUpgrade(options: ListenerOptions, request: IncomingMessage): string | null {
+  const { origin, host } = request.headers;
+  if (origin !== undefined && !options.allowedOrigins.includes(origin)) return "403 Forbidden";
+  if (isLoopback(options.host) && !isLoopbackHost(host)) return "403 Forbidden";
+  if (!(request.headers["sec-websocket-protocol"] ?? "").split(/,\s*/).includes(SUBPROTOCOL))
+    return "400 Bad Request";
+  return null;
+}
+
+/** A name that resolves to loopback may be an attacker's: only the literal names of loopback are taken. */
+function isLoopbackHost(host: string | undefined): boolean {
+  const name = (host ?? "").replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1");
+  return isLoopback(name);
+}
+
+function accept(options: ListenerOptions, webSocket: WebSocket): void {
+  let isDone = false;
+  const events = options.opened({
+    send: (data) => {
+      if (webSocket.readyState === webSocket.OPEN)
+        webSocket.send(data, { binary: true }, () => events.drained());
+    },
+    close: (code, reason) => {
+      webSocket.close(code, reason);
+      // A peer that does not answer the close is not waited for.
+      setTimeout(() => webSocket.terminate(), CLOSE_WITHIN_MS).unref();
+    },
+    get bufferedBytes() {
+      return webSocket.bufferedAmount;
+    },
+  });
+  const done = (): void => {
+    if (isDone) return;
+    isDone = true;
+    clearTimeout(hello);
+    events.closed();
+  };
+  const hello = setTimeout(() => {
+    if (!events.isGreeted) webSocket.terminate();
+  }, LIMITS.helloWithinMs);
+  webSocket.binaryType = "nodebuffer";
+  webSocket.on("message", (data, isBinary) => {
+    if (isBinary) events.message(data as Buffer);
+    else webSocket.close(1003, "binary frames only");
+  });
+  webSocket.on("close", done);
+  // Every error is followed by a close, which says what matters.
+  webSocket.on("error", () => webSocket.terminate());
+}
+
+const CLOSE_WITHIN_MS = 2_000;
+
+/** Pings everybody; who missed two in a row is gone. */
+function startHeartbeat(webSockets: WebSocketServer): NodeJS.Timeout {
+  const missed = new WeakMap<WebSocket, number>();
+  webSockets.on("connection", () => undefined);
+  const timer = setInterval(() => {
+    for (const one of webSockets.clients) {
+      const count = missed.get(one);
+      if (count === undefined) one.on("pong", () => missed.set(one, 0));
+      if ((count ?? 0) >= 2) one.terminate();
+      else {
+        missed.set(one, (count ?? 0) + 1);
+        one.ping();
+      }
+    }
+  }, LIMITS.pingEveryMs);
+  timer.unref();
+  return timer;
+}
+
+async function answerHttp(
+  options: ListenerOptions,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const reply = (status: number, text: string, contentType = "text/plain; charset=utf-8"): void => {
+    response.writeHead(status, {
+      "content-type": contentType,
+      "content-length": Buffer.byteLength(text),
+    });
+    response.end(request.method === "HEAD" ? undefined : text);
+  };
+  if (request.method !== "GET" && request.method !== "HEAD")
+    return reply(405, "Only GET is answered here.\n");
+  if (isLoopback(options.host) && !isLoopbackHost(request.headers.host))
+    return reply(403, "Unknown host.\n");
+  switch (request.url) {
+    case "/healthz":
+      return reply(200, "alive\n");
+    case "/readyz": {
+      const { isReady, text } = options.health();
+      return reply(isReady ? 200 : 503, `${text}\n`);
+    }
+    case "/metrics": {
+      const { contentType, text } = await options.metrics();
+      return reply(200, text, contentType);
+    }
+    default:
+      return reply(
+        404,
+        "EscrowMQ speaks WebSocket here, and HTTP on /healthz, /readyz and /metrics.\n",
+      );
+  }
+}

@@ -1,0 +1,20 @@
+/** What the inspector needs of the engine and the store: names, cursors and indexes. */
+import type { Engine } from "../core/engine.ts";
+import type { BlockStore } from "../store/store.ts";
+import type { TimelineSource } from "./timeline.ts";
+
+export function timelineSource(engine: Engine, store: BlockStore): TimelineSource {
+  const { state } = engine.core;
+  return {
+    readBlock: (block) => store.readBlock(block),
+    topicName: (topicNo) => state.topics.get(topicNo)?.name ?? "(deleted topic)",
+    cursor: (cursorNo) => {
+      const cursor = state.cursors.get(cursorNo);
+      const group = cursor === undefined ? undefined : state.groups.get(cursor.groupNo);
+      return cursor === undefined || group === undefined
+        ? null
+        : { group: group.name, topicNo: cursor.topicNo };
+    },
+    offsetOf: (topicNo, place, atMs) => state.topics.get(topicNo)?.offsetOf(place, atMs) ?? null,
+  };
+}

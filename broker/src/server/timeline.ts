@@ -1,0 +1,221 @@
+/**
+ * The inspector: what happened to one transaction, read from the records that exist anyway. No index is
+ * kept for it; the log is read from the prepare on, within bounds that are said when they are reached.
+ */
+import type { TimelineEvent } from "@escrowmq/protocol";
+import type { LogRecord, Place, RecordOf } from "../core/records.ts";
+import type { Block } from "../store/store.ts";
+
+export interface TimelineSource {
+  readBlock(block: number): Promise<Block>;
+  /** Names by number; "" for what is gone. */
+  topicName(topicNo: number): string;
+  cursor(cursorNo: number): { readonly group: string; readonly topicNo: number } | null;
+  /** Which offset the message at `place` got in a topic when it became visible there at `atMs`. */
+  offsetOf(topicNo: number, place: Place, atMs: number): number | null;
+}
+
+export interface TimelineResult {
+  readonly timeline: readonly TimelineEvent[];
+  readonly isTruncated: boolean;
+  readonly messages: readonly { readonly topic: string; readonly bytes: number }[];
+  readonly acks: number;
+  readonly checks: number;
+}
+
+/** An inspection may read this many blocks, and take this long: it shares the disk with everybody. */
+const BLOCKS_MAX = 50_000;
+const EVENTS_MAX = 500;
+
+export async function readTimeline(
+  source: TimelineSource,
+  transactionId: string,
+  fromBlock: number,
+  toBlock: number,
+): Promise<TimelineResult> {
+  const reader = new Reader(source, transactionId);
+  const last = Math.min(toBlock, fromBlock + BLOCKS_MAX - 1);
+  let number = fromBlock;
+  for (; number <= last && reader.events.length < EVENTS_MAX; number++) {
+    const block = await source.readBlock(number);
+    for (const record of block.records) reader.read(record, block);
+  }
+  return { ...reader.result(), isTruncated: number <= toBlock };
+}
+
+class Reader {
+  readonly events: TimelineEvent[] = [];
+  readonly #source: TimelineSource;
+  readonly #id: string;
+  #messages: readonly { readonly topicNo: number; readonly bytes: number }[] = [];
+  #acks: readonly { readonly cursorNo: number; readonly offset: number }[] = [];
+  #checks = 0;
+  #block = 0;
+  #firstSlot = 0;
+  /** topicNo:offset of its messages, once committed or buried, and their slots. */
+  readonly #slots = new Map<string, number>();
+
+  constructor(source: TimelineSource, id: string) {
+    this.#source = source;
+    this.#id = id;
+  }
+
+  result(): Omit<TimelineResult, "isTruncated"> {
+    const messages = this.#messages.map(({ topicNo, bytes }) => ({
+      topic: this.#source.topicName(topicNo),
+      bytes,
+    }));
+    return { timeline: this.events, messages, acks: this.#acks.length, checks: this.#checks };
+  }
+
+  read(record: LogRecord, block: Block): void {
+    switch (record.kind) {
+      case "prepared":
+        if (record.transactionId === this.#id) this.#prepared(record, block);
+        return;
+      case "checked":
+        if (record.transactionId === this.#id) this.#checked(record, block);
+        return;
+      case "parked":
+        if (record.transactionId === this.#id)
+          this.#add(
+            block,
+            "parked",
+            record.cause === "attempts"
+              ? "after the last allowed check"
+              : "too old to go on checking",
+          );
+        return;
+      case "resumed":
+        if (record.transactionId === this.#id)
+          this.#add(block, "resumed", because(`by ${record.operator}`, record.reason));
+        return;
+      case "decided":
+        if (record.transactionId === this.#id) this.#decided(record, block);
+        return;
+      case "delivered":
+        return this.#delivered(record, block);
+      case "acked":
+        return this.#acked(record, block);
+      case "returned":
+        return this.#returned(record, block);
+      case "buried":
+        return this.#buried(record, block);
+      case "replayed":
+      case "purged":
+        if (this.#slots.has(`${record.deadTopicNo}:${record.offset}`))
+          this.#add(block, record.kind, because(`by ${record.operator}`, record.reason));
+        return;
+      default:
+    }
+  }
+
+  #prepared(record: RecordOf<"prepared">, block: Block): void {
+    this.#messages = record.messages;
+    this.#acks = record.acks;
+    this.#block = block.number;
+    this.#firstSlot = slotOf(record, block);
+    const topics = [
+      ...new Set(record.messages.map(({ topicNo }) => this.#source.topicName(topicNo))),
+    ].join(", ");
+    const acks = record.acks.length > 0 ? `, ${plural(record.acks.length, "joined ack")}` : "";
+    this.#add(
+      block,
+      "prepared",
+      `by ${record.group}: ${plural(record.messages.length, "message")} for ${topics}${acks}`,
+    );
+  }
+
+  #checked(record: RecordOf<"checked">, block: Block): void {
+    if (record.isCounted) this.#checks++;
+    const counted = record.isCounted ? `check ${this.#checks}` : "check, not counted";
+    this.#add(
+      block,
+      "checked",
+      `${counted}: ${record.asked} answered ${record.outcome} after ${record.latencyMs} ms`,
+    );
+  }
+
+  #decided({ verdict, by, who, reason }: RecordOf<"decided">, block: Block): void {
+    const isCommit = verdict === "commit";
+    this.#add(
+      block,
+      isCommit ? "committed" : "rolledBack",
+      because(who === "" ? `by ${by}` : `by ${by}, ${who}`, reason),
+    );
+    if (!isCommit) return;
+    for (const [at, { topicNo }] of this.#messages.entries())
+      this.#place(topicNo, this.#firstSlot + at, block.atMs);
+  }
+
+  #delivered({ cursorNo, offsets, connection }: RecordOf<"delivered">, block: Block): void {
+    for (const offset of offsets)
+      this.#of(cursorNo, offset, block, "delivered", `on connection ${connection}`);
+  }
+
+  #acked({ cursorNo, offsets }: RecordOf<"acked">, block: Block): void {
+    for (const offset of offsets) this.#of(cursorNo, offset, block, "acked", "");
+  }
+
+  #returned(
+    { cursorNo, offset, cause, readyAtMs, reason }: RecordOf<"returned">,
+    block: Block,
+  ): void {
+    const wait =
+      readyAtMs > 0 ? `, again in ${Math.max(0, Math.round(readyAtMs - block.atMs))} ms` : "";
+    this.#of(cursorNo, offset, block, "returned", because(`${cause}${wait}`, reason));
+  }
+
+  #buried({ cursorNo, offset, deadTopicNo, reason }: RecordOf<"buried">, block: Block): void {
+    const slot = this.#of(
+      cursorNo,
+      offset,
+      block,
+      "buried",
+      because("to the dead letters", reason),
+    );
+    if (slot !== null) this.#place(deadTopicNo, slot, block.atMs);
+  }
+
+  #place(topicNo: number, slot: number, atMs: number): void {
+    const offset = this.#source.offsetOf(topicNo, { block: this.#block, slot }, atMs);
+    if (offset !== null) this.#slots.set(`${topicNo}:${offset}`, slot);
+  }
+
+  /** Adds the event if the message is one of this transaction, and tells its slot; else null. */
+  #of(
+    cursorNo: number,
+    offset: number,
+    block: Block,
+    event: TimelineEvent["event"],
+    text: string,
+  ): number | null {
+    if (this.#slots.size === 0) return null;
+    const cursor = this.#source.cursor(cursorNo);
+    const slot = cursor === null ? undefined : this.#slots.get(`${cursor.topicNo}:${offset}`);
+    if (cursor === null || slot === undefined) return null;
+    const where = `${this.#source.topicName(cursor.topicNo)}@${offset} for ${cursor.group}`;
+    this.#add(block, event, text === "" ? where : `${where}, ${text}`);
+    return slot;
+  }
+
+  #add(block: Block, event: TimelineEvent["event"], text: string): void {
+    this.events.push({ atMs: block.atMs, event, text });
+  }
+}
+
+/** Messages of a block are numbered in the order of its records (L3). */
+function slotOf(wanted: RecordOf<"prepared">, block: Block): number {
+  let slot = 0;
+  for (const record of block.records) {
+    if (record === wanted) return slot;
+    if (record.kind === "sent" || record.kind === "prepared") slot += record.messages.length;
+  }
+  return slot;
+}
+
+const because = (what: string, reason: string): string =>
+  reason === "" ? what : `${what}: ${reason}`;
+
+const plural = (count: number, noun: string): string =>
+  count === 1 ? `1 ${noun}` : `${count} ${noun}s`;
