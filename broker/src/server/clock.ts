@@ -5,8 +5,10 @@
  * nothing, and it never goes back, not across a restart either (C5).
  */
 export interface Clock {
-  /** Broker time, ms since 1970. */
+  /** Broker time, whole ms since 1970. */
   nowMs(): number;
+  /** For measuring how long something took, in ms with fractions. */
+  monotonicMs(): number;
   /** Never falls behind `atMs` from now on: called once after recovery. */
   startAfter(atMs: number): void;
   setTimer(callback: () => void, delayMs: number): Timer;
@@ -20,12 +22,13 @@ export interface Timer {
 const TIMER_MS_MAX = 2_147_483_647;
 
 export function systemClock(): Clock {
-  const wallAtStartMs = Date.now();
   const startMs = performance.now();
-  let baseMs = wallAtStartMs;
-  const nowMs = (): number => baseMs + (performance.now() - startMs);
+  let baseMs = Date.now();
+  const monotonicMs = (): number => performance.now() - startMs;
+  const nowMs = (): number => Math.floor(baseMs + monotonicMs());
   return {
     nowMs,
+    monotonicMs,
     startAfter: (atMs) => {
       if (nowMs() <= atMs) baseMs += atMs - nowMs() + 1;
     },

@@ -39,6 +39,9 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   const webSockets = new WebSocketServer({
     noServer: true,
     maxPayload: LIMITS.batchBytesMax,
+    // A frame in tiny pieces costs far more memory than its bytes (ws' CVE-2026-48779).
+    maxFragments: 64,
+    maxBufferedChunks: 4_096,
     perMessageDeflate: false,
     clientTracking: true,
     handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
@@ -88,7 +91,10 @@ function upgrade(
     socket.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
     return;
   }
-  webSockets.handleUpgrade(request, socket, head, (webSocket) => accept(options, webSocket));
+  webSockets.handleUpgrade(request, socket, head, (webSocket) => {
+    webSockets.emit("connection", webSocket);
+    accept(options, webSocket);
+  });
 }
 
 /** Cross-site pages can open WebSockets to loopback addresses: Origin and Host are checked, both. */
@@ -147,14 +153,15 @@ const CLOSE_WITHIN_MS = 2_000;
 /** Pings everybody; who missed two in a row is gone. */
 function startHeartbeat(webSockets: WebSocketServer): NodeJS.Timeout {
   const missed = new WeakMap<WebSocket, number>();
-  webSockets.on("connection", () => undefined);
+  webSockets.on("connection", (webSocket: WebSocket) => {
+    webSocket.on("pong", () => missed.set(webSocket, 0));
+  });
   const timer = setInterval(() => {
     for (const one of webSockets.clients) {
-      const count = missed.get(one);
-      if (count === undefined) one.on("pong", () => missed.set(one, 0));
-      if ((count ?? 0) >= 2) one.terminate();
+      const count = missed.get(one) ?? 0;
+      if (count >= 2) one.terminate();
       else {
-        missed.set(one, (count ?? 0) + 1);
+        missed.set(one, count + 1);
         one.ping();
       }
     }

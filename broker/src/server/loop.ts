@@ -110,9 +110,9 @@ export class Loop {
   async #write(block: Block): Promise<void> {
     const { store, clock, sealed, written } = this.#options;
     sealed(block);
-    const startMs = clock.nowMs();
+    const startMs = clock.monotonicMs();
     await store.append(block);
-    written(block, (clock.nowMs() - startMs) / 1_000);
+    written(block, (clock.monotonicMs() - startMs) / 1_000);
   }
 
   #say(sends: readonly Send[]): void {

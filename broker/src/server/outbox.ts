@@ -7,7 +7,7 @@
 import { type BrokerFrame, type BrokerFrames, encodeBatch, LIMITS } from "@escrowmq/protocol";
 
 /** Large enough to be cheap, small enough not to hold up what comes after. */
-const MESSAGE_BYTES_TARGET = 262_144;
+const MESSAGE_BYTES_TARGET = 65_536;
 /** A frame without bodies. */
 const FRAME_BYTES = 128;
 const FRAME_ITEMS = 24;

@@ -1,0 +1,152 @@
+/**
+ * `escrow consume`: prints messages as they come. A message is acked after its line has been handed to
+ * stdout, so that a broken pipe loses none.
+ */
+import { LIMITS } from "@escrowmq/protocol";
+import type { AckableMessage, Position, ReceivedMessage, Receiver } from "../connect.ts";
+import { bodyText, jsonText, safe } from "../escape.ts";
+import { plural } from "../format.ts";
+import { duration, integer, position } from "../parse.ts";
+import type { Printer } from "../print.ts";
+import type { Session } from "../session.ts";
+import { stopOnSignal, unlessAborted } from "../stop.ts";
+import type { Verb } from "../verb.ts";
+
+interface ConsumeOptions {
+  readonly topic: string;
+  readonly group: string;
+  readonly from?: Position;
+  readonly max?: number;
+  readonly idle?: number;
+  /** False by --no-ack. */
+  readonly ack: boolean;
+}
+
+/** Without acks every message printed stays leased until the end, so there must be an end. */
+const HELD_MESSAGES_MAX = 1_000;
+const DRAIN_MS = 10_000;
+
+export const consume: Verb<ConsumeOptions> = {
+  examples: [
+    "escrow consume --topic orders --group billing",
+    "escrow consume --topic orders --group look --from offset:100 --max 10 --no-ack",
+    "escrow consume --topic orders --group export --idle 5s --json > orders.jsonl",
+  ],
+  options: (command) =>
+    command
+      .requiredOption("--topic <topic>", "what to read")
+      .requiredOption("--group <group>", "the consumer group to read as")
+      .option(
+        "--from <position>",
+        "where a new group begins: earliest, latest, offset:N or time:ISO",
+        position,
+      )
+      .option("--max <n>", "stop after so many messages", integer(1, Number.MAX_SAFE_INTEGER))
+      .option("--idle <duration>", "stop when nothing came for so long", duration)
+      .option("--no-ack", `give all of them back at the end (at most ${HELD_MESSAGES_MAX})`),
+  run: async (session, options) => {
+    const max = messagesMax(options);
+    const receiver = await session.io.services.createReceiver({
+      ...(await session.endpoint()),
+      group: options.group,
+      subscribe: [{ topic: options.topic, ...options.from }],
+      ...(options.ack
+        ? { concurrency: 1 }
+        : { concurrency: max, maxBytesInFlight: LIMITS.creditBytesMax }),
+    });
+    try {
+      const printed = await read(session, receiver, { options, max });
+      const end = options.ack ? "acked" : "given back";
+      session.print.note(`${plural(printed, "message")} ${end}.`);
+    } finally {
+      // Without acks everything printed is still held, and waiting for it would be in vain.
+      await receiver.drain({ timeoutMs: options.ack ? DRAIN_MS : 0 });
+    }
+    return undefined;
+  },
+};
+
+function messagesMax(options: ConsumeOptions): number {
+  if (options.ack) return options.max ?? Number.POSITIVE_INFINITY;
+  return Math.min(options.max ?? HELD_MESSAGES_MAX, HELD_MESSAGES_MAX);
+}
+
+interface Reading {
+  readonly options: ConsumeOptions;
+  readonly max: number;
+}
+
+async function read(session: Session, receiver: Receiver, reading: Reading): Promise<number> {
+  const stop = stopOnSignal(session.io);
+  const until = { signal: stop.signal, idleMs: reading.options.idle };
+  const messages = reading.options.ack ? receiver[Symbol.asyncIterator]() : holding(receiver);
+  let printed = 0;
+  try {
+    while (printed < reading.max) {
+      const next = await nextOf(session, messages, until);
+      if (next === undefined || next.done) break;
+      await session.print.lineWritten(lineOf(session.print, next.value));
+      printed++;
+      if (reading.options.ack) await next.value.ack?.();
+    }
+  } finally {
+    stop.unlisten();
+  }
+  return printed;
+}
+
+type Printable = ReceivedMessage & Partial<AckableMessage>;
+
+/** Messages that stay unsettled: each is given to a handler that does not end. */
+function holding(receiver: Receiver): AsyncIterator<Printable> {
+  const hold = (controller: ReadableStreamDefaultController<Printable>): void => {
+    const handler = (message: ReceivedMessage): Promise<void> => {
+      controller.enqueue(message);
+      return new Promise(() => undefined);
+    };
+    receiver.run(handler).then(
+      () => controller.close(),
+      (error: unknown) => controller.error(error),
+    );
+  };
+  return new ReadableStream<Printable>({ start: hold }).values();
+}
+
+/** The next message, or undefined when a signal or too long a silence comes first. */
+async function nextOf(
+  session: Session,
+  messages: AsyncIterator<Printable>,
+  until: { readonly signal: AbortSignal; readonly idleMs: number | undefined },
+): Promise<IteratorResult<Printable> | undefined> {
+  const next = unlessAborted(messages.next(), until.signal);
+  if (until.idleMs === undefined) return next;
+  const arrived = new AbortController();
+  const silence = session.io.clock.sleep(until.idleMs, arrived.signal).then(() => undefined);
+  return Promise.race([next, silence]).finally(() => arrived.abort());
+}
+
+function lineOf(print: Printer, message: ReceivedMessage): string {
+  if (print.isJson) return jsonText(jsonOf(message));
+  const words = [
+    print.paint("dim", print.zonedTime(message.atMs)),
+    print.paint("cyan", safe`${message.topic}@${message.offset}`),
+  ];
+  if (message.attempt > 1) words.push(print.paint("yellow", `attempt=${message.attempt}`));
+  if (message.key !== undefined) words.push(safe`key=${message.key}`);
+  if (message.tag !== undefined) words.push(safe`tag=${message.tag}`);
+  for (const [name, value] of Object.entries(message.headers))
+    words.push(print.paint("dim", safe`${name}=${value}`));
+  return [...words, bodyText(message.body)].join("  ");
+}
+
+const jsonOf = (message: ReceivedMessage): object => ({
+  topic: message.topic,
+  offset: message.offset,
+  attempt: message.attempt,
+  atMs: message.atMs,
+  id: message.id,
+  key: message.key,
+  tag: message.tag,
+  headers: message.headers,
+  body: message.body,
+});

@@ -1,0 +1,79 @@
+/** `escrow group reset|delete`: what moves or ends a group's progress. */
+import type { ResetView } from "@escrowmq/protocol";
+import { confirmName } from "../confirm.ts";
+import type { Position } from "../connect.ts";
+import { safe } from "../escape.ts";
+import { count, plural } from "../format.ts";
+import { position } from "../parse.ts";
+import type { Session } from "../session.ts";
+import {
+  type ReasonOptions,
+  type Verb,
+  withReason,
+  withReasonUnlessDry,
+  withYes,
+  type YesOptions,
+} from "../verb.ts";
+
+interface ResetOptions extends ReasonOptions, YesOptions {
+  readonly topic: string;
+  readonly to: Position;
+  readonly dryRun?: true;
+}
+
+export const groupReset: Verb<ResetOptions> = {
+  examples: [
+    "escrow group reset billing --topic orders --to earliest --dry-run",
+    'escrow group reset billing --topic orders --to time:2025-01-31T09:00 --reason "wrong tax rate" --yes billing',
+  ],
+  options: (command) =>
+    withYes(withReasonUnlessDry(command))
+      .requiredOption("--topic <topic>", "the topic to move in")
+      .requiredOption("--to <position>", "earliest, latest, offset:N or time:ISO", position),
+  run: async (session, options, group) => {
+    const audit = session.audit(options.dryRun ? (options.reason ?? "dry run") : options.reason);
+    const request = { group, topic: options.topic, ...options.to, ...audit };
+    const plan = await session.request("group.reset", { ...request, dryRun: true });
+    if (options.dryRun) {
+      session.print.answer(plan, `Would move ${effect(group, plan)}`);
+      return undefined;
+    }
+    await confirmName(
+      session,
+      { name: group, says: `This moves ${effect(group, plan)}` },
+      options.yes,
+    );
+    const done = await session.request("group.reset", request);
+    session.print.answer(done, `Moved ${effect(group, done)}`);
+    return undefined;
+  },
+};
+
+export const groupDelete: Verb<ReasonOptions & YesOptions> = {
+  examples: ['escrow group delete billing --reason "service retired" --yes billing'],
+  options: (command) => withYes(withReason(command)),
+  run: async (session, options, group) => {
+    const audit = session.audit(options.reason);
+    await confirmName(
+      session,
+      { name: group, says: await whatIsLost(session, group) },
+      options.yes,
+    );
+    const value = await session.request("group.delete", { group, ...audit });
+    session.print.answer(value, safe`Group ${group} deleted.`);
+    return undefined;
+  },
+};
+
+function effect(group: string, view: ResetView): string {
+  const path = safe`group ${group} in ${view.topic} from offset ${count(view.fromOffset)} to ${count(view.toOffset)}`;
+  const again = `${plural(view.redelivered, "settled message")} delivered again`;
+  const skipped = `${plural(view.skipped, "unsettled message")} skipped`;
+  return `${path}: ${again}, ${skipped}.`;
+}
+
+async function whatIsLost(session: Session, group: string): Promise<string> {
+  const view = await session.request("group.describe", { group });
+  const dead = plural(view.deadLetters, "dead letter");
+  return `The progress of group ${group} in ${plural(view.topics.length, "topic")} and its ${dead} will be gone.`;
+}

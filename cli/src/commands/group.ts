@@ -1,0 +1,135 @@
+/** `escrow group …`: consumer groups, their progress and their policy. */
+import type { ConsumerView, GroupPolicyView, GroupTopicView, GroupView } from "@escrowmq/protocol";
+import { lastWord, safe, shellWord } from "../escape.ts";
+import { UsageError } from "../failure.ts";
+import { count, size, span } from "../format.ts";
+import { duration, durations, integer } from "../parse.ts";
+import type { Column } from "../print.ts";
+import type { Session } from "../session.ts";
+import { type PageOptions, pageFields, type Verb, withPage } from "../verb.ts";
+
+interface PolicyOptions {
+  readonly lease?: number;
+  readonly attempts?: number;
+  readonly retryDelays?: readonly number[];
+  readonly jitter?: number;
+}
+
+export const groupList: Verb<PageOptions> = {
+  examples: ["escrow group list"],
+  options: withPage,
+  run: async (session, options) => {
+    session.print.page(await session.request("group.list", pageFields(options)), {
+      columns: COLUMNS,
+      empty:
+        "No consumer groups yet. The first consumer makes its group: escrow consume --topic orders --group billing",
+      command: "escrow group list",
+      isFirst: options.after === undefined,
+    });
+    return undefined;
+  },
+};
+
+export const groupDescribe: Verb = {
+  examples: ["escrow group describe billing", "escrow group describe billing --json"],
+  run: async (session, _options, group) => {
+    const view = await session.request("group.describe", { group });
+    session.print.answer(view, describe(session, view));
+    return undefined;
+  },
+};
+
+export const groupUpdate: Verb<PolicyOptions> = {
+  examples: [
+    "escrow group update billing --lease 2m --attempts 5",
+    "escrow group update billing --retry-delays 1s,10s,1m --jitter 20",
+  ],
+  options: (command) =>
+    command
+      .option("--lease <duration>", "how long a consumer may hold a message", duration)
+      .option("--attempts <n>", "deliveries before the dead-letter topic", integer(1, 1_000))
+      .option("--retry-delays <durations>", "the ladder, such as 10s,30s,1m", durations)
+      .option("--jitter <percent>", "how far a delay may stray", integer(0, 100)),
+  run: async (session, options, group) => {
+    const policy = policyFields(options);
+    if (Object.keys(policy).length === 0)
+      throw new UsageError(
+        "Nothing to change: give --lease, --attempts, --retry-delays or --jitter.",
+      );
+    const view = await session.request("group.update", { group, ...policy });
+    session.print.answer(view, describe(session, view));
+    return undefined;
+  },
+};
+
+const policyFields = (options: PolicyOptions): Partial<GroupPolicyView> => ({
+  ...(options.lease === undefined ? {} : { leaseMs: options.lease }),
+  ...(options.attempts === undefined ? {} : { attemptsMax: options.attempts }),
+  ...(options.retryDelays === undefined ? {} : { retryDelaysMs: options.retryDelays }),
+  ...(options.jitter === undefined ? {} : { jitterPercent: options.jitter }),
+});
+
+const total = (group: GroupView, of: (topic: GroupTopicView) => number): string =>
+  count(group.topics.reduce((sum, topic) => sum + of(topic), 0));
+
+const COLUMNS: readonly Column<GroupView>[] = [
+  { head: "GROUP", of: (group) => group.group },
+  { head: "TOPICS", of: (group) => count(group.topics.length), align: "right" },
+  { head: "LAG", of: (group) => total(group, (topic) => topic.lag), align: "right" },
+  { head: "LEASED", of: (group) => total(group, (topic) => topic.leased), align: "right" },
+  { head: "WAITING", of: (group) => total(group, (topic) => topic.waiting), align: "right" },
+  { head: "CONSUMERS", of: (group) => count(group.consumers.length), align: "right" },
+  {
+    head: "DEAD LETTERS",
+    of: (group) => count(group.deadLetters),
+    align: "right",
+    style: (group) => (group.deadLetters > 0 ? "yellow" : undefined),
+  },
+];
+
+const TOPIC_COLUMNS: readonly Column<GroupTopicView>[] = [
+  { head: "TOPIC", of: (topic) => topic.topic },
+  { head: "NEXT OFFSET", of: (topic) => count(topic.nextOffset), align: "right" },
+  { head: "LAG", of: (topic) => count(topic.lag), align: "right" },
+  { head: "READY", of: (topic) => count(topic.ready), align: "right" },
+  { head: "LEASED", of: (topic) => count(topic.leased), align: "right" },
+  { head: "WAITING", of: (topic) => count(topic.waiting), align: "right" },
+  { head: "PENDING", of: (topic) => count(topic.pending), align: "right" },
+];
+
+const CONSUMER_COLUMNS: readonly Column<ConsumerView>[] = [
+  { head: "CONNECTION", of: (consumer) => String(consumer.connection), align: "right" },
+  { head: "CLIENT", of: (consumer) => consumer.client },
+  { head: "LEASED", of: (consumer) => count(consumer.leased), align: "right" },
+  { head: "CREDIT", of: (consumer) => count(consumer.creditMessages), align: "right" },
+  { head: "CREDIT BYTES", of: (consumer) => size(consumer.creditBytes), align: "right" },
+];
+
+function describe(session: Session, view: GroupView): string {
+  const { print } = session;
+  const card = print.card(print.paint("bold", safe`Group ${view.group}`), [
+    { label: "lease", text: span(view.policy.leaseMs) },
+    { label: "attempts", text: count(view.policy.attemptsMax) },
+    { label: "retry after", text: view.policy.retryDelaysMs.map(span).join(", ") || "at once" },
+    { label: "jitter", text: `${view.policy.jitterPercent} %` },
+    deadLetters(view),
+  ]);
+  const topics =
+    view.topics.length === 0
+      ? `Reads no topic yet. Subscribe: escrow consume --topic orders --group ${shellWord(view.group)}`
+      : print.table(TOPIC_COLUMNS, view.topics);
+  const consumers =
+    view.consumers.length === 0
+      ? "No consumer is connected."
+      : print.table(CONSUMER_COLUMNS, view.consumers);
+  return `${card}\n\n${topics}\n\n${consumers}`;
+}
+
+const deadLetters = (view: GroupView) =>
+  view.deadLetters === 0
+    ? { label: "dead letters", text: "none" }
+    : {
+        label: "dead letters",
+        text: `${count(view.deadLetters)}. See them: escrow dlq list ${lastWord(view.group)}`,
+        style: "yellow" as const,
+      };

@@ -1,0 +1,139 @@
+/** `escrow send`: one message from the command line, a file or a pipe, once or many times. */
+import { LIMITS } from "@escrowmq/protocol";
+import { Option } from "commander";
+import { type OutgoingMessage, readInput, type Sender } from "../connect.ts";
+import { safe, shellWord } from "../escape.ts";
+import { UsageError } from "../failure.ts";
+import { plural } from "../format.ts";
+import type { Io } from "../io.ts";
+import { each, integer, type Pair, pair } from "../parse.ts";
+import type { Session } from "../session.ts";
+import type { Verb } from "../verb.ts";
+
+interface SendOptions {
+  readonly topic: string;
+  readonly group: string;
+  readonly key?: string;
+  readonly tag?: string;
+  readonly header?: readonly Pair[];
+  readonly body?: string;
+  readonly bodyFile?: string;
+  readonly count: number;
+}
+
+export const send: Verb<SendOptions> = {
+  examples: [
+    "escrow send --topic orders --key 42 --body '{\"id\":42}'",
+    "cat order.json | escrow send --topic orders --header source=backfill --header run=7",
+    "escrow send --topic orders --body-file order.json --count 1000",
+  ],
+  options: (command) =>
+    command
+      .requiredOption("--topic <topic>", "where to")
+      .option("--key <key>", "the business key to find it by")
+      .option("--tag <tag>", "a word to filter by")
+      .option("--header <name=value...>", "headers", each(pair))
+      .option("--body <text>", "the body; else --body-file or a pipe")
+      .addOption(
+        new Option("--body-file <path>", "the body from a file, - for stdin").conflicts("body"),
+      )
+      .option("--count <n>", "send it so many times", integer(1, 10_000_000), 1)
+      .option("--group <group>", "the producer group to send as", "escrow-cli"),
+  run: async (session, options) => {
+    const message = { ...fields(options), body: await bodyOf(session.io, options) };
+    const sender = await session.io.services.createSender({
+      ...(await session.endpoint()),
+      group: options.group,
+    });
+    try {
+      if (options.count === 1) await sendOne(session, sender, message);
+      else await sendMany(session, sender, { message, times: options.count });
+    } finally {
+      await sender.close();
+    }
+    return undefined;
+  },
+};
+
+async function sendOne(session: Session, sender: Sender, message: OutgoingMessage): Promise<void> {
+  const result = await sender.send(message);
+  const sent = safe`Sent ${result.id} to ${message.topic}.`;
+  const next = `Read it: escrow consume --group <group> --topic ${shellWord(message.topic)}`;
+  session.print.answer({ id: result.id, duplicate: result.duplicate }, `${sent} ${next}`);
+}
+
+/** Enough to keep the broker's blocks full, and little enough to stop at the first refusal. */
+const IN_FLIGHT_MAX = 256;
+
+async function sendMany(
+  session: Session,
+  sender: Sender,
+  work: { message: OutgoingMessage; times: number },
+): Promise<void> {
+  const { clock } = session.io;
+  const progress = session.io.startProgress("sent", work.times);
+  const startedAtMs = clock.now();
+  let begun = 0;
+  let done = 0;
+  let isRefused = false;
+  const sendNext = async (): Promise<void> => {
+    while (begun < work.times && !isRefused) {
+      begun++;
+      await sender.send(work.message);
+      done++;
+      progress.update(done);
+    }
+  };
+  const lane = (): Promise<void> =>
+    sendNext().catch((error: unknown) => {
+      // One refusal stops all lanes; the others end with what they have in flight.
+      isRefused = true;
+      throw error;
+    });
+  const ends = await Promise.allSettled(
+    Array.from({ length: Math.min(IN_FLIGHT_MAX, work.times) }, lane),
+  );
+  progress.stop();
+  const refused = ends.find((end) => end.status === "rejected");
+  if (refused !== undefined) {
+    session.print.note(`${plural(done, "message")} of ${work.times} were sent before the refusal.`);
+    throw refused.reason;
+  }
+  const tookMs = Math.max(1, clock.now() - startedAtMs);
+  const rate = `${plural(Math.round((done / tookMs) * 1_000), "message")} a second`;
+  session.print.answer(
+    { sent: done, tookMs },
+    `${safe`${plural(done, "message")} sent to ${work.message.topic}`}, ${rate}, each on disk.`,
+  );
+}
+
+const fields = (options: SendOptions): Omit<OutgoingMessage, "body"> => ({
+  topic: options.topic,
+  ...(options.key === undefined ? {} : { key: options.key }),
+  ...(options.tag === undefined ? {} : { tag: options.tag }),
+  ...(options.header === undefined
+    ? {}
+    : { headers: Object.fromEntries(options.header.map(({ name, value }) => [name, value])) }),
+});
+
+async function bodyOf(io: Io, options: SendOptions): Promise<Uint8Array> {
+  if (options.body !== undefined) return new TextEncoder().encode(options.body);
+  if (options.bodyFile !== undefined && options.bodyFile !== "-")
+    return readInput(options.bodyFile, "body file");
+  if (io.isTty.stdin && options.bodyFile === undefined)
+    throw new UsageError("What is the body? Give --body or --body-file, or pipe it in.");
+  return readAll(io.stdin);
+}
+
+async function readAll(stdin: Io["stdin"]): Promise<Uint8Array> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for await (const part of stdin) {
+    parts.push(Buffer.from(part));
+    bytes += part.length;
+    // What comes after this could only be refused.
+    if (bytes > LIMITS.bodyBytesMax)
+      throw new UsageError(`A body may have at most ${LIMITS.bodyBytesMax} bytes.`);
+  }
+  return Buffer.concat(parts);
+}

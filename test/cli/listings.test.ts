@@ -1,0 +1,184 @@
+/** Tables, cards, pages and JSON of the commands that only look. */
+import type { StatsView } from "@escrowmq/protocol";
+import { describe, expect, test } from "vitest";
+import { run } from "./fake-io.ts";
+import { group, producer, TX_ID, topic, transaction } from "./samples.ts";
+
+const ESC = "\u001b";
+
+describe("tables", () => {
+  test("are aligned, with no border and no trailing space", async () => {
+    const items = [topic(), topic({ topic: "audit-log", nextOffset: 3, groups: [], paused: true })];
+    const { io, code } = await run("topic list", { answers: { "topic.list": { items } } });
+    expect(code).toBe(0);
+    expect(io.lines).toEqual([
+      "TOPIC        MESSAGES   NEXT OFFSET      SIZE   GROUPS   STATE",
+      "orders      1\u202f234\u202f567     1\u202f234\u202f567   1.5 KiB        1   open",
+      "audit-log           3             3   1.5 KiB        0   paused",
+    ]);
+  });
+
+  test("hold no text of the network that could drive the terminal", async () => {
+    const items = [producer({ group: `evil${ESC}]0;x\u0007\nsecond line` })];
+    const { io } = await run("producer list", { answers: { "producer.list": { items } } });
+    expect(io.out).not.toContain(ESC);
+    expect(io.lines).toHaveLength(2);
+    expect(io.out).toContain("evil\\x1b]0;x\\x07\\nsecond line");
+  });
+
+  test.each([
+    ["topic list", "topic.list", "escrow topic create orders"],
+    ["group list", "group.list", "escrow consume --topic orders --group billing"],
+    ["producer list", "producer.list", "escrow producer set-endpoint"],
+    ["tx list", "tx.list", "escrow tx show <id>"],
+    ["dlq list billing", "dlq.list", "No dead letters in group billing"],
+  ])("of nothing say what to do next: escrow %s", async (line, type, says) => {
+    const { io, code } = await run(line, { answers: { [type]: { items: [] } } });
+    expect(code).toBe(0);
+    expect(io.out).toContain(says);
+  });
+
+  test("of transactions count the next check by the broker's clock, not by this machine's", async () => {
+    const items = [transaction(), transaction({ nextCheckAtMs: 0 })];
+    const { io } = await run("tx list", { answers: { "tx.list": { items } } });
+    expect(io.lines[1]).toMatch(/2 m 13 s.* in 12 s$/);
+    expect(io.lines[2]).toMatch(/due$/);
+  });
+
+  test("of groups add up their topics", async () => {
+    const [first] = group().topics;
+    const topics = first === undefined ? [] : [first, { ...first, topic: "mail" }];
+    const { io } = await run("group list", {
+      answers: { "group.list": { items: [group({ topics })] } },
+    });
+    expect(io.lines[1]).toBe(
+      "billing        2    14        4         2           1              2",
+    );
+  });
+});
+
+describe("pages", () => {
+  const world = { answers: { "tx.list": { items: [transaction()], next: "cursor 2" } } };
+
+  test("tell on stderr that there is more, with the command for it", async () => {
+    const { io } = await run("tx list --state parked --group g", world);
+    expect(io.err).toBe(
+      "There is more: escrow tx list --state parked --group g --after 'cursor 2'\n",
+    );
+  });
+
+  test("are asked for by limit and cursor", async () => {
+    const { io } = await run("tx list --limit 5 --after c1", world);
+    expect(io.requests).toEqual([{ type: "tx.list", fields: { limit: 5, after: "c1" } }]);
+  });
+
+  test("that are empty after a cursor are the end, not an empty broker", async () => {
+    const { io } = await run("topic list --after z", { answers: { "topic.list": { items: [] } } });
+    expect(io.out).toBe("No more.\n");
+  });
+
+  test("in JSON keep the cursor in the answer and leave stderr alone", async () => {
+    const { io } = await run("tx list --json", world);
+    expect(io.json).toEqual(world.answers["tx.list"]);
+    expect(io.err).toBe("");
+  });
+});
+
+describe("cards", () => {
+  test("topic describe tells an empty topic from one whose messages are gone", async () => {
+    const view = topic({ firstOffset: 9, nextOffset: 9, groups: [] });
+    const { io } = await run("topic describe orders", { answers: { "topic.describe": view } });
+    expect(io.out).toContain("offsets        none; the next is 9");
+    expect(io.out).toContain("escrow consume --group <group> --topic orders");
+  });
+
+  test("group describe shows policy, progress and consumers", async () => {
+    const { io } = await run("group describe billing", { answers: { "group.describe": group() } });
+    expect(io.out).toBe(
+      [
+        "Group billing",
+        "  lease          1 m",
+        "  attempts       16",
+        "  retry after    10 s, 1 m 30 s",
+        "  jitter         10 %",
+        "  dead letters   2. See them: escrow dlq list billing",
+        "",
+        "TOPIC    NEXT OFFSET   LAG   READY   LEASED   WAITING   PENDING",
+        "orders            20     7       4        2         1         0",
+        "",
+        "CONNECTION   CLIENT      LEASED   CREDIT   CREDIT BYTES",
+        "         3   billing-1        2       16        1.0 MiB",
+        "",
+      ].join("\n"),
+    );
+  });
+
+  test("group describe says when nobody is connected", async () => {
+    const view = group({ consumers: [], topics: [] });
+    const { io } = await run("group describe billing", { answers: { "group.describe": view } });
+    expect(io.out).toContain("No consumer is connected.");
+    expect(io.out).toContain("Reads no topic yet.");
+  });
+});
+
+describe("stats and doctor", () => {
+  const stats: StatsView = {
+    version: "0.1.0",
+    uptimeMs: 12_345_678,
+    connections: 1,
+    topics: 2,
+    groups: 3,
+    undecided: 4,
+    parked: 1,
+    undecidedBytes: 2_048,
+    oldestUndecidedAgeMs: 133_000,
+    decisionsKept: 10,
+    messages: 1_000,
+    leased: 1,
+    waiting: 2,
+    deadLetters: 3,
+    blocks: 100,
+    storeBytes: 1_048_576,
+    rssBytes: 83_886_080,
+  };
+
+  test("stats shows what is undecided and for how long", async () => {
+    const { io } = await run("stats", { answers: { stats } });
+    expect(io.lines[0]).toBe("EscrowMQ 0.1.0 on ws://127.0.0.1:7654");
+    expect(io.out).toContain("4 undecided, 1 parked, 2.0 KiB, the oldest for 2 m 13 s");
+  });
+
+  test("stats in JSON is the raw answer", async () => {
+    const { io } = await run("stats --json", { answers: { stats } });
+    expect(io.json).toEqual(stats);
+  });
+
+  const finding = (level: "ok" | "warning" | "error") => ({ level, area: "disk", text: "free" });
+
+  test.each([
+    [["ok"], 0, "All is well."],
+    [["ok", "warning"], 0, "0 errors, 1 warning."],
+    [["warning", "error"], 1, "1 error, 1 warning."],
+    [[], 0, "All is well."],
+  ] as const)("doctor with findings %j ends with %i", async (levels, exitCode, verdict) => {
+    const findings = levels.map(finding);
+    const { io, code } = await run("doctor", { answers: { doctor: { findings } } });
+    expect(code).toBe(exitCode);
+    expect(io.lines.at(-1)).toBe(verdict);
+  });
+
+  test("doctor in JSON fails by its exit code, too", async () => {
+    const doctor = { findings: [finding("error")] };
+    const { io, code } = await run("doctor --json", { answers: { doctor } });
+    expect(io.json).toEqual(doctor);
+    expect(code).toBe(1);
+  });
+});
+
+test("an id that begins with a dash is reached after --", async () => {
+  const { io } = await run(`tx check --reason slow -- -${TX_ID}`, {
+    answers: { "tx.check": transaction() },
+  });
+  expect(io.requests).toMatchObject([{ fields: { transactionId: `-${TX_ID}` } }]);
+  expect(io.out).toContain(`escrow tx show -- -${TX_ID}`);
+});

@@ -1,0 +1,245 @@
+/** `escrow send` and `escrow consume`, with stand-ins for the SDKs. */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { EscrowError } from "@escrowmq/protocol";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type {
+  AckableMessage,
+  OutgoingMessage,
+  Receiver,
+  ReceiverOptions,
+  SenderOptions,
+} from "../../cli/src/connect.ts";
+import { runCli } from "../../cli/src/run.ts";
+import { FakeIo, run, type World } from "./fake-io.ts";
+
+let directory = "";
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "escrow-cli-"));
+});
+afterAll(() => rm(directory, { recursive: true }));
+
+class FakeSender {
+  readonly sent: OutgoingMessage[] = [];
+  readonly options: SenderOptions[] = [];
+  refuseAfter = Number.POSITIVE_INFINITY;
+  isClosed = false;
+  get world(): World {
+    return {
+      services: {
+        createSender: async (options) => {
+          this.options.push(options);
+          return {
+            send: async (message) => {
+              if (this.sent.length >= this.refuseAfter) throw new EscrowError("TOPIC_PAUSED");
+              this.sent.push(message);
+              return { id: `m${this.sent.length}`, duplicate: false };
+            },
+            close: async () => {
+              this.isClosed = true;
+            },
+          };
+        },
+      },
+    };
+  }
+  get bodies(): readonly string[] {
+    return this.sent.map(({ body }) => Buffer.from(body).toString());
+  }
+}
+
+describe("send", () => {
+  const line = "send --topic orders";
+
+  test("sends body, key, tag and headers, and says how to read it", async () => {
+    const sender = new FakeSender();
+    const options = "--key 42 --tag paid --header a=1 b=2 --header c=x=y --body hello";
+    const { io, code } = await run(`${line} ${options}`, sender.world);
+    expect(code).toBe(0);
+    expect(sender.sent).toEqual([
+      {
+        topic: "orders",
+        key: "42",
+        tag: "paid",
+        headers: { a: "1", b: "2", c: "x=y" },
+        body: new TextEncoder().encode("hello"),
+      },
+    ]);
+    expect(sender.options).toMatchObject([{ group: "escrow-cli", url: "ws://127.0.0.1:7654" }]);
+    expect(io.out).toContain("Sent m1 to orders. Read it: escrow consume");
+    expect(sender.isClosed).toBe(true);
+  });
+
+  test("takes the body from a pipe or a file", async () => {
+    const path = join(directory, "body");
+    await writeFile(path, "from file");
+    const sender = new FakeSender();
+    await run(line, { ...sender.world, stdin: ["from ", Buffer.from("pipe")] });
+    await run(`${line} --body-file ${path}`, sender.world);
+    await run(`${line} --body-file -`, { ...sender.world, isTty: true, stdin: ["typed"] });
+    expect(sender.bodies).toEqual(["from pipe", "from file", "typed"]);
+  });
+
+  test("on a terminal without a body is bad usage, and so is a body beyond the limit", async () => {
+    const sender = new FakeSender();
+    const none = await run(line, { ...sender.world, isTty: true });
+    const huge = await run(line, { ...sender.world, stdin: [new Uint8Array(1_048_577)] });
+    expect([none.code, huge.code]).toEqual([2, 2]);
+    expect(sender.options).toEqual([]);
+  });
+
+  test("--count sends so many, and tells the rate", async () => {
+    const sender = new FakeSender();
+    const { io, code } = await run(`${line} --body x --count 1000 --json`, sender.world);
+    expect(code).toBe(0);
+    expect(sender.sent).toHaveLength(1_000);
+    expect(io.json).toMatchObject({ sent: 1_000 });
+    expect(io.progress.at(-1)).toBe("1000/1000");
+  });
+
+  test("--count stops at the first refusal, and tells how many went before", async () => {
+    const sender = new FakeSender();
+    sender.refuseAfter = 300;
+    const { io, code } = await run(`${line} --body x --count 100000`, sender.world);
+    expect(code).toBe(75);
+    expect(io.err).toContain("300 messages of 100000 were sent before the refusal.");
+    expect(io.err).toContain("escrow: TOPIC_PAUSED: ");
+    expect(sender.isClosed).toBe(true);
+  });
+});
+
+class FakeReceiver implements Receiver {
+  readonly options: ReceiverOptions[] = [];
+  readonly acked: number[] = [];
+  readonly drained: number[] = [];
+  readonly firstAck: Promise<void>;
+  readonly #messages: readonly AckableMessage[];
+  #end: () => void = () => undefined;
+  readonly #ended = new Promise<void>((resolve) => {
+    this.#end = resolve;
+  });
+
+  constructor(bodies: readonly (string | Uint8Array)[]) {
+    let acked: () => void = () => undefined;
+    this.firstAck = new Promise((resolve) => {
+      acked = resolve;
+    });
+    this.#messages = bodies.map((body, offset) => ({
+      id: `m${offset}`,
+      topic: "orders",
+      offset,
+      attempt: offset + 1,
+      atMs: Date.UTC(2025, 0, 31, 8),
+      key: offset === 0 ? "42" : undefined,
+      tag: undefined,
+      headers: offset === 0 ? { trace: "abc" } : {},
+      body: typeof body === "string" ? Buffer.from(body) : body,
+      ack: async () => {
+        this.acked.push(offset);
+        acked();
+      },
+    }));
+  }
+
+  get world(): World {
+    return {
+      services: {
+        createReceiver: async (options) => {
+          this.options.push(options);
+          return this;
+        },
+      },
+    };
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<AckableMessage> {
+    yield* this.#messages;
+    await this.#ended;
+  }
+
+  async run(handler: (message: AckableMessage) => Promise<void>): Promise<void> {
+    const [options] = this.options;
+    for (const message of this.#messages.slice(0, options?.concurrency ?? 0))
+      void handler(message).then(() => this.acked.push(message.offset));
+    await this.#ended;
+  }
+
+  async drain({ timeoutMs }: { timeoutMs: number }): Promise<void> {
+    this.drained.push(timeoutMs);
+    this.#end();
+  }
+}
+
+describe("consume", () => {
+  const line = "consume --topic orders --group billing";
+
+  test("prints one line a message, escaped, and acks what it printed", async () => {
+    const receiver = new FakeReceiver(["{}\n\u001b[2J", Uint8Array.of(0xff), "never"]);
+    const { io, code } = await run(`${line} --max 2`, receiver.world);
+    expect(code).toBe(0);
+    expect(io.lines).toEqual([
+      "2025-01-31T09:00:00+01:00  orders@0  key=42  trace=abc  {}\\n\\x1b[2J",
+      "2025-01-31T09:00:00+01:00  orders@1  attempt=2  <1 bytes, not UTF-8: ff>",
+    ]);
+    expect(receiver.acked).toEqual([0, 1]);
+    expect(io.err).toBe("2 messages acked.\n");
+  });
+
+  test("--json prints one document a line", async () => {
+    const receiver = new FakeReceiver(["a", Uint8Array.of(0xff)]);
+    const { io } = await run(`${line} --max 2 --json`, receiver.world);
+    expect(io.lines.map((text) => JSON.parse(text).body)).toEqual([
+      { base64: "YQ==", text: "a" },
+      { base64: "/w==" },
+    ]);
+  });
+
+  test("--from says where a new group begins", async () => {
+    const receiver = new FakeReceiver(["a"]);
+    await run(`${line} --max 1 --from offset:7`, receiver.world);
+    expect(receiver.options).toMatchObject([
+      { group: "billing", subscribe: [{ topic: "orders", from: "offset", at: 7 }], concurrency: 1 },
+    ]);
+  });
+
+  test("--idle ends it when nothing comes any more", async () => {
+    const receiver = new FakeReceiver([]);
+    const { io, code } = await run(`${line} --idle 5s`, receiver.world);
+    expect(code).toBe(0);
+    expect(io.slept).toEqual([5_000]);
+    expect(io.err).toBe("0 messages acked.\n");
+  });
+
+  test("--no-ack prints every message once, acks none and gives all back at once", async () => {
+    const receiver = new FakeReceiver(["a", "b", "c"]);
+    const { io } = await run(`${line} --no-ack --max 2`, receiver.world);
+    expect(io.lines).toHaveLength(2);
+    expect(receiver.acked).toEqual([]);
+    expect(receiver.drained).toEqual([0]);
+    expect(io.err).toBe("2 messages given back.\n");
+  });
+
+  test("ends in order on a signal", async () => {
+    const receiver = new FakeReceiver(["a"]);
+    const io = new FakeIo(receiver.world);
+    const ended = runCli(line.split(" "), io);
+    await receiver.firstAck;
+    expect(receiver.acked).toEqual([0]);
+    io.signal();
+    expect(await ended).toBe(0);
+    expect(receiver.drained).toHaveLength(1);
+  });
+
+  test("does not ack what could not be written", async () => {
+    const receiver = new FakeReceiver(["a"]);
+    const io = new FakeIo(receiver.world);
+    const broken = {
+      write: (_text: string, done?: (error: Error) => void) => done?.(new Error("EPIPE")),
+    };
+    const code = await runCli(line.split(" "), Object.assign(io, { stdout: broken }));
+    expect(code).toBe(1);
+    expect(receiver.acked).toEqual([]);
+    expect(receiver.drained).toHaveLength(1);
+  });
+});

@@ -1,0 +1,107 @@
+/** Answers of a broker, as the tests of several commands need them. */
+import type {
+  DeadLetterView,
+  GroupView,
+  ProducerView,
+  TopicView,
+  TransactionTimeline,
+  TransactionView,
+} from "@escrowmq/protocol";
+
+export const topic = (changes: Partial<TopicView> = {}): TopicView => ({
+  topic: "orders",
+  firstOffset: 0,
+  nextOffset: 1_234_567,
+  bytes: 1_536,
+  paused: false,
+  bodyBytesMax: 1_048_576,
+  groups: ["billing"],
+  ...changes,
+});
+
+export const group = (changes: Partial<GroupView> = {}): GroupView => ({
+  group: "billing",
+  policy: { leaseMs: 60_000, attemptsMax: 16, retryDelaysMs: [10_000, 90_000], jitterPercent: 10 },
+  topics: [
+    { topic: "orders", nextOffset: 20, lag: 7, ready: 4, leased: 2, waiting: 1, pending: 0 },
+  ],
+  consumers: [
+    { connection: 3, client: "billing-1", leased: 2, creditMessages: 16, creditBytes: 1_048_576 },
+  ],
+  deadLetters: 2,
+  ...changes,
+});
+
+export const producer = (changes: Partial<ProducerView> = {}): ProducerView => ({
+  group: "order-service",
+  connections: 2,
+  checkers: 1,
+  undecided: 3,
+  parked: 0,
+  undecidedBytes: 2_048,
+  oldestAgeMs: 133_000,
+  ...changes,
+});
+
+export const TX_ID = "4f9Zr0mT1c2yQ7uWbLk8Xg";
+const PREPARED_AT_MS = Date.UTC(2025, 0, 31, 8, 0, 0);
+
+export const transaction = (changes: Partial<TransactionView> = {}): TransactionView => ({
+  transactionId: TX_ID,
+  group: "order-service",
+  state: "undecided",
+  preparedAtMs: PREPARED_AT_MS,
+  ageMs: 133_000,
+  messages: [
+    { topic: "orders", bytes: 1_536 },
+    { topic: "mail", bytes: 300 },
+  ],
+  acks: 1,
+  checks: 4,
+  nextCheckAtMs: PREPARED_AT_MS + 145_000,
+  ...changes,
+});
+
+export const timeline = (changes: Partial<TransactionTimeline> = {}): TransactionTimeline => {
+  const { nextCheckAtMs: _none, ...decided } = transaction({
+    state: "committed",
+    checks: 2,
+    decidedAtMs: PREPARED_AT_MS + 36_012,
+    decidedBy: "check-back of order-service",
+  });
+  const at = (ms: number): number => PREPARED_AT_MS + ms;
+  return {
+    ...decided,
+    timeline: [
+      { atMs: at(0), event: "prepared", text: "2 messages, 1 ack, by order-service" },
+      { atMs: at(6_004), event: "checked", text: "attempt 1: unknown after 3 ms" },
+      { atMs: at(36_010), event: "checked", text: "attempt 2: commit after 2 ms" },
+      { atMs: at(36_012), event: "committed", text: "by check-back of order-service" },
+      { atMs: at(36_014), event: "delivered", text: "orders@41 to billing, attempt 1" },
+      { atMs: at(168_000), event: "acked", text: "orders@41 by billing" },
+    ],
+    isTruncated: false,
+    ...changes,
+  };
+};
+
+export const deadLetter = (changes: Partial<DeadLetterView> = {}): DeadLetterView => ({
+  offset: 0,
+  topic: "orders",
+  originOffset: 100,
+  attempts: 16,
+  reason: "timeout calling tax service",
+  buriedAtMs: PREPARED_AT_MS,
+  bytes: 300,
+  ...changes,
+});
+
+/** So many dead letters, in pages as the broker would give them. */
+export const deadLetterPages =
+  (letters: readonly DeadLetterView[], pageItems: number) =>
+  ({ after }: { readonly after?: string | undefined }) => {
+    const from = after === undefined ? 0 : Number(after);
+    const next = from + pageItems;
+    const items = letters.slice(from, next);
+    return next < letters.length ? { items, next: String(next) } : { items };
+  };
