@@ -4,7 +4,8 @@
  * Invariants
  * - K1 The pre-scan passes before msgpackr sees a byte.
  * - K2 A batch with one bad frame is refused whole: BAD_FRAME (or UNKNOWN_FRAME) and the connection ends.
- *   A frame that is well-formed but holds an illegal value is INVALID_ARGUMENT to that request only.
+ *   A request that is well-formed but holds an illegal value is INVALID_ARGUMENT to that request only.
+ * - K3 What `encodeBatch` makes of frames within the limits, every strict decoder takes.
  */
 import { Packr, Unpackr } from "msgpackr";
 import { EscrowError } from "./errors.ts";
@@ -12,8 +13,17 @@ import { type Fields, Refused, readFields } from "./fields.ts";
 import { BROKER_FRAMES, type BrokerFrame, CLIENT_FRAMES, type ClientFrame } from "./frames.ts";
 import { LIMITS } from "./limits.ts";
 import { preScan } from "./pre-scan.ts";
+import { isWellFormedInside, wellFormed } from "./well-formed.ts";
 
-const packr = new Packr({ useRecords: false, variableMapSize: true });
+// msgpackr writes undefined as an extension, which every strict decoder refuses (K3). So it is left
+// out of maps and becomes nil in arrays. Named, because msgpackr's types lack `skipValues`.
+const encoding = {
+  useRecords: false,
+  variableMapSize: true,
+  skipValues: [undefined],
+  encodeUndefinedAsNil: true,
+};
+const packr = new Packr(encoding);
 
 // structuredClone must be false explicitly: otherwise shared references are decoded (see pre-scan.ts).
 const unpackr = new Unpackr({
@@ -38,17 +48,9 @@ export interface BadRequest {
   readonly error: EscrowError;
 }
 
+/** One bad text must not cost the other frames of the batch their connection: it is mended (K3). */
 export const encodeBatch = (frames: readonly (ClientFrame | BrokerFrame)[]): Uint8Array =>
-  packr.pack(frames.map(withoutUndefined));
-
-/** msgpackr writes undefined as an extension, which every strict decoder refuses. */
-function withoutUndefined(frame: object): object {
-  for (const value of Object.values(frame)) {
-    if (value === undefined)
-      return Object.fromEntries(Object.entries(frame).filter(([, kept]) => kept !== undefined));
-  }
-  return frame;
-}
+  packr.pack(isWellFormedInside(frames) ? frames : wellFormed(frames));
 
 /** Throws BAD_FRAME or UNKNOWN_FRAME: the connection has to end (K2). */
 export function decodeClientBatch(data: Uint8Array): (ClientFrame | BadRequest)[] {
@@ -58,12 +60,9 @@ export function decodeClientBatch(data: Uint8Array): (ClientFrame | BadRequest)[
       return { type, ...readFields(fields, value, type) } as unknown as ClientFrame;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      if (!Number.isSafeInteger(value.id)) throw new EscrowError("BAD_FRAME", `${error.message}.`);
-      return {
-        type: "bad",
-        id: value.id as number,
-        error: new EscrowError("INVALID_ARGUMENT", `${error.message}.`),
-      };
+      const id = requestId(fields, value);
+      if (id === null) throw new EscrowError("BAD_FRAME", `${error.message}.`);
+      return { type: "bad", id, error: new EscrowError("INVALID_ARGUMENT", `${error.message}.`) };
     }
   });
 }
@@ -79,6 +78,12 @@ export function decodeBrokerBatch(data: Uint8Array): BrokerFrame[] {
       throw error;
     }
   });
+}
+
+/** Null when there is nobody to answer: the frame is no request, or its id is none that `re` could hold. */
+function requestId(fields: Fields, value: Record<string, unknown>): number | null {
+  const id = value.id;
+  return "id" in fields && Number.isSafeInteger(id) && (id as number) >= 0 ? (id as number) : null;
 }
 
 function readBatch(data: Uint8Array): Record<string, unknown>[] {

@@ -8,12 +8,17 @@
  */
 import { LIMITS } from "./limits.ts";
 import { isMessageId, isName, isTopicName, isTransactionId } from "./names.ts";
+import { isWellFormed } from "./well-formed.ts";
 
 export interface Field<T> {
   readonly read: (value: unknown, path: string) => T;
   /** For the table in PROTOCOL.md. */
   readonly says: string;
   readonly isOptional: boolean;
+  /** Of a list: what each item is. */
+  readonly item?: Field<unknown>;
+  /** Of a map with known keys: what they hold. */
+  readonly fields?: Fields;
 }
 
 export type Fields = Readonly<Record<string, Field<unknown>>>;
@@ -53,7 +58,21 @@ const utf8Bytes = (text: string): number => {
 export const text = (bytesMax: number): Field<string> =>
   field(
     `text of at most ${bytesMax} bytes`,
-    (v) => typeof v === "string" && (v.length * 3 <= bytesMax || utf8Bytes(v) <= bytesMax),
+    (v) =>
+      typeof v === "string" &&
+      (v.length * 3 <= bytesMax || utf8Bytes(v) <= bytesMax) &&
+      isWellFormed(v),
+  );
+
+/** Characters are Unicode code points, so that every language counts the same. */
+export const characters = (max: number): Field<string> =>
+  field(
+    `text of at most ${max} characters`,
+    (v) =>
+      typeof v === "string" &&
+      v.length <= max * 2 &&
+      (v.length <= max || [...v].length <= max) &&
+      isWellFormed(v),
   );
 
 export const name: Field<string> = field("a name", (v) => typeof v === "string" && isName(v));
@@ -91,7 +110,7 @@ export const oneOf = <const T extends string>(...words: readonly T[]): Field<T> 
 
 export function optional<T>(of: Field<T>): Field<T | undefined> {
   return {
-    says: of.says,
+    ...of,
     isOptional: true,
     read: (value, path) =>
       value === undefined || value === null ? undefined : of.read(value, path),
@@ -103,6 +122,7 @@ export function list<T>(of: Field<T>, itemsMin: number, itemsMax: number): Field
   return {
     says,
     isOptional: false,
+    item: of,
     read: (value, path) => {
       if (!Array.isArray(value) || value.length < itemsMin || value.length > itemsMax)
         return refuse(path, says);
@@ -119,6 +139,7 @@ export function record<F extends Fields>(fields: F): Field<ValuesOf<F>> {
   return {
     says,
     isOptional: false,
+    fields,
     read: (value, path) => {
       if (
         typeof value !== "object" ||
@@ -146,12 +167,17 @@ export const headers: Field<Readonly<Record<string, string>>> = {
       return refuse(path, "a map of text to text");
     const read: Record<string, string> = {};
     for (const [key, item] of Object.entries(value)) {
-      if (typeof item !== "string" || key === "") return refuse(path, "a map of text to text");
+      if (typeof item !== "string" || !isWellFormed(item) || !isHeaderName(key))
+        return refuse(path, "a map of text to text");
       read[key] = item;
     }
     return read;
   },
 };
+
+// Setting `__proto__` would set no header but lose it silently; the pre-scan refuses it on the wire, too.
+const isHeaderName = (key: string): boolean =>
+  key !== "" && key !== "__proto__" && isWellFormed(key);
 
 export const headersBytes = (of: Readonly<Record<string, string>>): number => {
   let total = 0;
@@ -182,4 +208,4 @@ export function readFields(
 
 export const LEASE_MS = integer(LIMITS.leaseMsMin, LIMITS.leaseMsMax);
 export const DELAY_MS = integer(0, LIMITS.delayMsMax);
-export const REASON = text(LIMITS.reasonCharactersMax * 4);
+export const REASON = characters(LIMITS.reasonCharactersMax);

@@ -36,3 +36,4 @@ export {
   isTopicName,
   isTransactionId,
 } from "./names.ts";
+export { type PreScanLimits, preScan } from "./pre-scan.ts";

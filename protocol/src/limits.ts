@@ -12,9 +12,9 @@ const MIB = 1_048_576;
 
 export const LIMIT_TABLE = {
   batchBytesMax: {
-    value: 4 * MIB + 65_536,
+    value: 4 * MIB + 131_072,
     unit: "bytes",
-    reason: "one WebSocket message; holds one full transaction and its framing",
+    reason: "one WebSocket message; holds one full transaction, its acks and its framing",
   },
   helloBytesMax: { value: 4_096, unit: "bytes", reason: "a stranger may cost no more than this" },
   batchFramesMax: {
@@ -31,6 +31,11 @@ export const LIMIT_TABLE = {
     value: 16,
     unit: "levels",
     reason: "no frame needs more; deeper nesting is an attack",
+  },
+  mapKeysMax: {
+    value: 128,
+    unit: "items",
+    reason: "keys of one map; twice what headers may have, so that too many get their own code",
   },
   stringBytesMax: {
     value: 65_536,

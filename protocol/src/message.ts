@@ -11,18 +11,19 @@ import {
   headers,
   headersBytes,
   messageId,
+  name,
   optional,
   Refused,
   readFields,
   text,
-  topicName,
   type ValuesOf,
 } from "./fields.ts";
 import { LIMITS } from "./limits.ts";
 
 export const MESSAGE_FIELDS = {
   id: messageId,
-  topic: topicName,
+  /** Never a dead-letter topic: what stands there keeps the topic that it was sent to. */
+  topic: name,
   key: optional(text(LIMITS.keyBytesMax)),
   tag: optional(text(LIMITS.tagBytesMax)),
   headers: optional(headers),

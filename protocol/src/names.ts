@@ -9,6 +9,9 @@ export const DEAD_LETTER_PREFIX = "%DLQ%";
 
 export const deadLetterTopic = (group: string): string => DEAD_LETTER_PREFIX + group;
 
+/** The group whose dead letters a dead-letter topic holds. */
+export const groupOfDeadLetters = (topic: string): string => topic.slice(DEAD_LETTER_PREFIX.length);
+
 export const isDeadLetterTopic = (topic: string): boolean => topic.startsWith(DEAD_LETTER_PREFIX);
 
 export const isName = (text: string): boolean =>

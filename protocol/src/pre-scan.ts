@@ -5,7 +5,9 @@
  *
  * Invariants
  * - S1 Refused: every extension type, keys that are not strings, integers beyond 2^53, broken UTF-8,
- *   trailing bytes, and anything past the limits.
+ *   trailing bytes, the key `__proto__` (the decoder renames it), and anything past the limits. In
+ *   frames and messages also a key that stands twice in a map: which of the two counts differs
+ *   between decoders, so two parties would read two messages.
  * - S2 What passes, the decoder decodes: it never throws on it.
  */
 import { LIMITS } from "./limits.ts";
@@ -15,6 +17,8 @@ export interface PreScanLimits {
   readonly itemsMax: number;
   readonly stringBytesMax: number;
   readonly binaryBytesMax: number;
+  /** Of one map, at most 128. Absent: neither counted nor compared, for data of our own making. */
+  readonly mapKeysMax?: number;
 }
 
 export const BATCH_SCAN: PreScanLimits = {
@@ -22,6 +26,7 @@ export const BATCH_SCAN: PreScanLimits = {
   itemsMax: LIMITS.batchItemsMax,
   stringBytesMax: LIMITS.stringBytesMax,
   binaryBytesMax: LIMITS.batchBytesMax,
+  mapKeysMax: LIMITS.mapKeysMax,
 };
 
 /** What follows a tag. SCALAR: `SIZE` bytes. The others: a length of `LENGTH_BYTES` bytes, then as much of it. */
@@ -77,6 +82,14 @@ const DEPTH_CEILING = 64;
 /** Values still to come in each open container. Shared: a scan is synchronous, so one at a time uses it. */
 const left = new Int32Array(DEPTH_CEILING + 1);
 const isMap = new Uint8Array(DEPTH_CEILING + 1);
+const KEYS_CEILING = 128;
+/** Where the keys of each open map stand, and how many there are. */
+const keyStart = new Int32Array((DEPTH_CEILING + 1) * KEYS_CEILING);
+const keyEnd = new Int32Array((DEPTH_CEILING + 1) * KEYS_CEILING);
+const keyCount = new Int32Array(DEPTH_CEILING + 1);
+/** Comparing keys is the only step that is not linear; this bounds it to some milliseconds a scan. */
+const COMPARISONS_MAX = 4_194_304;
+let comparisonsLeft = 0;
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true });
 
 /** Returns null for acceptable bytes, else the reason for refusing them. `limits.depthMax` <= 64. */
@@ -87,6 +100,8 @@ export function preScan(data: Uint8Array, limits: PreScanLimits = BATCH_SCAN): s
   let depth = 0;
   left[0] = 1;
   isMap[0] = 0;
+  comparisonsLeft = COMPARISONS_MAX;
+  const keysMax = Math.min(limits.mapKeysMax ?? 0, KEYS_CEILING);
   for (;;) {
     while (left[depth] === 0) {
       if (depth === 0) return at === end ? null : "trailing bytes";
@@ -113,7 +128,9 @@ export function preScan(data: Uint8Array, limits: PreScanLimits = BATCH_SCAN): s
       if (children > limits.itemsMax) return "too many items";
       if (children > end - at) return "truncated";
       if (children === 0) continue;
+      if (kind === MAP && keysMax > 0 && size > keysMax) return "too many keys in a map";
       if (++depth > limits.depthMax) return "too deep";
+      keyCount[depth] = 0;
       left[depth] = children;
       isMap[depth] = kind === MAP ? 1 : 0;
       continue;
@@ -124,6 +141,10 @@ export function preScan(data: Uint8Array, limits: PreScanLimits = BATCH_SCAN): s
     if (kind === UINT64 && readUint32(data, at) > 0x1f_ffff) return "integer beyond 2^53";
     if (kind === INT64 && !isSafeHighWord(readUint32(data, at) | 0)) return "integer beyond 2^53";
     if (kind === STRING && !isText(data, at, at + size)) return "broken UTF-8";
+    if (isKey) {
+      if (size === 9 && isProto(data, at)) return "a map key is __proto__";
+      if (keysMax > 0 && !isNewKey(data, at, at + size, depth)) return "a map key stands twice";
+    }
     at += size;
   }
 }
@@ -134,6 +155,34 @@ const readUint32 = (data: Uint8Array, at: number): number =>
 
 const isSafeHighWord = (highWord: number): boolean =>
   highWord <= 0x1f_ffff && highWord >= -0x20_0000;
+
+/** Whether no key of the map open at `depth` has the same bytes; remembers this one. */
+function isNewKey(data: Uint8Array, start: number, end: number, depth: number): boolean {
+  const size = end - start;
+  const first = depth * KEYS_CEILING;
+  const last = first + (keyCount[depth] ?? 0);
+  for (let key = first; key < last; key++) {
+    const other = keyStart[key] ?? 0;
+    if ((keyEnd[key] ?? 0) - other !== size) continue;
+    let same = 0;
+    while (same < size && data[start + same] === data[other + same]) same++;
+    comparisonsLeft -= same;
+    // Whoever sends so many keys that differ so little only wants to keep us busy.
+    if (same === size || comparisonsLeft < 0) return false;
+  }
+  keyStart[last] = start;
+  keyEnd[last] = end;
+  keyCount[depth] = last - first + 1;
+  return true;
+}
+
+function isProto(data: Uint8Array, at: number): boolean {
+  for (let index = 0; index < 9; index++)
+    if (data[at + index] !== PROTO.charCodeAt(index)) return false;
+  return true;
+}
+
+const PROTO = "__proto__";
 
 function isText(data: Uint8Array, start: number, end: number): boolean {
   for (let at = start; at < end; at++)

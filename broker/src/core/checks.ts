@@ -20,7 +20,7 @@ import type { Deadline } from "./deadlines.ts";
 import type { CheckOutcome, DecidedBy } from "./records.ts";
 import type { Transaction } from "./transaction.ts";
 import type { Turn } from "./turn.ts";
-import type { Question } from "./types.ts";
+import type { Input, Question } from "./types.ts";
 
 type Checking =
   | { readonly kind: "scheduled"; readonly deadline: Deadline<Due> }
@@ -52,6 +52,14 @@ export type Decide = (
   who: string,
   reason: string,
 ) => void;
+
+type EndpointAnswer = Extract<Input, { readonly kind: "endpointAnswered" }>;
+
+/** How a check ended, for the count and for the inspector. */
+interface Ending {
+  readonly isCounted: boolean;
+  readonly asked: string;
+}
 
 const checkingOf = (transaction: Transaction): Checking | null =>
   transaction.checking as Checking | null;
@@ -138,32 +146,32 @@ export class Checks {
   }
 
   noAnswer(transaction: Transaction, turn: Turn): void {
-    this.#ended(transaction, "timeout", true, turn);
+    const checking = checkingOf(transaction);
+    const connection = checking?.kind === "asked" ? checking.connection : null;
+    const asked = connection === null ? "endpoint" : connection.client;
+    this.#ended(transaction, "timeout", { isCounted: true, asked }, turn);
   }
 
   /** The connection that was asked is gone. */
   disconnected(connection: Connection, turn: Turn): void {
+    const ending = { isCounted: true, asked: connection.client };
     for (const transaction of [...connection.checks])
-      this.#ended(transaction, "disconnected", true, turn);
+      this.#ended(transaction, "disconnected", ending, turn);
   }
 
   /** An answer from a connection. Late ones count as verdicts, too: the first durable verdict wins (T2). */
-  answered(transaction: Transaction, verdict: Verdict, turn: Turn): void {
-    const isAsked = checkingOf(transaction)?.kind === "asked";
-    if (isAsked || verdict !== "unknown") this.#ended(transaction, verdict, isAsked, turn);
+  answered(transaction: Transaction, verdict: Verdict, connection: Connection, turn: Turn): void {
+    const isCounted = checkingOf(transaction)?.kind === "asked";
+    if (!isCounted && verdict === "unknown") return;
+    this.#ended(transaction, verdict, { isCounted, asked: connection.client }, turn);
   }
 
-  endpointAnswered(
-    transaction: Transaction,
-    attempt: number,
-    outcome: CheckOutcome,
-    isCounted: boolean,
-    turn: Turn,
-  ): void {
+  endpointAnswered(transaction: Transaction, answer: EndpointAnswer, turn: Turn): void {
     const checking = checkingOf(transaction);
-    if (checking?.kind !== "asked" || checking.connection !== null || checking.attempt !== attempt)
-      return;
-    this.#ended(transaction, outcome, isCounted, turn);
+    if (checking?.kind !== "asked" || checking.connection !== null) return;
+    if (checking.attempt !== answer.attempt) return;
+    const asked = answer.note === "" ? "endpoint" : `endpoint (${answer.note})`;
+    this.#ended(transaction, answer.outcome, { isCounted: answer.isCounted, asked }, turn);
   }
 
   /** Asks about queued transactions while somebody is free. */
@@ -237,35 +245,22 @@ export class Checks {
     } satisfies Checking;
   }
 
-  #ended(transaction: Transaction, outcome: CheckOutcome, isCounted: boolean, turn: Turn): void {
+  #ended(transaction: Transaction, outcome: CheckOutcome, how: Ending, turn: Turn): void {
     const { policy } = this.#core();
     const checking = checkingOf(transaction);
-    const asked = checking?.kind === "asked" ? checking : null;
+    const atMs = checking?.kind === "asked" ? checking.atMs : turn.nowMs;
     this.forget(transaction);
     turn.log({
       kind: "checked",
       transactionId: transaction.id,
       outcome,
-      isCounted,
-      latencyMs: asked === null ? 0 : Math.round(turn.nowMs - asked.atMs),
-      asked:
-        asked === null
-          ? "late answer"
-          : asked.connection === null
-            ? "endpoint"
-            : asked.connection.client,
+      isCounted: how.isCounted,
+      latencyMs: Math.round(turn.nowMs - atMs),
+      asked: how.asked,
       nextCheckAtMs: turn.nowMs + policy.checkIntervalMs,
     });
     if (outcome === "commit" || outcome === "rollback")
-      return this.#decide(
-        this.#core(),
-        turn,
-        transaction,
-        outcome,
-        "check",
-        asked?.connection?.client ?? "endpoint",
-        "",
-      );
+      return this.#decide(this.#core(), turn, transaction, outcome, "check", how.asked, "");
     if (transaction.parked !== null) return;
     if (transaction.checks >= policy.checkAttemptsMax)
       return this.#giveUp(transaction, "attempts", turn);

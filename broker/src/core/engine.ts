@@ -149,9 +149,8 @@ export class Engine {
         );
       case "endpointAnswered": {
         const transaction = core.state.transactions.get(input.transactionId);
-        if (transaction === undefined) return;
-        const { attempt, outcome, isCounted } = input;
-        return core.checks.endpointAnswered(transaction, attempt, outcome, isCounted, turn);
+        if (transaction !== undefined) core.checks.endpointAnswered(transaction, input, turn);
+        return;
       }
       case "unreadable":
         return settle.unreadable(core, turn, input.token);

@@ -1,5 +1,5 @@
 /** Operators' requests that only look. */
-import type { ClientFrames } from "@escrowmq/protocol";
+import type { ClientFrames, GroupView, TopicView } from "@escrowmq/protocol";
 import { deadLetterTopic } from "@escrowmq/protocol/names";
 import { refuseGroup, refuseTopic } from "./administer.ts";
 import type { Core } from "./core.ts";
@@ -17,10 +17,12 @@ export function listTopics(
   frame: Page<"topic.list">,
 ): void {
   const { topicsByName } = core.state;
-  const value = views.pageOfNames(topicsByName.keys(), frame, (name) => {
+  const view = (name: string): TopicView | null => {
     const topic = topicsByName.get(name);
     return topic === undefined ? null : views.topicView(core, topic);
-  });
+  };
+  const weigh = (topic: TopicView | null): number => 1 + (topic?.groups.length ?? 0) / 10;
+  const value = views.pageOfNames(topicsByName.keys(), frame, view, weigh);
   turn.ok(from, frame.id, { value });
 }
 
@@ -42,10 +44,13 @@ export function listGroups(
   frame: Page<"group.list">,
 ): void {
   const { groupsByName } = core.state;
-  const value = views.pageOfNames(groupsByName.keys(), frame, (name) => {
+  const view = (name: string): GroupView | null => {
     const group = groupsByName.get(name);
     return group === undefined ? null : views.groupView(core, group);
-  });
+  };
+  const weigh = (group: GroupView | null): number =>
+    3 + (group?.topics.length ?? 0) + (group?.consumers.length ?? 0);
+  const value = views.pageOfNames(groupsByName.keys(), frame, view, weigh);
   turn.ok(from, frame.id, { value });
 }
 

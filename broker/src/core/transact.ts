@@ -137,8 +137,9 @@ export function answer(
 ): void {
   const transaction = core.state.transactions.get(frame.transactionId);
   if (transaction === undefined) return;
-  if (!core.connections.get(from).producerOf.has(transaction.group)) return;
-  core.checks.answered(transaction, frame.verdict, turn);
+  const connection = core.connections.get(from);
+  if (!connection.producerOf.has(transaction.group)) return;
+  core.checks.answered(transaction, frame.verdict, connection, turn);
 }
 
 /** T5: the one way a transaction is decided. The caller has made sure that it is undecided. */

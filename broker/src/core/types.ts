@@ -77,6 +77,8 @@ export type Input =
       readonly outcome: CheckOutcome;
       readonly isCounted: boolean;
       readonly latencyMs: number;
+      /** How it ended, in our own words: for the inspector. */
+      readonly note: string;
     }
   /** The body of a delivery could not be read, or does not match its checksum. */
   | { readonly kind: "unreadable"; readonly token: string };

@@ -24,20 +24,32 @@ interface PageRequest {
   readonly limit?: number | undefined;
 }
 
-/** Names are paged in their order, so that what comes and goes between two pages disturbs nothing. */
+/** A page of a listing fits one frame: views with lists of their own weigh more. */
+const PAGE_WEIGHT_MAX = 2_000;
+
+/**
+ * Names are paged in their order, so that what comes and goes between two pages disturbs nothing.
+ * A page may be shorter than its limit; `next` says whether there is more.
+ */
 export function pageOfNames<T>(
   names: Iterable<string>,
   request: PageRequest,
   view: (name: string) => T,
+  weigh: (view: T) => number = () => 1,
 ): Page<T> {
   const after = request.after ?? "";
-  const limit = request.limit ?? PAGE_DEFAULT;
   const sorted = [...names].filter((name) => name > after).sort();
-  const shown = sorted.slice(0, limit);
-  const last = shown.at(-1);
-  return sorted.length > limit && last !== undefined
-    ? { items: shown.map(view), next: last }
-    : { items: shown.map(view) };
+  const items: T[] = [];
+  let weight = 0;
+  let last = "";
+  for (const name of sorted.slice(0, request.limit ?? PAGE_DEFAULT)) {
+    const item = view(name);
+    weight += weigh(item);
+    if (items.length > 0 && weight > PAGE_WEIGHT_MAX) break;
+    items.push(item);
+    last = name;
+  }
+  return items.length < sorted.length ? { items, next: last } : { items };
 }
 
 export function topicView({ state }: Core, topic: Topic): TopicView {

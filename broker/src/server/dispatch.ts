@@ -144,6 +144,7 @@ export class Dispatch {
       outcome,
       isCounted: outcome !== "unreachable",
       latencyMs: answer.latencyMs,
+      note: answer.outcome === outcome && isVerdict(outcome) ? "" : answer.note,
     });
   }
 
@@ -204,6 +205,9 @@ export class Dispatch {
     }
   }
 }
+
+const isVerdict = (outcome: string): boolean =>
+  outcome === "commit" || outcome === "rollback" || outcome === "unknown";
 
 const ITEMS_OF_AN_INSPECTION = 8_192;
 

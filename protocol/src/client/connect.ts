@@ -1,0 +1,104 @@
+/**
+ * What all clients of the broker have in common: their options, and the first connection.
+ */
+import { EscrowError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import { isName } from "../names.ts";
+import { Calls, type Session } from "./calls.ts";
+import type { Environment } from "./environment.ts";
+import { type Logger, SILENT } from "./logger.ts";
+
+export const REQUEST_TIMEOUT_MS = 30_000;
+
+/** Options that producers, consumers and operators' clients share. */
+export interface ClientOptions {
+  /** `ws://` or `wss://`, host and port. */
+  readonly url: string;
+  /** The credential that the broker asks for, if it does. */
+  readonly token?: string;
+  /** Silent by default. */
+  readonly logger?: Logger;
+  /** Closes the client when it aborts. */
+  readonly signal?: AbortSignal;
+  /** How long a request, and the first connection, may take. Default 30,000 ms. */
+  readonly requestTimeoutMs?: number;
+  /** Shown to operators in listings. */
+  readonly clientName?: string;
+}
+
+/**
+ * Connects, and resolves when the session is set up for the first time.
+ * Rejects with UNREACHABLE when that takes longer than `requestTimeoutMs`, CLOSED when the signal
+ * aborts, or with the broker's refusal of the session.
+ */
+export async function connect<S extends Session>(
+  options: ClientOptions,
+  defaults: { readonly clientName: string; readonly isRedialing: boolean },
+  environment: Environment,
+  makeSession: (calls: Calls) => S,
+): Promise<S> {
+  checkOptions(options);
+  const { url, token, signal, requestTimeoutMs = REQUEST_TIMEOUT_MS } = options;
+  const calls = new Calls({
+    url,
+    token,
+    signal,
+    requestTimeoutMs,
+    environment,
+    clientName: options.clientName ?? defaults.clientName,
+    isRedialing: defaults.isRedialing,
+    logger: options.logger ?? SILENT,
+  });
+  const patience = environment.startTimer(() => {
+    const cause = calls.link.trouble ?? undefined;
+    calls.close(new EscrowError("UNREACHABLE", cause?.message, { cause }));
+  }, requestTimeoutMs);
+  try {
+    const session = makeSession(calls);
+    await calls.open(session);
+    return session;
+  } finally {
+    patience.stop();
+  }
+}
+
+const closedBy = (signal: AbortSignal | undefined): EscrowError =>
+  new EscrowError("CLOSED", undefined, { cause: signal?.reason });
+
+function checkOptions({ url, signal, requestTimeoutMs, clientName }: ClientOptions): void {
+  if (!isBrokerUrl(url)) throw invalid("url must be a ws: or wss: URL");
+  if (requestTimeoutMs !== undefined) checkMs("requestTimeoutMs", requestTimeoutMs);
+  if (clientName !== undefined && clientName.length > LIMITS.nameCharactersMax)
+    throw invalid(`clientName may have at most ${LIMITS.nameCharactersMax} characters`);
+  if (signal?.aborted === true) throw closedBy(signal);
+}
+
+function isBrokerUrl(url: string): boolean {
+  try {
+    return ["ws:", "wss:"].includes(new URL(url).protocol);
+  } catch {
+    // URL's only way to say that the text is none.
+    return false;
+  }
+}
+
+/** The error for an option or argument that cannot be used. */
+export const invalid = (what: string): EscrowError =>
+  new EscrowError("INVALID_ARGUMENT", `${what}.`);
+
+export function checkMs(option: string, ms: number): void {
+  if (!(Number.isFinite(ms) && ms > 0)) throw invalid(`${option} must be a positive number of ms`);
+}
+
+export function checkGroup(group: string): void {
+  if (!isName(group))
+    throw invalid(
+      `group must be 1 to ${LIMITS.nameCharactersMax} letters, digits, dots, hyphens and underscores`,
+    );
+}
+
+/** A reason short enough for the broker to keep. */
+export const shortReason = (reason: string): string =>
+  reason.length <= LIMITS.reasonCharactersMax
+    ? reason
+    : `${reason.slice(0, LIMITS.reasonCharactersMax - 1)}…`;

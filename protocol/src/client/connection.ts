@@ -1,0 +1,157 @@
+/**
+ * One socket, seen as frames: what is sent in one turn of the event loop leaves as one batch, cut
+ * where the limits demand it, and no faster than the socket takes it.
+ *
+ * Invariants
+ * - O1 Frames leave in the order in which they were sent.
+ * - O2 No batch exceeds `batchFramesMax`, `batchBytesMax` or `batchItemsMax`.
+ * - O3 While the socket holds more than BUFFERED_BYTES_MAX nothing is encoded; it waits here as frames.
+ * - O4 `closed` comes once, whoever ends the connection; nothing comes after it.
+ */
+import { decodeBrokerBatch, encodeBatch } from "../codec.ts";
+import { EscrowError } from "../errors.ts";
+import type { BrokerFrame, ClientFrame } from "../frames.ts";
+import { LIMITS } from "../limits.ts";
+import type { Socket } from "./dial.ts";
+import type { Environment } from "./environment.ts";
+import { bytesOf, itemsOf } from "./frame-size.ts";
+
+/** Beyond this the socket is not fed: more in flight would add memory, not speed. */
+const BUFFERED_BYTES_MAX = 1_048_576;
+/**
+ * A turn's frames leave in pieces of about this size: the broker works on the first while the next
+ * ones travel, instead of both sides waiting for each other in turns.
+ */
+const BATCH_BYTES_TARGET = 65_536;
+/** The outermost array of a batch. */
+const BATCH_OVERHEAD_BYTES = 16;
+
+export interface ConnectionEvents {
+  opened(): void;
+  /** At the end of a turn, before its frames are encoded: the last chance to add some to them. */
+  gather(): void;
+  received(frames: readonly BrokerFrame[]): void;
+  closed(error: EscrowError): void;
+}
+
+export class Connection {
+  readonly #environment: Environment;
+  readonly #events: ConnectionEvents;
+  readonly #socket: Socket;
+  #frames: ClientFrame[] = [];
+  #bytes: number[] = [];
+  #isScheduled = false;
+  #isOver = false;
+
+  /** Starts to dial. */
+  constructor(url: string, environment: Environment, events: ConnectionEvents) {
+    this.#environment = environment;
+    this.#events = events;
+    this.#socket = environment.dial(url, {
+      opened: () => {
+        if (!this.#isOver) events.opened();
+      },
+      received: (data) => this.#receive(data),
+      written: () => {
+        if (this.#frames.length > 0) this.schedule();
+      },
+      closed: (cause) => this.#end(unreachable(cause)),
+    });
+  }
+
+  /** `bytes` is an upper bound of the encoded frame, when the caller knows it. */
+  send(frame: ClientFrame, bytes: number = bytesOf(frame)): void {
+    if (this.#isOver) return;
+    this.#frames.push(frame);
+    this.#bytes.push(bytes);
+    this.schedule();
+  }
+
+  /** Asks for `gather` at the end of this turn. */
+  schedule(): void {
+    if (this.#isScheduled || this.#isOver) return;
+    this.#isScheduled = true;
+    this.#environment.afterTick(() => {
+      this.#isScheduled = false;
+      if (!this.#isOver) this.#flush();
+    });
+  }
+
+  /** Sends what waits, says goodbye, ends. */
+  finish(error: EscrowError): void {
+    if (this.#isOver) return;
+    this.#write(Number.POSITIVE_INFINITY);
+    this.#socket.close();
+    this.#end(error);
+  }
+
+  /** Ends at once. */
+  abandon(error: EscrowError): void {
+    if (this.#isOver) return;
+    this.#socket.terminate();
+    this.#end(error);
+  }
+
+  #receive(data: Uint8Array): void {
+    if (this.#isOver) return;
+    let frames: readonly BrokerFrame[];
+    try {
+      frames = decodeBrokerBatch(data);
+    } catch (error) {
+      // A peer that does not speak the protocol: nothing that follows can be trusted either.
+      if (!EscrowError.is(error)) throw error;
+      this.abandon(error);
+      return;
+    }
+    this.#events.received(frames);
+  }
+
+  #flush(): void {
+    this.#events.gather();
+    this.#write(BUFFERED_BYTES_MAX);
+  }
+
+  #write(bufferedBytesMax: number): void {
+    const frames = this.#frames;
+    let from = 0;
+    while (from < frames.length && this.#socket.bufferedAmount <= bufferedBytesMax) {
+      const to = this.#cut(from);
+      this.#socket.send(
+        encodeBatch(from === 0 && to === frames.length ? frames : frames.slice(from, to)),
+      );
+      from = to;
+    }
+    if (from === 0) return;
+    this.#frames = frames.slice(from);
+    this.#bytes = this.#bytes.slice(from);
+  }
+
+  /** Where the batch that starts at `from` ends (O2). It holds at least one frame. */
+  #cut(from: number): number {
+    let bytes = BATCH_OVERHEAD_BYTES;
+    let items = 1;
+    let to = from;
+    const last = Math.min(this.#frames.length, from + LIMITS.batchFramesMax);
+    for (; to < last; to++) {
+      bytes += this.#bytes[to] ?? 0;
+      items += itemsOf(this.#frames[to]);
+      if (to > from && (bytes > BATCH_BYTES_TARGET || items > LIMITS.batchItemsMax)) break;
+    }
+    return to;
+  }
+
+  #end(error: EscrowError): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#frames = [];
+    this.#bytes = [];
+    this.#events.closed(error);
+  }
+}
+
+function unreachable(cause: unknown): EscrowError {
+  if (!(cause instanceof Error)) return new EscrowError("UNREACHABLE", "The connection ended.");
+  // Node's error for a name with several addresses has a code and no message.
+  const why = cause.message === "" && "code" in cause ? String(cause.code) : cause.message;
+  return new EscrowError("UNREACHABLE", `The connection ended: ${why}`, { cause });
+}
