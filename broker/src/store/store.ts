@@ -1,12 +1,14 @@
 /**
- * The contract of a block store: what one group commit writes, given back at open. Two implementations
- * pass one contract suite (test/store/contract.ts): LevelDB, and memory.
+ * The contract of a block store: what one group commit writes, given back at open. Two
+ * implementations pass one contract suite (test/store/contract.ts): LevelDB, and memory.
  *
  * Promises
  * - B1 `append` resolves when the block is on disk, and not before (I1). One append at a time.
  * - B2 Blocks are numbered 1, 2, 3, … without a gap, and never overwritten or changed.
- * - B3 After a failed append the store refuses everything but `close` (I5); the block may be there or not (I2).
- * - B4 What is read is what was appended, checked by CRC and number at every read, else STORE_CORRUPT (I6).
+ * - B3 After a failed append the store refuses everything but `close` (I5); the block may be there
+ *   or not (I2).
+ * - B4 What is read is what was appended, checked by CRC and number at every read, else
+ *   STORE_CORRUPT (I6).
  * - B5 `recover` gives the newest whole checkpoint, if any, then every block after it, in order.
  */
 import type { LogRecord } from "../core/records.ts";
@@ -38,7 +40,10 @@ export interface BlockStore {
   readonly bytes: number;
   /** Call once, before the first append. */
   recover(): AsyncIterable<Recovered>;
-  /** `block.number` must be `tail + 1`. Rejects with STORE_FAILED or DISK_FULL, and then for good (B3). */
+  /**
+   * `block.number` must be `tail + 1`. Rejects with STORE_FAILED or DISK_FULL, and then for
+   * good (B3).
+   */
   append(block: Block): Promise<void>;
   /** The encoded message at a place if it is in memory (written or read lately), else null. */
   cached(block: number, slot: number): Uint8Array | null;
@@ -46,8 +51,14 @@ export interface BlockStore {
   readMessages(block: number, slots: readonly number[]): Promise<readonly Uint8Array[]>;
   /** A whole block; its messages' `data` is null. */
   readBlock(block: number): Promise<Block>;
-  /** Keeps `parts` as the state after block `block`, durable when resolved; older checkpoints may go. */
+  /**
+   * Keeps `parts` as the state after block `block`, durable when resolved; older checkpoints may go.
+   * Parts are taken one at a time, between writes: they must say the state of that block whatever
+   * happens meanwhile. A failure leaves the store as it was. One at a time.
+   */
   saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<void>;
+  /** What the disk of the store has left. */
+  freeBytes(): Promise<number>;
   /** Marks a clean end when nothing failed. */
   close(): Promise<void>;
 }

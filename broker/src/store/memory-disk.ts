@@ -1,0 +1,150 @@
+/**
+ * What a disk is to a store that lives in memory: it outlives the store, forgets what was not
+ * synced, and does what real disks do. Deterministic: no timer, no clock, no randomness; whoever
+ * wants chance brings a seed.
+ *
+ * Invariants
+ * - K1 Blocks are kept as the bytes of block.ts: damage is damage to bytes, and is found by the
+ *   same checks.
+ * - K2 Only the open store writes; after `crash` it is a ghost whose promises never settle.
+ */
+import { invariant } from "../core/invariant.ts";
+
+/** What becomes of a block whose append had not been answered. */
+export type UnsyncedFate = "lost" | "torn" | "kept";
+
+export interface AppendFault {
+  /** A failed write is indeterminate (I2): the block may be there after reopening, or not. */
+  readonly block: "kept" | "lost";
+  readonly code: "STORE_FAILED" | "DISK_FULL";
+}
+
+export interface MemoryDiskOptions {
+  /** 32 hex digits. Given, because nothing here is random. */
+  readonly storeId?: string;
+  readonly freeBytes?: number;
+}
+
+export class MemoryDisk {
+  readonly storeId: string;
+  freeBytes: number;
+  /** Block n at index n - 1. */
+  readonly #blocks: Uint8Array[] = [];
+  /** Newest last, as bytes: a checkpoint must survive as data and never as shared objects. */
+  #checkpoints: { readonly block: number; readonly parts: readonly Uint8Array[] }[] = [];
+  #acked = 0;
+  #owner: object | null = null;
+  #unsynced: Uint8Array | null = null;
+  #fault: AppendFault | null = null;
+  #isHolding = false;
+  #held: (() => void)[] = [];
+
+  constructor(options: MemoryDiskOptions = {}) {
+    this.storeId = options.storeId ?? "0123456789abcdef0123456789abcdef";
+    this.freeBytes = options.freeBytes ?? 1_000_000_000_000;
+  }
+
+  /** The last block that was answered: what a store may not end before. */
+  get acked(): number {
+    return this.#acked;
+  }
+
+  get blocks(): readonly Uint8Array[] {
+    return this.#blocks;
+  }
+
+  get checkpoints(): readonly { readonly block: number; readonly parts: readonly Uint8Array[] }[] {
+    return this.#checkpoints;
+  }
+
+  /** The power goes. The store that was open answers nothing any more; a new one may be opened. */
+  crash(unsynced: UnsyncedFate = "lost"): void {
+    const bytes = this.#unsynced;
+    if (bytes !== null && unsynced === "kept") this.#blocks.push(bytes);
+    if (bytes !== null && unsynced === "torn") this.#blocks.push(bytes.slice(0, bytes.length >> 1));
+    this.#unsynced = null;
+    this.#owner = null;
+    this.#held = [];
+    this.#isHolding = false;
+    this.#fault = null;
+  }
+
+  failNextAppend(fault: Partial<AppendFault> = {}): void {
+    this.#fault = { block: fault.block ?? "lost", code: fault.code ?? "STORE_FAILED" };
+  }
+
+  /** Appends that begin from now on, and the one under way, stay unanswered until released. */
+  holdAppends(): void {
+    this.#isHolding = true;
+  }
+
+  releaseAppends(): void {
+    this.#isHolding = false;
+    for (const release of this.#held.splice(0)) release();
+  }
+
+  /** Counted from the block's first bit. */
+  flipBit(block: number, bit: number): void {
+    const bytes = this.#blocks[block - 1];
+    invariant(bytes !== undefined && bit < bytes.length * 8, "There is such a bit on the disk.");
+    const damaged = bytes.slice();
+    damaged[bit >> 3] = (damaged[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+    this.#blocks[block - 1] = damaged;
+  }
+
+  /** Answered blocks go, as when a log's end was cut off. */
+  dropTail(blocks: number): void {
+    this.#blocks.length = Math.max(0, this.#blocks.length - blocks);
+  }
+
+  /** Puts other bytes where a block was: a stale copy, a swap. */
+  replaceBlock(block: number, bytes: Uint8Array): void {
+    invariant(block >= 1 && block <= this.#blocks.length, "There is such a block on the disk.");
+    this.#blocks[block - 1] = bytes;
+  }
+
+  /** For MemoryStore, like all below. False: another store has the disk. */
+  lock(owner: object): boolean {
+    if (this.#owner !== null && this.#owner !== owner) return false;
+    this.#owner = owner;
+    return true;
+  }
+
+  isOwnedBy(owner: object): boolean {
+    return this.#owner === owner;
+  }
+
+  unlock(owner: object): void {
+    if (this.#owner === owner) this.#owner = null;
+  }
+
+  /** Resolves to the fault to answer with, or null. Never, if the disk crashes first. */
+  async write(owner: object, bytes: Uint8Array): Promise<AppendFault | null> {
+    this.#unsynced = bytes;
+    await Promise.resolve();
+    if (this.#isHolding) await new Promise<void>((release) => this.#held.push(release));
+    if (!this.isOwnedBy(owner)) return new Promise(() => undefined);
+    this.#unsynced = null;
+    const fault = this.#fault;
+    this.#fault = null;
+    if (fault?.block !== "lost") this.#blocks.push(bytes);
+    if (fault === null) this.#acked = this.#blocks.length;
+    return fault;
+  }
+
+  keepCheckpoint(block: number, parts: readonly Uint8Array[]): void {
+    this.#checkpoints = [
+      ...this.#checkpoints.filter((one) => one.block !== block),
+      { block, parts },
+    ].slice(-2);
+  }
+
+  /** A torn block that was never answered does not exist; LevelDB, too, leaves it out. */
+  forgetTornEnd(isWhole: (bytes: Uint8Array, number: number) => boolean): void {
+    const last = this.#blocks.at(-1);
+    if (last === undefined || this.#blocks.length <= this.#acked) return;
+    if (!isWhole(last, this.#blocks.length)) this.#blocks.pop();
+    // What is found at open counts from then on: it will be served, and may not go again (I2).
+    this.#acked = this.#blocks.length;
+  }
+}

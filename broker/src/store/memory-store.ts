@@ -1,0 +1,203 @@
+/**
+ * The block store in memory: the same contract, the same bytes and the same checks as on LevelDB,
+ * on a MemoryDisk that can crash, tear, lose, fail and hang. For tests, simulation, and brokers
+ * that need to keep nothing.
+ */
+import { EscrowError } from "@escrowmq/protocol";
+import { invariant } from "../core/invariant.ts";
+import {
+  encodeBlock,
+  isEqual,
+  type LogEnd,
+  NO_HASH,
+  openBlock,
+  type SealedBlock,
+} from "./block.ts";
+import { packPart, unpackPart } from "./checkpoint-file.ts";
+import type { MemoryDisk } from "./memory-disk.ts";
+import type { Block, BlockStore, CheckpointPart, Recovered } from "./store.ts";
+
+/** Rejects with STORE_LOCKED, STORE_CORRUPT or STORE_TAIL_MISSING. */
+export const openMemoryStore = (disk: MemoryDisk): Promise<MemoryStore> => MemoryStore.open(disk);
+
+type State = "found" | "recovering" | "ready" | "failed" | "closed";
+
+export class MemoryStore implements BlockStore {
+  readonly #disk: MemoryDisk;
+  #state: State = "found";
+  #tail = 0;
+  #end: LogEnd;
+  /** The block whose append is under way: readable from memory before it is durable. */
+  #appending: SealedBlock | null = null;
+  #writing: Promise<unknown> = Promise.resolve();
+  /** By the bytes themselves: bytes that were damaged since are other bytes. */
+  readonly #verified = new WeakMap<Uint8Array, SealedBlock>();
+
+  static async open(disk: MemoryDisk): Promise<MemoryStore> {
+    const store = new MemoryStore(disk);
+    if (!disk.lock(store)) throw new EscrowError("STORE_LOCKED");
+    try {
+      store.#findEnd();
+    } catch (error) {
+      disk.unlock(store);
+      throw error;
+    }
+    return store;
+  }
+
+  private constructor(disk: MemoryDisk) {
+    this.#disk = disk;
+    this.#end = { storeId: Buffer.from(disk.storeId, "hex"), hash: NO_HASH, bytes: 0 };
+  }
+
+  get storeId(): string {
+    return this.#disk.storeId;
+  }
+
+  get tail(): number {
+    return this.#tail;
+  }
+
+  get bytes(): number {
+    return this.#end.bytes;
+  }
+
+  async *recover(): AsyncGenerator<Recovered> {
+    invariant(this.#state === "found", "A store is recovered once, before the first append.");
+    this.#state = "recovering";
+    const checkpoint = this.#disk.checkpoints.findLast(({ block }) => block <= this.#tail);
+    if (checkpoint !== undefined)
+      yield {
+        kind: "checkpoint",
+        block: checkpoint.block,
+        parts: checkpoint.parts.map(unpackPart),
+      };
+    let number = checkpoint?.block ?? 0;
+    let hash = number === 0 ? NO_HASH : this.#readSync(number).hash();
+    while (number < this.#tail) {
+      const sealed = this.#readSync(++number);
+      if (!isEqual(sealed.previousHash(), hash))
+        throw new EscrowError(
+          "STORE_CORRUPT",
+          `Block ${number} does not follow block ${number - 1}.`,
+        );
+      hash = sealed.hash();
+      yield { kind: "block", block: sealed.decode(), bytes: sealed.bytes.length };
+    }
+    if (this.#state === "recovering") this.#state = "ready";
+  }
+
+  async append(block: Block): Promise<void> {
+    this.#refuseUnlessUsable();
+    invariant(this.#state === "ready", "A store is recovered before the first append.");
+    invariant(this.#appending === null, "One append at a time.");
+    invariant(
+      block.number === this.#tail + 1,
+      "Blocks are appended in the order of their numbers.",
+    );
+    const sealed = encodeBlock(block, this.#end);
+    this.#appending = sealed;
+    const writing = this.#disk.write(this, sealed.bytes);
+    this.#writing = writing;
+    const fault = await writing;
+    this.#appending = null;
+    if (fault !== null) {
+      this.#state = "failed";
+      throw new EscrowError(fault.code, `Block ${block.number} could not be written.`);
+    }
+    this.#tail = block.number;
+    const bytes = this.#end.bytes + sealed.bytes.length;
+    this.#end = { ...this.#end, hash: sealed.hash(), bytes };
+  }
+
+  /**
+   * Everything is in memory, and yet only what was verified is given: damage shows as null,
+   * then as an error.
+   */
+  cached(block: number, slot: number): Uint8Array | null {
+    if (this.#state === "failed" || this.#state === "closed") return null;
+    if (this.#appending?.number === block) return this.#appending.message(slot);
+    if (block < 1 || block > this.#tail) return null;
+    try {
+      return this.#readSync(block).message(slot);
+    } catch {
+      // `readMessages` will say what is wrong with it.
+      return null;
+    }
+  }
+
+  async readMessages(block: number, slots: readonly number[]): Promise<readonly Uint8Array[]> {
+    this.#refuseUnlessUsable();
+    const sealed = this.#readSync(block);
+    return slots.map((slot) => {
+      const message = sealed.message(slot);
+      if (message === null)
+        throw new EscrowError("STORE_CORRUPT", `Block ${block} has no message in slot ${slot}.`);
+      return message;
+    });
+  }
+
+  async readBlock(block: number): Promise<Block> {
+    this.#refuseUnlessUsable();
+    return this.#readSync(block).decode();
+  }
+
+  async saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<void> {
+    this.#refuseUnlessUsable();
+    invariant(block > 0 && block <= this.#tail, "A checkpoint stands for a block on disk.");
+    this.#disk.keepCheckpoint(block, Array.from(parts, packPart));
+  }
+
+  async freeBytes(): Promise<number> {
+    this.#refuseUnlessUsable();
+    return this.#disk.freeBytes;
+  }
+
+  async close(): Promise<void> {
+    if (this.#state !== "failed") this.#state = "closed";
+    // After a crash nothing settles any more, and there is nothing to wait for.
+    if (this.#disk.isOwnedBy(this)) await this.#writing;
+    this.#disk.unlock(this);
+  }
+
+  #findEnd(): void {
+    const { storeId } = this.#end;
+    this.#disk.forgetTornEnd((bytes, number) => {
+      try {
+        openBlock(bytes, number, storeId);
+        return true;
+      } catch {
+        // Whatever is wrong with it, it was never answered.
+        return false;
+      }
+    });
+    const tail = this.#disk.blocks.length;
+    if (tail < this.#disk.acked)
+      throw new EscrowError(
+        "STORE_TAIL_MISSING",
+        `The store ends at block ${tail}, but block ${this.#disk.acked} was acknowledged.`,
+      );
+    if (tail === 0) return;
+    const last = this.#readSync(tail);
+    this.#tail = tail;
+    this.#end = { storeId, hash: last.hash(), bytes: last.bytesBefore + last.bytes.length };
+  }
+
+  #readSync(block: number): SealedBlock {
+    const bytes = this.#disk.blocks[block - 1];
+    if (bytes === undefined)
+      throw new EscrowError("STORE_CORRUPT", `Block ${block} is missing.`, { detail: { block } });
+    const known = this.#verified.get(bytes);
+    if (known?.number === block) return known;
+    const sealed = openBlock(bytes, block, this.#end.storeId);
+    this.#verified.set(bytes, sealed);
+    return sealed;
+  }
+
+  #refuseUnlessUsable(): void {
+    if (this.#state === "failed")
+      throw new EscrowError("STORE_FAILED", "A write failed before; the store must be reopened.");
+    if (this.#state === "closed" || !this.#disk.isOwnedBy(this))
+      throw new EscrowError("STORE_FAILED", "The store is closed.");
+  }
+}

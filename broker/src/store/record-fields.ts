@@ -1,0 +1,131 @@
+/**
+ * The fields of a record as they are written and read back: positional, checked one by one, because
+ * a field of the wrong type that got into the state would be found days later, as something else.
+ */
+import type { LoggedMessage } from "../core/records.ts";
+
+/** Caught where the block is known, and never seen outside the codec. */
+export class Malformed extends Error {}
+
+interface NameTable<Name extends string> {
+  readonly numberOf: (name: Name) => number;
+  readonly nameOf: (number: number) => Name;
+}
+
+/** Names are stored as their numbers, which never change. */
+export function nameTable<Name extends string>(
+  numbers: Readonly<Record<Name, number>>,
+): NameTable<Name> {
+  const names = new Map<number, Name>();
+  for (const name of Object.keys(numbers) as Name[]) names.set(numbers[name], name);
+  return {
+    numberOf: (name) => numbers[name],
+    nameOf: (number) => {
+      const name = names.get(number);
+      if (name === undefined) throw new Malformed(`there is no name of number ${number}`);
+      return name;
+    },
+  };
+}
+
+/** [topicNo, bytes, topicNo, bytes, …]: no array per message. */
+export function writeMessages(messages: readonly LoggedMessage[]): number[] {
+  const flat: number[] = [];
+  for (const message of messages) flat.push(message.topicNo, message.bytes);
+  return flat;
+}
+
+/** Differences: neighbours mostly are, so that an offset costs one byte and not five. */
+export function writeOffsets(offsets: readonly number[]): number[] {
+  const steps: number[] = [];
+  let previous = 0;
+  for (const offset of offsets) {
+    steps.push(offset - previous);
+    previous = offset;
+  }
+  return steps;
+}
+
+/** A cursor over one record's fields; used again for the next record. */
+export class FieldReader {
+  #values: readonly unknown[] = [];
+  #at = 0;
+
+  begin(row: unknown): void {
+    if (!Array.isArray(row)) throw new Malformed("a record is not an array");
+    this.#values = row;
+    this.#at = 0;
+  }
+
+  end(): void {
+    if (this.#at !== this.#values.length)
+      throw new Malformed(`a record has ${this.#values.length} fields instead of ${this.#at}`);
+  }
+
+  number(): number {
+    const value = this.#values[this.#at++];
+    if (typeof value === "number") return value;
+    throw this.#wrong("a number");
+  }
+
+  text(): string {
+    const value = this.#values[this.#at++];
+    if (typeof value === "string") return value;
+    throw this.#wrong("a text");
+  }
+
+  flag(): boolean {
+    const value = this.#values[this.#at++];
+    if (typeof value === "boolean") return value;
+    throw this.#wrong("true or false");
+  }
+
+  numbers(): number[] {
+    const value = this.#values[this.#at++];
+    if (Array.isArray(value) && value.every((one) => typeof one === "number")) return value;
+    throw this.#wrong("an array of numbers");
+  }
+
+  texts(): string[] {
+    const value = this.#values[this.#at++];
+    if (Array.isArray(value) && value.every((one) => typeof one === "string")) return value;
+    throw this.#wrong("an array of texts");
+  }
+
+  offsets(): number[] {
+    const steps = this.numbers();
+    let offset = 0;
+    for (let i = 0; i < steps.length; i++) {
+      offset += steps[i] ?? 0;
+      steps[i] = offset;
+    }
+    return steps;
+  }
+
+  messages(): LoggedMessage[] {
+    return this.pairs((topicNo, bytes) => ({ topicNo, bytes, data: null }));
+  }
+
+  pairs<Pair>(make: (first: number, second: number) => Pair): Pair[] {
+    const flat = this.numbers();
+    if (flat.length % 2 !== 0) throw this.#wrong("an array of pairs");
+    const pairs: Pair[] = [];
+    for (let i = 0; i < flat.length; i += 2) pairs.push(make(flat[i] ?? 0, flat[i + 1] ?? 0));
+    return pairs;
+  }
+
+  /** A value that may be null and has fields of its own. */
+  nested<Value>(read: (fields: FieldReader) => Value): Value | null {
+    const value = this.#values[this.#at++];
+    if (value === null) return null;
+    const fields = new FieldReader();
+    fields.begin(value);
+    const result = read(fields);
+    fields.end();
+    return result;
+  }
+
+  #wrong(what: string): Malformed {
+    return new Malformed(`field ${this.#at} of a record is not ${what}`);
+  }
+}

@@ -1,0 +1,304 @@
+/**
+ * The table of record kinds on disk: code, order of fields, numbers of names. Read the procedure at
+ * the top of records.ts before changing a line here: these numbers stand in stores that exist.
+ */
+import type { RecordKind, RecordOf } from "../core/records.ts";
+import { type FieldReader, nameTable, writeMessages, writeOffsets } from "./record-fields.ts";
+
+const VERDICTS = nameTable({ commit: 0, rollback: 1 });
+const UNDECIDED = nameTable({ park: 0, rollback: 1 });
+const PARKED_BY = nameTable({ attempts: 0, age: 1 });
+const DECIDED_BY = nameTable<RecordOf<"decided">["by"]>({
+  producer: 0,
+  check: 1,
+  operator: 2,
+  policy: 3,
+});
+const OUTCOMES = nameTable<RecordOf<"checked">["outcome"]>({
+  commit: 0,
+  rollback: 1,
+  unknown: 2,
+  timeout: 3,
+  disconnected: 4,
+  failed: 5,
+  unreachable: 6,
+});
+const CAUSES = nameTable<RecordOf<"returned">["cause"]>({
+  retry: 0,
+  expired: 1,
+  disconnected: 2,
+  released: 3,
+  restart: 4,
+  rolledBack: 5,
+  unreadable: 6,
+});
+
+/**
+ * How one kind is written and read. `read` gets the fields after the code and fixes their
+ * order.
+ */
+export interface Shape<Kind extends RecordKind> {
+  readonly code: number;
+  readonly write: (code: number, record: RecordOf<Kind>) => unknown[];
+  readonly read: (fields: FieldReader) => RecordOf<Kind>;
+}
+
+const operatorAndReason = (fields: FieldReader) => ({
+  operator: fields.text(),
+  reason: fields.text(),
+});
+
+const readSettings = (fields: FieldReader): RecordOf<"topicCreated">["settings"] => ({
+  bodyBytesMax: fields.number(),
+  isPaused: fields.flag(),
+});
+
+export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
+  opened: {
+    code: 1,
+    write: (code, r) => [code, r.atMs, r.pausedMs],
+    read: (f) => ({ kind: "opened", atMs: f.number(), pausedMs: f.number() }),
+  },
+  topicCreated: {
+    code: 2,
+    write: (code, r) => [code, r.topicNo, r.topic, r.settings.bodyBytesMax, r.settings.isPaused],
+    read: (f) => ({
+      kind: "topicCreated",
+      topicNo: f.number(),
+      topic: f.text(),
+      settings: readSettings(f),
+    }),
+  },
+  topicUpdated: {
+    code: 3,
+    write: (code, r) => [code, r.topicNo, r.settings.bodyBytesMax, r.settings.isPaused],
+    read: (f) => ({ kind: "topicUpdated", topicNo: f.number(), settings: readSettings(f) }),
+  },
+  topicDeleted: {
+    code: 4,
+    write: (code, r) => [code, r.topicNo, r.operator, r.reason],
+    read: (f) => ({ kind: "topicDeleted", topicNo: f.number(), ...operatorAndReason(f) }),
+  },
+  groupUpdated: {
+    code: 5,
+    write: (code, { groupNo, group, policy: p }) => [
+      code,
+      groupNo,
+      group,
+      p.leaseMs,
+      p.attemptsMax,
+      p.retryDelaysMs,
+      p.jitterPercent,
+    ],
+    read: (f) => ({
+      kind: "groupUpdated",
+      groupNo: f.number(),
+      group: f.text(),
+      policy: {
+        leaseMs: f.number(),
+        attemptsMax: f.number(),
+        retryDelaysMs: f.numbers(),
+        jitterPercent: f.number(),
+      },
+    }),
+  },
+  groupDeleted: {
+    code: 6,
+    write: (code, r) => [code, r.groupNo, r.operator, r.reason],
+    read: (f) => ({ kind: "groupDeleted", groupNo: f.number(), ...operatorAndReason(f) }),
+  },
+  cursorOpened: {
+    code: 7,
+    write: (code, r) => [code, r.cursorNo, r.groupNo, r.topicNo, r.nextOffset],
+    read: (f) => ({
+      kind: "cursorOpened",
+      cursorNo: f.number(),
+      groupNo: f.number(),
+      topicNo: f.number(),
+      nextOffset: f.number(),
+    }),
+  },
+  cursorReset: {
+    code: 8,
+    write: (code, r) => [code, r.cursorNo, r.nextOffset, r.operator, r.reason],
+    read: (f) => ({
+      kind: "cursorReset",
+      cursorNo: f.number(),
+      nextOffset: f.number(),
+      ...operatorAndReason(f),
+    }),
+  },
+  sent: {
+    code: 9,
+    write: (code, r) => [code, r.sendId, r.digest, writeMessages(r.messages)],
+    read: (f) => ({ kind: "sent", sendId: f.text(), digest: f.number(), messages: f.messages() }),
+  },
+  prepared: {
+    code: 10,
+    write: (code, r) => [
+      code,
+      r.transactionId,
+      r.group,
+      r.digest,
+      writeMessages(r.messages),
+      r.acks.flatMap((ack) => [ack.cursorNo, ack.offset]),
+      r.checkAtMs,
+      UNDECIDED.numberOf(r.onUndecided),
+    ],
+    read: (f) => ({
+      kind: "prepared",
+      transactionId: f.text(),
+      group: f.text(),
+      digest: f.number(),
+      messages: f.messages(),
+      acks: f.pairs((cursorNo, offset) => ({ cursorNo, offset })),
+      checkAtMs: f.number(),
+      onUndecided: UNDECIDED.nameOf(f.number()),
+    }),
+  },
+  decided: {
+    code: 11,
+    write: (code, r) => [
+      code,
+      r.transactionId,
+      VERDICTS.numberOf(r.verdict),
+      DECIDED_BY.numberOf(r.by),
+      r.who,
+      r.reason,
+    ],
+    read: (f) => ({
+      kind: "decided",
+      transactionId: f.text(),
+      verdict: VERDICTS.nameOf(f.number()),
+      by: DECIDED_BY.nameOf(f.number()),
+      who: f.text(),
+      reason: f.text(),
+    }),
+  },
+  checked: {
+    code: 12,
+    write: (code, r) => [
+      code,
+      r.transactionId,
+      OUTCOMES.numberOf(r.outcome),
+      r.isCounted,
+      r.latencyMs,
+      r.asked,
+      r.nextCheckAtMs,
+    ],
+    read: (f) => ({
+      kind: "checked",
+      transactionId: f.text(),
+      outcome: OUTCOMES.nameOf(f.number()),
+      isCounted: f.flag(),
+      latencyMs: f.number(),
+      asked: f.text(),
+      nextCheckAtMs: f.number(),
+    }),
+  },
+  parked: {
+    code: 13,
+    write: (code, r) => [code, r.transactionId, PARKED_BY.numberOf(r.cause)],
+    read: (f) => ({ kind: "parked", transactionId: f.text(), cause: PARKED_BY.nameOf(f.number()) }),
+  },
+  resumed: {
+    code: 14,
+    write: (code, r) => [code, r.transactionId, r.checkAtMs, r.operator, r.reason],
+    read: (f) => ({
+      kind: "resumed",
+      transactionId: f.text(),
+      checkAtMs: f.number(),
+      ...operatorAndReason(f),
+    }),
+  },
+  endpointSet: {
+    code: 15,
+    write: (code, { group, endpoint, operator, reason }) => [
+      code,
+      group,
+      endpoint && [endpoint.url, endpoint.isIdsOnly, endpoint.secrets],
+      operator,
+      reason,
+    ],
+    read: (f) => ({
+      kind: "endpointSet",
+      group: f.text(),
+      endpoint: f.nested((e) => ({ url: e.text(), isIdsOnly: e.flag(), secrets: e.texts() })),
+      ...operatorAndReason(f),
+    }),
+  },
+  delivered: {
+    code: 16,
+    write: (code, r) => [
+      code,
+      r.cursorNo,
+      r.firstDeliveryNo,
+      writeOffsets(r.offsets),
+      r.connection,
+    ],
+    read: (f) => ({
+      kind: "delivered",
+      cursorNo: f.number(),
+      firstDeliveryNo: f.number(),
+      offsets: f.offsets(),
+      connection: f.number(),
+    }),
+  },
+  acked: {
+    code: 17,
+    write: (code, r) => [code, r.cursorNo, writeOffsets(r.offsets)],
+    read: (f) => ({ kind: "acked", cursorNo: f.number(), offsets: f.offsets() }),
+  },
+  returned: {
+    code: 18,
+    write: (code, r) => [
+      code,
+      r.cursorNo,
+      r.offset,
+      CAUSES.numberOf(r.cause),
+      r.readyAtMs,
+      r.isCounted,
+      r.reason,
+    ],
+    read: (f) => ({
+      kind: "returned",
+      cursorNo: f.number(),
+      offset: f.number(),
+      cause: CAUSES.nameOf(f.number()),
+      readyAtMs: f.number(),
+      isCounted: f.flag(),
+      reason: f.text(),
+    }),
+  },
+  buried: {
+    code: 19,
+    write: (code, r) => [code, r.cursorNo, r.offset, r.deadTopicNo, r.reason],
+    read: (f) => ({
+      kind: "buried",
+      cursorNo: f.number(),
+      offset: f.number(),
+      deadTopicNo: f.number(),
+      reason: f.text(),
+    }),
+  },
+  replayed: {
+    code: 20,
+    write: (code, r) => [code, r.deadTopicNo, r.offset, r.operator, r.reason],
+    read: (f) => ({
+      kind: "replayed",
+      deadTopicNo: f.number(),
+      offset: f.number(),
+      ...operatorAndReason(f),
+    }),
+  },
+  purged: {
+    code: 21,
+    write: (code, r) => [code, r.deadTopicNo, r.offset, r.operator, r.reason],
+    read: (f) => ({
+      kind: "purged",
+      deadTopicNo: f.number(),
+      offset: f.number(),
+      ...operatorAndReason(f),
+    }),
+  },
+};
