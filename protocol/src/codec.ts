@@ -9,7 +9,7 @@
  */
 import { Packr, Unpackr } from "msgpackr";
 import { EscrowError } from "./errors.ts";
-import { type Fields, Refused, readFields } from "./fields.ts";
+import { entriesOf, type FieldEntries, type Fields, Refused, readFields } from "./fields.ts";
 import { BROKER_FRAMES, type BrokerFrame, CLIENT_FRAMES, type ClientFrame } from "./frames.ts";
 import { LIMITS } from "./limits.ts";
 import { preScan } from "./pre-scan.ts";
@@ -26,19 +26,33 @@ const encoding = {
 const packr = new Packr(encoding);
 
 // structuredClone must be false explicitly: otherwise shared references are decoded (see pre-scan.ts).
-const unpackr = new Unpackr({
+const strict = {
   useRecords: false,
   structuredClone: false,
   mapsAsObjects: true,
   int64AsType: "number",
-  copyBuffers: true,
-});
+} as const;
+const copying = new Unpackr({ ...strict, copyBuffers: true });
+const viewing = new Unpackr({ ...strict, copyBuffers: false });
 
-/** Decodes bytes that passed the pre-scan; `refuse` makes the error from the reason. */
+/**
+ * Decodes bytes that pass the pre-scan; `refuse` makes the error from the reason. Byte strings are
+ * copies, so that one of them does not keep the whole batch in memory.
+ */
 export function unpack(data: Uint8Array, refuse: (reason: string) => Error): unknown {
+  scan(data, refuse);
+  return copying.unpack(data);
+}
+
+/** The same; byte strings are views on `data`, which must not change any more. */
+export function unpackViews(data: Uint8Array, refuse: (reason: string) => Error): unknown {
+  scan(data, refuse);
+  return viewing.unpack(data);
+}
+
+function scan(data: Uint8Array, refuse: (reason: string) => Error): void {
   const reason = preScan(data);
   if (reason !== null) throw refuse(reason);
-  return unpackr.unpack(data);
 }
 
 /** A request that is well-formed but holds an illegal value: to be answered, not to end the connection. */
@@ -55,14 +69,14 @@ export const encodeBatch = (frames: readonly (ClientFrame | BrokerFrame)[]): Uin
 /** Throws BAD_FRAME or UNKNOWN_FRAME: the connection has to end (K2). */
 export function decodeClientBatch(data: Uint8Array): (ClientFrame | BadRequest)[] {
   return readBatch(data).map((value) => {
-    const { type, fields } = tableEntry(CLIENT_FRAMES, value);
+    const shape = shapeOf(CLIENT_SHAPES, value);
     try {
-      return { type, ...readFields(fields, value, type) } as unknown as ClientFrame;
+      return readFields(shape.entries, value, { type: shape.type }) as unknown as ClientFrame;
     } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      const id = requestId(fields, value);
-      if (id === null) throw new EscrowError("BAD_FRAME", `${error.message}.`);
-      return { type: "bad", id, error: new EscrowError("INVALID_ARGUMENT", `${error.message}.`) };
+      const message = refusalText(shape, error);
+      const id = requestId(shape, value);
+      if (id === null) throw new EscrowError("BAD_FRAME", message);
+      return { type: "bad", id, error: new EscrowError("INVALID_ARGUMENT", message) };
     }
   });
 }
@@ -70,20 +84,49 @@ export function decodeClientBatch(data: Uint8Array): (ClientFrame | BadRequest)[
 /** Throws BAD_FRAME or UNKNOWN_FRAME: the broker does not speak this protocol. */
 export function decodeBrokerBatch(data: Uint8Array): BrokerFrame[] {
   return readBatch(data).map((value) => {
-    const { type, fields } = tableEntry(BROKER_FRAMES, value);
+    const shape = shapeOf(BROKER_SHAPES, value);
     try {
-      return { type, ...readFields(fields, value, type) } as unknown as BrokerFrame;
+      return readFields(shape.entries, value, { type: shape.type }) as unknown as BrokerFrame;
     } catch (error) {
-      if (error instanceof Refused) throw new EscrowError("BAD_FRAME", `${error.message}.`);
-      throw error;
+      throw new EscrowError("BAD_FRAME", refusalText(shape, error));
     }
   });
 }
 
+/** What a frame of a type looks like, ready to be read. */
+interface Shape {
+  readonly type: string;
+  readonly entries: FieldEntries;
+  readonly isRequest: boolean;
+}
+
+const shapesOf = (table: Readonly<Record<string, Fields>>): ReadonlyMap<unknown, Shape> =>
+  new Map(
+    Object.entries(table).map(([type, fields]) => [
+      type,
+      { type, entries: entriesOf(fields), isRequest: "id" in fields },
+    ]),
+  );
+
+const CLIENT_SHAPES = shapesOf(CLIENT_FRAMES);
+const BROKER_SHAPES = shapesOf(BROKER_FRAMES);
+
+function shapeOf(shapes: ReadonlyMap<unknown, Shape>, frame: Record<string, unknown>): Shape {
+  const shape = shapes.get(frame.type);
+  if (shape === undefined)
+    throw new EscrowError("UNKNOWN_FRAME", "A frame has a type that goes in this direction.");
+  return shape;
+}
+
+function refusalText({ type }: Shape, error: unknown): string {
+  if (!(error instanceof Refused)) throw error;
+  return `${[type, ...error.path].join(".")} must be ${error.says}.`;
+}
+
 /** Null when there is nobody to answer: the frame is no request, or its id is none that `re` could hold. */
-function requestId(fields: Fields, value: Record<string, unknown>): number | null {
+function requestId({ isRequest }: Shape, value: Record<string, unknown>): number | null {
   const id = value.id;
-  return "id" in fields && Number.isSafeInteger(id) && (id as number) >= 0 ? (id as number) : null;
+  return isRequest && Number.isSafeInteger(id) && (id as number) >= 0 ? (id as number) : null;
 }
 
 function readBatch(data: Uint8Array): Record<string, unknown>[] {
@@ -106,15 +149,4 @@ function readBatch(data: Uint8Array): Record<string, unknown>[] {
       throw new EscrowError("BAD_FRAME", "A frame is a map.");
   }
   return batch as Record<string, unknown>[];
-}
-
-function tableEntry(
-  table: Readonly<Record<string, Fields>>,
-  frame: Record<string, unknown>,
-): { type: string; fields: Fields } {
-  const type = frame.type;
-  const fields = typeof type === "string" && Object.hasOwn(table, type) ? table[type] : undefined;
-  if (typeof type !== "string" || fields === undefined)
-    throw new EscrowError("UNKNOWN_FRAME", "A frame has a type that goes in this direction.");
-  return { type, fields };
 }

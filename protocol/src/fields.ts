@@ -11,7 +11,8 @@ import { isMessageId, isName, isTopicName, isTransactionId } from "./names.ts";
 import { isWellFormed } from "./well-formed.ts";
 
 export interface Field<T> {
-  readonly read: (value: unknown, path: string) => T;
+  /** The value, or a thrown `Refused`. */
+  readonly read: (value: unknown) => T;
   /** For the table in PROTOCOL.md. */
   readonly says: string;
   readonly isOptional: boolean;
@@ -31,18 +32,27 @@ export type ValuesOf<F extends Fields> = {
   readonly [Name in Exclude<keyof F, OptionalNames<F>>]: ValueOf<F[Name]>;
 } & { readonly [Name in OptionalNames<F>]?: ValueOf<F[Name]> };
 
-/** A field that does not hold what it must. */
-export class Refused extends Error {}
+/** A field that does not hold what it must. The path is put together only when there is one to tell. */
+export class Refused extends Error {
+  readonly path: readonly string[];
+  readonly says: string;
 
-const refuse = (path: string, says: string): never => {
-  throw new Refused(`${path} must be ${says}`);
+  constructor(says: string, path: readonly string[] = []) {
+    super(`${path.join(".")} must be ${says}`);
+    this.says = says;
+    this.path = path;
+  }
+}
+
+const refuse = (says: string): never => {
+  throw new Refused(says);
 };
 
 function field<T>(says: string, accepts: (value: unknown) => boolean): Field<T> {
   return {
     says,
     isOptional: false,
-    read: (value, path) => (accepts(value) ? (value as T) : refuse(path, says)),
+    read: (value) => (accepts(value) ? (value as T) : refuse(says)),
   };
 }
 
@@ -112,8 +122,7 @@ export function optional<T>(of: Field<T>): Field<T | undefined> {
   return {
     ...of,
     isOptional: true,
-    read: (value, path) =>
-      value === undefined || value === null ? undefined : of.read(value, path),
+    read: (value) => (value === undefined || value === null ? undefined : of.read(value)),
   };
 }
 
@@ -123,32 +132,32 @@ export function list<T>(of: Field<T>, itemsMin: number, itemsMax: number): Field
     says,
     isOptional: false,
     item: of,
-    read: (value, path) => {
+    read: (value) => {
       if (!Array.isArray(value) || value.length < itemsMin || value.length > itemsMax)
-        return refuse(path, says);
+        return refuse(says);
       const items = new Array<T>(value.length);
-      for (let at = 0; at < value.length; at++) items[at] = of.read(value[at], path);
+      for (let at = 0; at < value.length; at++) items[at] = of.read(value[at]);
       return items;
     },
   };
 }
 
 export function record<F extends Fields>(fields: F): Field<ValuesOf<F>> {
-  const names = Object.keys(fields);
-  const says = `a map of ${names.join(", ")}`;
+  const entries = entriesOf(fields);
+  const says = `a map of ${Object.keys(fields).join(", ")}`;
   return {
     says,
     isOptional: false,
     fields,
-    read: (value, path) => {
+    read: (value) => {
       if (
         typeof value !== "object" ||
         value === null ||
         Array.isArray(value) ||
         value instanceof Uint8Array
       )
-        return refuse(path, says);
-      return readFields(fields, value as Record<string, unknown>, path) as ValuesOf<F>;
+        return refuse(says);
+      return readFields(entries, value as Record<string, unknown>, {}) as ValuesOf<F>;
     },
   };
 }
@@ -157,18 +166,18 @@ export function record<F extends Fields>(fields: F): Field<ValuesOf<F>> {
 export const headers: Field<Readonly<Record<string, string>>> = {
   says: "a map of text to text",
   isOptional: false,
-  read: (value, path) => {
+  read: (value) => {
     if (
       typeof value !== "object" ||
       value === null ||
       Array.isArray(value) ||
       value instanceof Uint8Array
     )
-      return refuse(path, "a map of text to text");
+      return refuse("a map of text to text");
     const read: Record<string, string> = {};
     for (const [key, item] of Object.entries(value)) {
       if (typeof item !== "string" || !isWellFormed(item) || !isHeaderName(key))
-        return refuse(path, "a map of text to text");
+        return refuse("a map of text to text");
       read[key] = item;
     }
     return read;
@@ -192,18 +201,28 @@ export const plain: Field<unknown> = {
   read: (value) => value,
 };
 
+export type FieldEntries = readonly (readonly [name: string, field: Field<unknown>])[];
+
+/** The fields of a frame as a list: made once, walked for every frame. */
+export const entriesOf = (fields: Fields): FieldEntries => Object.entries(fields);
+
+/** Copies the known fields, one by one, into `to` (F1). */
 export function readFields(
-  fields: Fields,
+  entries: FieldEntries,
   from: Record<string, unknown>,
-  path: string,
+  to: Record<string, unknown>,
 ): Record<string, unknown> {
-  const read: Record<string, unknown> = {};
-  for (const name in fields) {
-    const of = fields[name];
-    if (of !== undefined)
-      read[name] = of.read(Object.hasOwn(from, name) ? from[name] : undefined, `${path}.${name}`);
+  let at = 0;
+  try {
+    for (; at < entries.length; at++) {
+      const entry = entries[at];
+      if (entry !== undefined) to[entry[0]] = entry[1].read(from[entry[0]]);
+    }
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    throw new Refused(error.says, [entries[at]?.[0] ?? "", ...error.path]);
   }
-  return read;
+  return to;
 }
 
 export const LEASE_MS = integer(LIMITS.leaseMsMin, LIMITS.leaseMsMax);

@@ -4,10 +4,11 @@
  * way, and one checksum covers it from the broker's disk to the consumer.
  */
 import { Packr } from "msgpackr";
-import { unpack } from "./codec.ts";
+import { unpackViews } from "./codec.ts";
 import { EscrowError } from "./errors.ts";
 import {
   bytes,
+  entriesOf,
   headers,
   headersBytes,
   messageId,
@@ -30,6 +31,8 @@ export const MESSAGE_FIELDS = {
   body: bytes(LIMITS.batchBytesMax),
 } as const;
 
+const MESSAGE_ENTRIES = entriesOf(MESSAGE_FIELDS);
+
 /** A message as the wire knows it; bodies are bytes. */
 export type WireMessage = ValuesOf<typeof MESSAGE_FIELDS>;
 
@@ -49,9 +52,9 @@ export function encodeMessage(message: WireMessage): Uint8Array {
   return packr.pack(plain);
 }
 
-/** The message of these bytes, or a thrown INVALID_MESSAGE, BODY_TOO_LARGE or HEADERS_TOO_LARGE. */
+/** The message of these bytes; its body is a view on them. Or a thrown INVALID_MESSAGE, BODY_TOO_LARGE or HEADERS_TOO_LARGE. */
 export function decodeMessage(data: Uint8Array): WireMessage {
-  const value = unpack(
+  const value = unpackViews(
     data,
     (reason) => new EscrowError("INVALID_MESSAGE", `The encoded message is malformed: ${reason}.`),
   );
@@ -80,9 +83,9 @@ function checkMessage(value: Record<string, unknown>): WireMessage {
 
 function readMessage(value: Record<string, unknown>): WireMessage {
   try {
-    return readFields(MESSAGE_FIELDS, value, "message") as unknown as WireMessage;
+    return readFields(MESSAGE_ENTRIES, value, {}) as unknown as WireMessage;
   } catch (error) {
-    if (error instanceof Refused) throw new EscrowError("INVALID_MESSAGE", `${error.message}.`);
-    throw error;
+    if (!(error instanceof Refused)) throw error;
+    throw new EscrowError("INVALID_MESSAGE", `message.${error.message}.`);
   }
 }

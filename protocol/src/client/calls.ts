@@ -13,8 +13,8 @@
  */
 import { type ErrorCode, EscrowError } from "../errors.ts";
 import type { BrokerFrame, BrokerFrames, RequestFrame } from "../frames.ts";
+import { Alarm } from "./alarm.ts";
 import { backoffMs, RESEND } from "./backoff.ts";
-import type { Timer } from "./environment.ts";
 import { bytesOf } from "./frame-size.ts";
 import { errorOf, Link, type LinkOptions } from "./link.ts";
 
@@ -57,9 +57,6 @@ export interface Session {
 /** What may wait for answers; beyond it the caller is refused at once instead of filling the memory. */
 export const UNANSWERED_MAX = 100_000;
 export const UNANSWERED_BYTES_MAX = 268_435_456;
-/** Deadlines may be met this much late, so that many of them share one look at the list. */
-const SWEEP_GAP_MS = 20;
-
 const PASSING: ReadonlySet<ErrorCode> = new Set(["OVERLOADED", "SHUTTING_DOWN", "STORE_FAILED"]);
 
 interface Opening {
@@ -87,17 +84,17 @@ export class Calls {
   readonly #options: CallsOptions;
   readonly #link: Link;
   readonly #calls = new Map<number, Call>();
+  readonly #alarm: Alarm;
   #bytes = 0;
   #nextId = 1;
   #closed: EscrowError | null = null;
-  #sweepTimer: Timer | null = null;
-  #sweepAtMs = Number.POSITIVE_INFINITY;
   #quiet: (() => void)[] = [];
   #session: Session = { setUp: () => Promise.resolve() };
   #opening: Opening | null = null;
 
   constructor(options: CallsOptions) {
     this.#options = options;
+    this.#alarm = new Alarm(options.environment, (nowMs) => this.#sweep(nowMs));
     this.#link = new Link(options, {
       setUp: () => this.#session.setUp(),
       opened: () => this.#opened(),
@@ -178,7 +175,7 @@ export class Calls {
     };
     this.#calls.set(id, call);
     this.#bytes += bytes;
-    this.#sweepBy(call.deadlineAtMs);
+    this.#alarm.ringBy(call.deadlineAtMs);
     if (options.onReconnect === "fail" || this.#link.state === "open") this.#send(call);
   }
 
@@ -240,7 +237,7 @@ export class Calls {
     call.lastRefusal = error;
     if (error.code === "STORE_FAILED") call.isInDoubt = true;
     call.resendAtMs = environment.nowMs() + backoffMs(RESEND, call.refusals, environment.random());
-    this.#sweepBy(call.resendAtMs);
+    this.#alarm.ringBy(call.resendAtMs);
   }
 
   #lost(error: EscrowError): void {
@@ -259,7 +256,7 @@ export class Calls {
     this.#closed = error;
     for (const [id, call] of this.#calls)
       this.#settle(id, call, { kind: "refused", error: unanswered(call, afterClose(error)) });
-    this.#sweepTimer?.stop();
+    this.#alarm.stop();
     this.#options.signal?.removeEventListener("abort", this.#abort);
     this.#session.onClosed?.(error);
     // Too late to matter if it has opened once.
@@ -300,19 +297,7 @@ export class Calls {
   }
 
   // Q5
-  #sweepBy(atMs: number): void {
-    if (atMs >= this.#sweepAtMs || this.#closed !== null) return;
-    this.#sweepTimer?.stop();
-    this.#sweepAtMs = atMs;
-    const { environment } = this.#options;
-    const waitMs = Math.max(SWEEP_GAP_MS, Math.ceil(atMs - environment.nowMs()));
-    this.#sweepTimer = environment.startTimer(() => this.#sweep(), waitMs);
-  }
-
-  #sweep(): void {
-    this.#sweepTimer = null;
-    this.#sweepAtMs = Number.POSITIVE_INFINITY;
-    const nowMs = this.#options.environment.nowMs();
+  #sweep(nowMs: number): void {
     let nextMs = Number.POSITIVE_INFINITY;
     for (const [id, call] of this.#calls) {
       if (call.deadlineAtMs <= nowMs) this.#giveUp(id, "late");
@@ -323,7 +308,7 @@ export class Calls {
         call.resendAtMs,
       );
     }
-    if (nextMs < Number.POSITIVE_INFINITY) this.#sweepBy(nextMs);
+    if (this.#closed === null) this.#alarm.ringBy(nextMs);
   }
 }
 

@@ -4,7 +4,8 @@
  *
  * Invariants
  * - O1 Frames leave in the order in which they were sent.
- * - O2 No batch exceeds `batchFramesMax`, `batchBytesMax` or `batchItemsMax`.
+ * - O2 No batch exceeds `batchFramesMax`, `batchBytesMax` or `batchItemsMax`: a frame that is larger than
+ *   BATCH_BYTES_TARGET travels alone, and in less than that there are not so many items.
  * - O3 While the socket holds more than BUFFERED_BYTES_MAX nothing is encoded; it waits here as frames.
  * - O4 `closed` comes once, whoever ends the connection; nothing comes after it.
  */
@@ -14,7 +15,7 @@ import type { BrokerFrame, ClientFrame } from "../frames.ts";
 import { LIMITS } from "../limits.ts";
 import type { Socket } from "./dial.ts";
 import type { Environment } from "./environment.ts";
-import { bytesOf, itemsOf } from "./frame-size.ts";
+import { bytesOf } from "./frame-size.ts";
 
 /** Beyond this the socket is not fed: more in flight would add memory, not speed. */
 const BUFFERED_BYTES_MAX = 1_048_576;
@@ -129,13 +130,11 @@ export class Connection {
   /** Where the batch that starts at `from` ends (O2). It holds at least one frame. */
   #cut(from: number): number {
     let bytes = BATCH_OVERHEAD_BYTES;
-    let items = 1;
     let to = from;
     const last = Math.min(this.#frames.length, from + LIMITS.batchFramesMax);
     for (; to < last; to++) {
       bytes += this.#bytes[to] ?? 0;
-      items += itemsOf(this.#frames[to]);
-      if (to > from && (bytes > BATCH_BYTES_TARGET || items > LIMITS.batchItemsMax)) break;
+      if (to > from && bytes > BATCH_BYTES_TARGET) break;
     }
     return to;
   }

@@ -106,6 +106,8 @@ function nodeSocket(url: string, events: SocketEvents, WebSocket: typeof WsSocke
   });
   socket.on("error", (error) => {
     cause = error;
+    // After a violation of its limits `ws` would wait 30 s for the peer's goodbye.
+    socket.terminate();
   });
   socket.on("close", () => events.closed(cause));
   const written = (): void => events.written();

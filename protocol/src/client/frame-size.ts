@@ -1,9 +1,9 @@
 /**
- * Upper bounds of what a value takes once encoded, without encoding it: enough to cut batches that
+ * An upper bound of what a value takes once encoded, without encoding it: enough to cut batches that
  * the broker's limits let pass.
  */
 
-/** A tag byte and the longest length or number that can follow it. */
+/** A tag byte and the longest length or number that can follow it: the least that any item counts. */
 const HEADER_BYTES = 9;
 const UTF8_BYTES_PER_UNIT_MAX = 3;
 
@@ -15,14 +15,5 @@ export function bytesOf(value: unknown): number {
   let total = HEADER_BYTES;
   if (Array.isArray(value)) for (const item of value) total += bytesOf(item);
   else for (const [name, item] of Object.entries(value)) total += bytesOf(name) + bytesOf(item);
-  return total;
-}
-
-/** At least as many items as the broker's pre-scan will count in it. */
-export function itemsOf(value: unknown): number {
-  if (typeof value !== "object" || value === null || value instanceof Uint8Array) return 1;
-  let total = 1;
-  if (Array.isArray(value)) for (const item of value) total += itemsOf(item);
-  else for (const item of Object.values(value)) total += 1 + itemsOf(item);
   return total;
 }

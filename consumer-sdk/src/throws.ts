@@ -1,0 +1,39 @@
+/** What a handler throws to choose how its delivery ends. Any other throw is a retry by the group's policy. */
+export interface RetryOptions {
+  /** Until the next delivery, 0 ms to a year. Default: the next step of the group's ladder. */
+  readonly delayMs?: number | undefined;
+  /** Kept with the attempt, at most 512 characters. */
+  readonly reason?: string | undefined;
+  readonly cause?: unknown;
+}
+
+/** Deliver it again later. Counts as an attempt. */
+export class Retry extends Error {
+  override readonly name = "Retry";
+  readonly delayMs: number | undefined;
+  readonly reason: string | undefined;
+
+  constructor({ delayMs, reason, cause }: RetryOptions = {}) {
+    super(reason ?? "retry", cause === undefined ? undefined : { cause });
+    this.delayMs = delayMs;
+    this.reason = reason;
+  }
+}
+
+/** Never deliver it again: it goes to the group's dead-letter topic, with the reason. */
+export class Bury extends Error {
+  override readonly name = "Bury";
+  readonly reason: string;
+
+  constructor(reason: string, options?: { readonly cause?: unknown }) {
+    super(reason, options);
+    this.reason = reason;
+  }
+}
+
+// By name, because `instanceof` fails across duplicate installs of this package.
+export const isRetry = (error: unknown): error is Retry =>
+  error instanceof Error && error.name === "Retry" && "delayMs" in error;
+
+export const isBury = (error: unknown): error is Bury =>
+  error instanceof Error && error.name === "Bury" && "reason" in error;

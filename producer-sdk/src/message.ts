@@ -1,0 +1,68 @@
+/** Messages as an application gives them, and as it sees them again in a check. */
+import { encodeMessage, type WireMessage } from "@escrowmq/protocol";
+import { encodeBody, type Topic, topicNameOf } from "@escrowmq/protocol/client";
+
+/** A message to send. `T` is the topic's body type; by a topic's mere name it may be anything. */
+export interface OutgoingMessage<T = unknown> {
+  /** A typed topic, or a name: then a Uint8Array is sent as it is, and all else as JSON. */
+  readonly topic: string | Topic<T>;
+  readonly body: NoInfer<T>;
+  /** What the message is about, at most 256 bytes. */
+  readonly key?: string | undefined;
+  /** A word to filter by, at most 128 bytes. */
+  readonly tag?: string | undefined;
+  /** Text to text, at most 64 and 16 KiB together. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** 1 to 64 of `A-Z a-z 0-9 _ -`, unique for ever. Default: 128 random bits. */
+  readonly id?: string | undefined;
+}
+
+/** A delivery whose ack joins a transaction: a consumer's message, or anything with its token. */
+export interface JoiningDelivery {
+  readonly token: string;
+  /** Called once the ack stands or falls with the transaction, so that nobody acks a second time. */
+  joined?(): void;
+}
+
+/** A message of an undecided transaction, as a check shows it. */
+export interface CheckedMessage {
+  readonly id: string;
+  readonly topic: string;
+  readonly key?: string;
+  readonly tag?: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array;
+}
+
+/**
+ * The encoded message. Throws ENCODE_FAILED, INVALID_MESSAGE, BODY_TOO_LARGE, HEADERS_TOO_LARGE.
+ */
+export function encodeOutgoing<T>(message: OutgoingMessage<T>, id: string): Uint8Array {
+  const wire: WireMessage = {
+    id,
+    topic: topicNameOf(message.topic),
+    key: message.key,
+    tag: message.tag,
+    headers: message.headers,
+    body: encodeBody(message.topic, message.body),
+  };
+  return encodeMessage(wire);
+}
+
+export function checkedMessage({
+  id,
+  topic,
+  key,
+  tag,
+  headers,
+  body,
+}: WireMessage): CheckedMessage {
+  return {
+    id,
+    topic,
+    ...(key === undefined ? {} : { key }),
+    ...(tag === undefined ? {} : { tag }),
+    headers: headers ?? {},
+    body,
+  };
+}

@@ -1,0 +1,303 @@
+/**
+ * A producer: sends, transactions and answers to checks, for one producer group.
+ *
+ * Invariants
+ * - G1 Ids are made before anything is sent, so that a repeated send is recognized as one.
+ * - G2 The group is announced on each connection before anything else.
+ * - G3 A check is answered on the connection that asked, or not at all: the broker asks again.
+ *
+ * Events on the diagnostics channel "escrowmq:producer": connected, disconnected, checked,
+ * transaction, closed.
+ */
+import {
+  type BrokerFrame,
+  type BrokerFrames,
+  decodeMessage,
+  EscrowError,
+  isTransactionId,
+} from "@escrowmq/protocol";
+import {
+  type Calls,
+  type ClientOptions,
+  checkGroup,
+  checkMs,
+  connect,
+  diagnosticsChannel,
+  type Environment,
+  idSource,
+  invalid,
+  type Logger,
+  platformEnvironment,
+  type Session,
+  SILENT,
+} from "@escrowmq/protocol/client";
+import { answerCheck, type CheckHandler } from "./check.ts";
+import { checkedMessage, encodeOutgoing, type OutgoingMessage } from "./message.ts";
+import {
+  type OutgoingMessages,
+  Scope,
+  type Transaction,
+  type TransactionOptions,
+  type TransactionResult,
+} from "./transaction.ts";
+
+export interface ProducerOptions extends ClientOptions {
+  /** The producer group: all instances that can answer for each other's transactions. */
+  readonly group: string;
+  /** Says how a transaction ended, when the broker did not hear its verdict. */
+  readonly onCheck?: CheckHandler;
+  /** How long onCheck may take before the answer is "unknown". Default 10,000 ms. */
+  readonly checkTimeoutMs?: number;
+}
+
+export interface SendOptions {
+  readonly signal?: AbortSignal;
+}
+
+export interface SendAllOptions extends SendOptions {
+  /** Idempotency key of the whole call. Default: 128 random bits. */
+  readonly id?: string;
+}
+
+export interface Sent {
+  /** The message's id; for sendAll the id of the call. */
+  readonly id: string;
+  /** The broker had it already, from an earlier try. */
+  readonly duplicate: boolean;
+}
+
+export interface DrainOptions {
+  readonly timeoutMs: number;
+}
+
+export interface ProducerDrained {
+  readonly drained: boolean;
+  /** Requests without an answer and transactions still running, when the time was up. */
+  readonly unanswered: number;
+}
+
+export interface Producer {
+  readonly group: string;
+  /**
+   * Sends one message; resolves when it is on the broker's disk. Tried again across reconnects under
+   * the same id for `requestTimeoutMs`. Rejects with the broker's refusal, ENCODE_FAILED, UNREACHABLE
+   * or CLOSED when nothing was sent, OUTCOME_UNKNOWN when it may be there: send it again under its id.
+   */
+  send<T>(message: OutgoingMessage<T>, options?: SendOptions): Promise<Sent>;
+  /** Sends messages of any topics that become visible together or not at all. Errors as for `send`. */
+  sendAll<T extends readonly unknown[]>(
+    messages: OutgoingMessages<T>,
+    options?: SendAllOptions,
+  ): Promise<Sent>;
+  /**
+   * Runs `work`, and gives the verdict that follows from how it ends: it resolves = commit, it throws
+   * Rollback = rollback, it throws anything else = none, thrown again, and the check-back decides.
+   * Rejects with TX_ALREADY_ROLLED_BACK or TX_ALREADY_COMMITTED when the broker knows another end.
+   */
+  transaction(
+    work: (tx: Transaction) => Promise<unknown>,
+    options?: TransactionOptions,
+  ): Promise<TransactionResult>;
+  /** Takes nothing new, waits for answers and running transactions, then closes. */
+  drain(options: DrainOptions): Promise<ProducerDrained>;
+  /** Closes now. What was not answered rejects; undecided transactions are safe, the check-back decides. */
+  close(): Promise<void>;
+  /** Drains for at most 10 s. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+const CHECK_TIMEOUT_MS = 10_000;
+const DISPOSE_WITHIN_MS = 10_000;
+
+/**
+ * Connects a producer. Resolves when its group is announced; rejects with UNREACHABLE when that takes
+ * longer than `requestTimeoutMs`, INVALID_ARGUMENT for an unusable option, CLOSED when the signal
+ * aborts. The second argument replaces sockets, clock and randomness, for tests.
+ */
+export async function createProducer(
+  options: ProducerOptions,
+  environment: Environment = platformEnvironment,
+): Promise<Producer> {
+  checkGroup(options.group);
+  if (options.checkTimeoutMs !== undefined) checkMs("checkTimeoutMs", options.checkTimeoutMs);
+  const defaults = { clientName: options.group, isRedialing: true };
+  return connect(
+    options,
+    defaults,
+    environment,
+    (calls) => new ConnectedProducer(calls, options, environment),
+  );
+}
+
+class ConnectedProducer implements Producer, Session {
+  readonly group: string;
+  readonly #calls: Calls;
+  readonly #environment: Environment;
+  readonly #logger: Logger;
+  readonly #onCheck: CheckHandler | undefined;
+  readonly #checkTimeoutMs: number;
+  readonly #channel = diagnosticsChannel("escrowmq:producer");
+  readonly #newId: () => string;
+  readonly #running = new Set<Promise<unknown>>();
+  #isDraining = false;
+
+  constructor(calls: Calls, options: ProducerOptions, environment: Environment) {
+    this.group = options.group;
+    this.#calls = calls;
+    this.#environment = environment;
+    this.#logger = options.logger ?? SILENT;
+    this.#onCheck = options.onCheck;
+    this.#checkTimeoutMs = options.checkTimeoutMs ?? CHECK_TIMEOUT_MS;
+    this.#newId = idSource(environment.fillRandom);
+  }
+
+  // G2
+  async setUp(): Promise<void> {
+    const announced = { group: this.group, checker: this.#onCheck !== undefined };
+    await this.#calls.request((id) => ({ type: "announce", id, ...announced }), {
+      onReconnect: "fail",
+    });
+  }
+
+  onOpen(): void {
+    this.#tell("connected", {});
+  }
+
+  onLost({ code }: EscrowError): void {
+    this.#tell("disconnected", { code });
+  }
+
+  onClosed({ code }: EscrowError): void {
+    this.#tell("closed", { code });
+  }
+
+  onFrame(frame: BrokerFrame): void {
+    if (frame.type === "check") this.#answer(frame);
+  }
+
+  send<T>(message: OutgoingMessage<T>, options: SendOptions = {}): Promise<Sent> {
+    const id = message.id ?? this.#newId();
+    return this.#send(id, () => [encodeOutgoing(message, id)], options);
+  }
+
+  sendAll<T extends readonly unknown[]>(
+    messages: OutgoingMessages<T>,
+    options: SendAllOptions = {},
+  ): Promise<Sent> {
+    return this.#send(options.id ?? this.#newId(), () => messages.map(this.#encode), options);
+  }
+
+  async transaction(
+    work: (tx: Transaction) => Promise<unknown>,
+    options: TransactionOptions = {},
+  ): Promise<TransactionResult> {
+    if (this.#isDraining) throw new EscrowError("CLOSED");
+    const id = options.transactionId ?? this.#newId();
+    if (!isTransactionId(id)) throw invalid("transactionId must be 22 to 64 of A-Z a-z 0-9 _ -");
+    const running = this.#run(id, work, options);
+    this.#running.add(running);
+    try {
+      const result = await running;
+      this.#tell("transaction", { id, state: result.state });
+      return result;
+    } finally {
+      this.#running.delete(running);
+    }
+  }
+
+  async drain({ timeoutMs }: DrainOptions): Promise<ProducerDrained> {
+    this.#isDraining = true;
+    await new Promise<void>((resolve) => {
+      const timer = this.#environment.startTimer(resolve, timeoutMs);
+      this.#quiet().then(() => {
+        timer.stop();
+        resolve();
+      });
+    });
+    const unanswered = this.#calls.unanswered + this.#running.size;
+    await this.close();
+    return { drained: unanswered === 0, unanswered };
+  }
+
+  async close(): Promise<void> {
+    this.#isDraining = true;
+    this.#calls.close(new EscrowError("CLOSED"));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.drain({ timeoutMs: DISPOSE_WITHIN_MS });
+  }
+
+  readonly #encode = (message: OutgoingMessage): Uint8Array =>
+    encodeOutgoing(message, message.id ?? this.#newId());
+
+  /** One promise for each send, and no more: this is the hot path. */
+  #send(sendId: string, encode: () => Uint8Array[], { signal }: SendOptions): Promise<Sent> {
+    return new Promise((resolve, reject) => {
+      if (this.#isDraining) throw new EscrowError("CLOSED");
+      const messages = encode();
+      this.#calls.start(
+        (id) => ({ type: "send", id, sendId, messages }),
+        { onReconnect: "resend", signal },
+        (outcome) => {
+          if (outcome.kind === "ok")
+            resolve({ id: sendId, duplicate: outcome.frame.duplicate === true });
+          else reject(outcome.error);
+        },
+      );
+    });
+  }
+
+  async #run(
+    id: string,
+    work: (tx: Transaction) => Promise<unknown>,
+    options: TransactionOptions,
+  ): Promise<TransactionResult> {
+    const context = {
+      calls: this.#calls,
+      group: this.group,
+      logger: this.#logger,
+      encode: this.#encode,
+    };
+    const scope = new Scope(id, context, options);
+    try {
+      await work(scope);
+    } catch (error) {
+      return scope.fail(error);
+    }
+    return scope.succeed();
+  }
+
+  async #quiet(): Promise<void> {
+    while (this.#calls.unanswered + this.#running.size > 0) {
+      await Promise.allSettled(this.#running);
+      await this.#calls.quiet();
+    }
+  }
+
+  async #answer(frame: BrokerFrames["check"]): Promise<void> {
+    const { transactionId, attempt, ageMs, messages } = frame;
+    const asking = this.#calls.link.connection;
+    const verdict = await answerCheck(
+      {
+        id: transactionId,
+        attempt,
+        ageMs,
+        decodeMessages: () => messages.map((message) => checkedMessage(decodeMessage(message))),
+      },
+      {
+        onCheck: this.#onCheck ?? (() => "unknown"),
+        checkTimeoutMs: this.#checkTimeoutMs,
+        startTimer: this.#environment.startTimer,
+        logger: this.#logger,
+      },
+    );
+    this.#tell("checked", { id: transactionId, attempt, verdict });
+    // G3: a connection drops what is sent after its end.
+    asking?.send({ type: "answer", transactionId, attempt, verdict });
+  }
+
+  #tell(event: string, fields: object): void {
+    if (this.#channel.isHeard) this.#channel.publish({ event, group: this.group, ...fields });
+  }
+}
