@@ -12,7 +12,10 @@ let seen = 0;
 let expected = Number.POSITIVE_INFINITY;
 
 const look = () => {
-  if (seen >= expected) process.send({ kind: "done", count: seen });
+  if (seen >= expected) {
+    const { user, system } = process.cpuUsage();
+    process.send({ kind: "done", count: seen, cpuMs: (user + system) / 1000 });
+  }
 };
 
 consumer

@@ -29,11 +29,13 @@ process.on("message", async ({ kind }) => {
   }
   if (kind !== "start") return;
   try {
+    const before = process.cpuUsage();
     const untilMs = performance.now() + seconds * 1000;
     await Promise.all(Array.from({ length: inFlight }, () => lane(untilMs)));
     times.sort((a, b) => a - b);
     const at = (share) => times[Math.floor(times.length * share)] ?? 0;
-    process.send({ kind: "done", count, p50Ms: at(0.5), p99Ms: at(0.99) });
+    const { user, system } = process.cpuUsage(before);
+    process.send({ kind: "done", count, p50Ms: at(0.5), p99Ms: at(0.99), cpuMs: (user + system) / 1000 });
   } catch (error) {
     process.send({ kind: "fault", text: String(error?.stack ?? error) });
   }

@@ -70,9 +70,10 @@ async function measure(mode, dataDir) {
   const startMs = performance.now();
   for (const client of clients) client.send({ kind: "start" });
   const produced = await answer(clients[0], "done");
+  let consumed = { cpuMs: 0 };
   if (clients[1] !== undefined) {
     clients[1].send({ kind: "expect", count: produced.count });
-    await answer(clients[1], "done");
+    consumed = await answer(clients[1], "done");
   }
   const elapsed = (performance.now() - startMs) / 1000;
   const cpuAfter = await usage(broker);
@@ -86,6 +87,10 @@ async function measure(mode, dataDir) {
     p50Ms: produced.p50Ms,
     p99Ms: produced.p99Ms,
     brokerCpu: (cpuAfter.cpuMs - cpuBefore.cpuMs) / 1000 / elapsed,
+    diskShare: (cpuAfter.diskS - cpuBefore.diskS) / elapsed,
+    diskMs: ((cpuAfter.diskS - cpuBefore.diskS) / (cpuAfter.stats.blocks - cpuBefore.stats.blocks)) * 1000,
+    producerCpu: produced.cpuMs / 1000 / elapsed,
+    consumerCpu: consumed.cpuMs / 1000 / elapsed,
     blocks: stats.blocks,
     messagesPerBlock: produced.count / stats.blocks,
     rssMb: stats.rssBytes / 1e6,
@@ -149,7 +154,9 @@ function print(results) {
     const one = all[0];
     console.log(
       `  ${"".padEnd(50)} p50 ${one.p50Ms.toFixed(1)} ms, p99 ${one.p99Ms.toFixed(1)} ms; ` +
-        `${one.messagesPerBlock.toFixed(0)} a block; broker ${one.brokerCpu.toFixed(2)} cores, ${one.rssMb.toFixed(0)} MB`,
+        `${one.messagesPerBlock.toFixed(0)} a block; cores: broker ${one.brokerCpu.toFixed(2)}, ` +
+        `producer ${one.producerCpu.toFixed(2)}, consumer ${one.consumerCpu.toFixed(2)}; broker ${one.rssMb.toFixed(0)} MB; ` +
+        `a block takes ${one.diskMs.toFixed(1)} ms, ${Math.round(one.diskShare * 100)} % of the time`,
     );
   }
 }

@@ -39,7 +39,7 @@ const viewing = new Unpackr({ ...strict, copyBuffers: false });
  * Decodes bytes that pass the pre-scan; `refuse` makes the error from the reason. Byte strings are
  * copies, so that one of them does not keep the whole batch in memory.
  */
-export function unpack(data: Uint8Array, refuse: (reason: string) => Error): unknown {
+export function unpackCopies(data: Uint8Array, refuse: (reason: string) => Error): unknown {
   scan(data, refuse);
   return copying.unpack(data);
 }
@@ -66,9 +66,12 @@ export interface BadRequest {
 export const encodeBatch = (frames: readonly (ClientFrame | BrokerFrame)[]): Uint8Array =>
   packr.pack(isWellFormedInside(frames) ? frames : wellFormed(frames));
 
-/** Throws BAD_FRAME or UNKNOWN_FRAME: the connection has to end (K2). */
+/**
+ * Messages in the frames are views on `data`: the broker writes them into a block and lets go of them.
+ * Throws BAD_FRAME or UNKNOWN_FRAME: the connection has to end (K2).
+ */
 export function decodeClientBatch(data: Uint8Array): (ClientFrame | BadRequest)[] {
-  return readBatch(data).map((value) => {
+  return readBatch(unpackViews(data, malformed)).map((value) => {
     const shape = shapeOf(CLIENT_SHAPES, value);
     try {
       return readFields(shape.entries, value, { type: shape.type }) as unknown as ClientFrame;
@@ -81,9 +84,12 @@ export function decodeClientBatch(data: Uint8Array): (ClientFrame | BadRequest)[
   });
 }
 
-/** Throws BAD_FRAME or UNKNOWN_FRAME: the broker does not speak this protocol. */
+/**
+ * Messages in the frames are copies: an application may keep one for long.
+ * Throws BAD_FRAME or UNKNOWN_FRAME: the broker does not speak this protocol.
+ */
 export function decodeBrokerBatch(data: Uint8Array): BrokerFrame[] {
-  return readBatch(data).map((value) => {
+  return readBatch(unpackCopies(data, malformed)).map((value) => {
     const shape = shapeOf(BROKER_SHAPES, value);
     try {
       return readFields(shape.entries, value, { type: shape.type }) as unknown as BrokerFrame;
@@ -129,11 +135,10 @@ function requestId({ isRequest }: Shape, value: Record<string, unknown>): number
   return isRequest && Number.isSafeInteger(id) && (id as number) >= 0 ? (id as number) : null;
 }
 
-function readBatch(data: Uint8Array): Record<string, unknown>[] {
-  const batch = unpack(
-    data,
-    (reason) => new EscrowError("BAD_FRAME", `The batch is malformed: ${reason}.`),
-  );
+const malformed = (reason: string): EscrowError =>
+  new EscrowError("BAD_FRAME", `The batch is malformed: ${reason}.`);
+
+function readBatch(batch: unknown): Record<string, unknown>[] {
   if (!Array.isArray(batch) || batch.length === 0 || batch.length > LIMITS.batchFramesMax)
     throw new EscrowError(
       "BAD_FRAME",

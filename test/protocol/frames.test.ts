@@ -231,11 +231,16 @@ describe("text that is cut in the middle of an emoji", () => {
 });
 
 describe("a decoded frame", () => {
-  test("shares no memory with the bytes that it came in", () => {
-    const data = Uint8Array.from(
-      bytesOf([{ type: "send", id: 1, sendId: "s", messages: [Uint8Array.of(1, 2, 3)] }]),
-    );
-    const [frame] = decodeClientBatch(data);
+  test("of the broker shares no memory with the bytes that it came in", () => {
+    const check = {
+      type: "check",
+      transactionId: "t".repeat(32),
+      group: "g",
+      attempt: 1,
+      ageMs: 0,
+    };
+    const data = Uint8Array.from(bytesOf([{ ...check, messages: [Uint8Array.of(1, 2, 3)] }]));
+    const [frame] = decodeBrokerBatch(data);
     data.fill(0);
     expect(frame).toMatchObject({ messages: [Uint8Array.of(1, 2, 3)] });
   });
