@@ -1,5 +1,5 @@
 /** Messages as an application gives them, and as it sees them again in a check. */
-import { encodeMessage, type WireMessage } from "@escrowmq/protocol";
+import { EscrowError, encodeMessage, LIMITS, type WireMessage } from "@escrowmq/protocol";
 import { encodeBody, type Topic, topicNameOf } from "@escrowmq/protocol/client";
 
 /** A message to send. `T` is the topic's body type; by a topic's mere name it may be anything. */
@@ -48,6 +48,25 @@ export function encodeOutgoing<T>(message: OutgoingMessage<T>, id: string): Uint
   };
   return encodeMessage(wire);
 }
+
+/**
+ * The encoded messages of one transaction. A transaction that no WebSocket message could carry is
+ * refused here: sent, it would cost the connection. Throws also TRANSACTION_TOO_LARGE.
+ */
+export function encodeTransaction(
+  messages: readonly OutgoingMessage[],
+  newId: () => string,
+): Uint8Array[] {
+  if (messages.length > LIMITS.transactionMessagesMax)
+    throw tooLarge(`${LIMITS.transactionMessagesMax} messages`);
+  const encoded = messages.map((message) => encodeOutgoing(message, message.id ?? newId()));
+  const bytes = encoded.reduce((total, { length }) => total + length, 0);
+  if (bytes > LIMITS.transactionBytesMax) throw tooLarge(`${LIMITS.transactionBytesMax} bytes`);
+  return encoded;
+}
+
+const tooLarge = (most: string): EscrowError =>
+  new EscrowError("TRANSACTION_TOO_LARGE", `A transaction may have at most ${most}.`);
 
 export function checkedMessage({
   id,

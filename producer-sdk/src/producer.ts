@@ -32,7 +32,12 @@ import {
   SILENT,
 } from "@escrowmq/protocol/client";
 import { answerCheck, type CheckHandler } from "./check.ts";
-import { checkedMessage, encodeOutgoing, type OutgoingMessage } from "./message.ts";
+import {
+  checkedMessage,
+  encodeOutgoing,
+  encodeTransaction,
+  type OutgoingMessage,
+} from "./message.ts";
 import {
   type OutgoingMessages,
   Scope,
@@ -184,7 +189,7 @@ class ConnectedProducer implements Producer, Session {
     messages: OutgoingMessages<T>,
     options: SendAllOptions = {},
   ): Promise<Sent> {
-    return this.#send(options.id ?? this.#newId(), () => messages.map(this.#encode), options);
+    return this.#send(options.id ?? this.#newId(), () => this.#encode(messages), options);
   }
 
   async transaction(
@@ -228,8 +233,8 @@ class ConnectedProducer implements Producer, Session {
     await this.drain({ timeoutMs: DISPOSE_WITHIN_MS });
   }
 
-  readonly #encode = (message: OutgoingMessage): Uint8Array =>
-    encodeOutgoing(message, message.id ?? this.#newId());
+  readonly #encode = (messages: readonly OutgoingMessage[]): Uint8Array[] =>
+    encodeTransaction(messages, this.#newId);
 
   /** One promise for each send, and no more: this is the hot path. */
   #send(sendId: string, encode: () => Uint8Array[], { signal }: SendOptions): Promise<Sent> {

@@ -82,7 +82,7 @@ export interface ScopeContext {
   readonly calls: Calls;
   readonly group: string;
   readonly logger: Logger;
-  readonly encode: (message: OutgoingMessage) => Uint8Array;
+  readonly encode: (messages: readonly OutgoingMessage[]) => Uint8Array[];
 }
 
 type ScopeState =
@@ -113,7 +113,7 @@ export class Scope implements Transaction {
     if (this.#state.kind !== "open" || this.#hasEnded) throw new EscrowError("NESTED_PREPARE");
     if (messages.length === 0 && acks.length === 0)
       throw new EscrowError("INVALID_ARGUMENT", "There is nothing to prepare.");
-    const encoded = messages.map((message) => this.#context.encode(message));
+    const encoded = this.#context.encode(messages);
     // From here it may reach the broker.
     const answered = this.#prepare(
       encoded,
