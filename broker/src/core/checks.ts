@@ -13,7 +13,7 @@
  * - C6 Only the group's own connections and endpoint are asked.
  * - C7 Checks in flight are bounded for each connection, each endpoint and in total.
  */
-import type { FinalVerdict, Verdict } from "@escrowmq/protocol";
+import type { ClientFrames, FinalVerdict } from "@escrowmq/protocol";
 import type { Connection } from "./connections.ts";
 import type { Core, Due } from "./core.ts";
 import type { Deadline } from "./deadlines.ts";
@@ -53,6 +53,7 @@ export type Decide = (
   reason: string,
 ) => void;
 
+type Answer = ClientFrames["answer"];
 type EndpointAnswer = Extract<Input, { readonly kind: "endpointAnswered" }>;
 
 /** How a check ended, for the count and for the inspector. */
@@ -160,8 +161,14 @@ export class Checks {
   }
 
   /** An answer from a connection. Late ones count as verdicts, too: the first durable verdict wins (T2). */
-  answered(transaction: Transaction, verdict: Verdict, connection: Connection, turn: Turn): void {
-    const isCounted = checkingOf(transaction)?.kind === "asked";
+  answered(transaction: Transaction, answer: Answer, connection: Connection, turn: Turn): void {
+    const { attempt, verdict } = answer;
+    const checking = checkingOf(transaction);
+    const isCounted =
+      checking?.kind === "asked" &&
+      checking.connection === connection &&
+      checking.attempt === attempt;
+    // A late unknown says nothing, and must not end the question that is open now.
     if (!isCounted && verdict === "unknown") return;
     this.#ended(transaction, verdict, { isCounted, asked: connection.client }, turn);
   }

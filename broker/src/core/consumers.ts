@@ -26,6 +26,8 @@ export interface Subscription {
   readonly feeds: readonly Feed[];
   creditMessages: number;
   creditBytes: number;
+  /** Which of the feeds comes first when the next credit arrives. */
+  turn: number;
   readonly leases: Set<Lease>;
 }
 
@@ -45,6 +47,8 @@ interface Feed {
   readonly subscriptions: Subscription[];
   /** Whose turn it is. */
   turn: number;
+  /** Redeliveries and first deliveries take turns, across picks: credit may come one by one (D12). */
+  isAgainNext: boolean;
 }
 
 /** What a step may still deliver. */
@@ -88,6 +92,7 @@ export class Consumers {
       feeds,
       creditMessages: 0,
       creditBytes: 0,
+      turn: 0,
       leases,
     };
     connection.subscriptions.set(no, subscription);
@@ -137,7 +142,10 @@ export class Consumers {
   }
 
   stirSubscription(subscription: Subscription): void {
-    for (const feed of subscription.feeds) this.#stirred.add(feed);
+    const { feeds, turn } = subscription;
+    // Another topic first each time, else a backlog in the first one takes all credit (D12).
+    for (const feed of [...feeds.slice(turn), ...feeds.slice(0, turn)]) this.#stirred.add(feed);
+    subscription.turn = (turn + 1) % feeds.length;
   }
 
   /** Ends the bookkeeping of a delivery that was settled or given back. */
@@ -146,6 +154,16 @@ export class Consumers {
     if (lease === null) return;
     this.#core().deadlines.cancel(lease.deadline);
     lease.subscription.leases.delete(lease);
+  }
+
+  /** The delivery never reached its consumer, which thus will never grant its credit again. */
+  refund(entry: Entry<unknown>): void {
+    const lease = entry.state.kind === "leased" ? (entry.state.lease as Lease | null) : null;
+    if (lease === null) return;
+    const { subscription, cursor, offset } = lease;
+    subscription.creditMessages++;
+    subscription.creditBytes += this.#core().state.topic(cursor.topicNo).bytesOf(offset);
+    this.stirSubscription(subscription);
   }
 
   extend(entry: Entry<unknown>, nowMs: number, leaseMs: number | undefined): void {
@@ -167,9 +185,11 @@ export class Consumers {
       const share = Math.ceil(budget.messages / this.#stirred.size);
       for (const feed of [...this.#stirred]) {
         if (budget.messages <= 0 || budget.bytes <= 0) return;
-        // It has no more, or nobody has credit: it is quiet until somebody stirs it.
-        if (this.#feed(feed, Math.min(share, budget.messages), budget, turn))
-          this.#stirred.delete(feed);
+        // It has no more, or nobody has credit: it is quiet until somebody stirs it. Else it goes to
+        // the end, so that a small budget serves all feeds in turn (D12).
+        const isQuiet = this.#feed(feed, Math.min(share, budget.messages), budget, turn);
+        this.#stirred.delete(feed);
+        if (!isQuiet) this.#stirred.add(feed);
       }
     }
   }
@@ -182,6 +202,7 @@ export class Consumers {
       topic: this.#core().state.topic(cursor.topicNo),
       subscriptions: [],
       turn: 0,
+      isAgainNext: true,
     };
     this.#feeds.set(cursor.no, feed);
     return feed;
@@ -279,12 +300,8 @@ function sliceOf({ cursor, topic, subscriptions }: Feed): number {
 }
 
 /** The next offsets for this subscription, as far as its credit goes. Redeliveries and fresh ones take turns. */
-function pick(
-  { cursor, topic }: Feed,
-  subscription: Subscription,
-  most: number,
-  budgetBytes: number,
-): number[] {
+function pick(feed: Feed, subscription: Subscription, most: number, budgetBytes: number): number[] {
+  const { cursor, topic } = feed;
   const picked: number[] = [];
   if (subscription.connection.isCongested) return picked;
   let messages = subscription.creditMessages;
@@ -295,13 +312,13 @@ function pick(
   const stopAtBytes = bytes - budgetBytes;
   while (picked.length < most && messages > 0 && bytes > stopAtBytes) {
     const isFreshThere = fresh < topic.nextOffset;
-    const isAgainsTurn = picked.length % 2 === 0 || !isFreshThere;
-    const takesAgain = !nextAgain.done && isAgainsTurn;
+    const takesAgain = !nextAgain.done && (feed.isAgainNext || !isFreshThere);
     if (!takesAgain && !isFreshThere) break;
     const offset = takesAgain ? (nextAgain.value as number) : fresh;
     const size = topic.bytesOf(offset);
     if (size > bytes) break;
     picked.push(offset);
+    feed.isAgainNext = !takesAgain;
     messages--;
     bytes -= size;
     if (takesAgain) nextAgain = again.next();

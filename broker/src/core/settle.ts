@@ -204,6 +204,7 @@ export function unreadable(core: Core, turn: Turn, token: string): void {
   const found = findDelivery(core, token);
   if (found === null) return;
   const readyAtMs = turn.nowMs + UNREADABLE_DELAY_MS;
+  core.consumers.refund(found.entry);
   giveBack(core, turn, found.cursor, found.entry, {
     cause: "unreadable",
     readyAtMs,

@@ -105,16 +105,16 @@ export class State {
       }
       case "returned": {
         const { offset, cause, readyAtMs, isCounted, reason } = record;
-        this.cursor(record.cursorNo).giveBack(offset, cause, readyAtMs, isCounted, reason);
-        return;
+        const cursor = this.cursor(record.cursorNo);
+        cursor.giveBack(offset, cause, readyAtMs, isCounted, reason);
+        return this.#passOver(cursor, offset);
       }
       case "buried":
         return this.#buried(record);
       case "replayed":
         return this.#replayed(record);
       case "purged":
-        this.topic(record.deadTopicNo).origins.delete(record.offset);
-        return;
+        return this.#endDeadLetter(this.topic(record.deadTopicNo), record.offset);
       default:
         record satisfies never;
     }
@@ -162,7 +162,11 @@ export class State {
   }
 
   #opened({ pausedMs }: RecordOf<"opened">): void {
-    for (const cursor of this.cursors.values()) cursor.restart(pausedMs);
+    for (const cursor of this.cursors.values()) {
+      cursor.restart(pausedMs);
+      if (!this.topic(cursor.topicNo).isDeadLetters) continue;
+      for (const { offset } of [...cursor.entries()]) this.#passOver(cursor, offset);
+    }
     for (const transaction of this.transactions.values()) {
       transaction.nextCheckAtMs += pausedMs;
       transaction.ageFromMs += pausedMs;
@@ -188,7 +192,7 @@ export class State {
     // A dead letter whose message is gone cannot be replayed.
     for (const topic of this.topics.values()) {
       for (const [offset, origin] of topic.origins)
-        if (origin.topicNo === topicNo) topic.origins.delete(offset);
+        if (origin.topicNo === topicNo) this.#endDeadLetter(topic, offset);
     }
   }
 
@@ -283,7 +287,10 @@ export class State {
     for (const { cursorNo, offset } of transaction.acks) {
       const cursor = this.cursor(cursorNo);
       if (verdict === "commit") cursor.settle(offset);
-      else cursor.giveBack(offset, "rolledBack", 0, false, "");
+      else {
+        cursor.giveBack(offset, "rolledBack", 0, false, "");
+        this.#passOver(cursor, offset);
+      }
     }
   }
 
@@ -352,9 +359,22 @@ export class State {
     const dead = this.topic(deadTopicNo);
     const origin = dead.origins.get(offset);
     invariant(origin !== undefined, "a record replays a dead letter that exists");
-    dead.origins.delete(offset);
+    this.#endDeadLetter(dead, offset);
     const group = this.groupsByName.get(groupOfDeadLetters(dead.name));
     group?.cursors.get(origin.topicNo)?.replay(origin.offset);
+  }
+
+  #endDeadLetter(dead: Topic, offset: number): void {
+    dead.origins.delete(offset);
+    for (const reader of this.readers.get(dead.no) ?? []) this.#passOver(reader, offset);
+  }
+
+  /** O2: a dead letter that was replayed or purged does not come again to those who read dead letters. */
+  #passOver(reader: Cursor, offset: number): void {
+    const topic = this.topic(reader.topicNo);
+    if (!topic.isDeadLetters || topic.origins.has(offset)) return;
+    const kind = reader.entry(offset)?.state.kind;
+    if (kind === "ready" || kind === "waiting") reader.settle(offset);
   }
 
   #takeSlot(): Place {

@@ -139,7 +139,7 @@ export function answer(
   if (transaction === undefined) return;
   const connection = core.connections.get(from);
   if (!connection.producerOf.has(transaction.group)) return;
-  core.checks.answered(transaction, frame.verdict, connection, turn);
+  core.checks.answered(transaction, frame, connection, turn);
 }
 
 /** T5: the one way a transaction is decided. The caller has made sure that it is undecided. */

@@ -148,7 +148,7 @@ export function transactionView(
       group: decision.group,
       state: decision.state,
       preparedAtMs: decision.preparedAtMs,
-      ageMs: Math.round(decision.atMs - decision.preparedAtMs),
+      ageMs: Math.round(nowMs - decision.preparedAtMs),
       // The log has the rest; the inspector reads it there.
       messages: [],
       acks: 0,

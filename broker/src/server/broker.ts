@@ -187,6 +187,8 @@ class RunningBroker implements Broker, SessionHost {
       }));
     try {
       const engine = await recover(store, policy, this.#log);
+      // Closed meanwhile: a store that nobody would close again must not stay open.
+      if (this.#life.kind === "closed") throw new EscrowError("SHUTTING_DOWN");
       this.#storeId = store.storeId;
       this.#clock.startAfter(engine.core.state.atMs);
       return this.#serve(
@@ -255,6 +257,7 @@ class RunningBroker implements Broker, SessionHost {
 
   #reopen(cause: unknown): void {
     const attempt = async (at: number, last: unknown): Promise<void> => {
+      if (this.#life.kind !== "reopening") return;
       const delayMs = REOPEN_DELAYS_MS[at];
       if (delayMs === undefined) return this.#giveUp(toError(last));
       await new Promise<void>((resolve) => this.#clock.setTimer(resolve, delayMs));

@@ -52,6 +52,8 @@ class Reader {
   #checks = 0;
   #block = 0;
   #firstSlot = 0;
+  /** Deliveries under way: cursorNo:offset, and where. */
+  readonly #leased = new Map<string, string>();
   /** topicNo:offset of its messages, once committed or buried, and their slots. */
   readonly #slots = new Map<string, number>();
 
@@ -70,6 +72,8 @@ class Reader {
 
   read(record: LogRecord, block: Block): void {
     switch (record.kind) {
+      case "opened":
+        return this.#opened(block);
       case "prepared":
         if (record.transactionId === this.#id) this.#prepared(record, block);
         return;
@@ -107,6 +111,14 @@ class Reader {
           this.#add(block, record.kind, because(`by ${record.operator}`, record.reason));
         return;
       default:
+    }
+  }
+
+  /** What was leased when the broker stopped went back: the cause of the repeat that follows (D5). */
+  #opened(block: Block): void {
+    for (const [key, where] of this.#leased) {
+      this.#add(block, "returned", `${where}, restart of the broker`);
+      this.#leased.delete(key);
     }
   }
 
@@ -195,6 +207,8 @@ class Reader {
     const slot = cursor === null ? undefined : this.#slots.get(`${cursor.topicNo}:${offset}`);
     if (cursor === null || slot === undefined) return null;
     const where = `${this.#source.topicName(cursor.topicNo)}@${offset} for ${cursor.group}`;
+    if (event === "delivered") this.#leased.set(`${cursorNo}:${offset}`, where);
+    else this.#leased.delete(`${cursorNo}:${offset}`);
     this.#add(block, event, text === "" ? where : `${where}, ${text}`);
     return slot;
   }
