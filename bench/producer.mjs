@@ -35,7 +35,13 @@ process.on("message", async ({ kind }) => {
     times.sort((a, b) => a - b);
     const at = (share) => times[Math.floor(times.length * share)] ?? 0;
     const { user, system } = process.cpuUsage(before);
-    process.send({ kind: "done", count, p50Ms: at(0.5), p99Ms: at(0.99), cpuMs: (user + system) / 1000 });
+    process.send({
+      kind: "done",
+      count,
+      p50Ms: at(0.5),
+      p99Ms: at(0.99),
+      cpuMs: (user + system) / 1000,
+    });
   } catch (error) {
     process.send({ kind: "fault", text: String(error?.stack ?? error) });
   }

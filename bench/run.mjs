@@ -88,7 +88,9 @@ async function measure(mode, dataDir) {
     p99Ms: produced.p99Ms,
     brokerCpu: (cpuAfter.cpuMs - cpuBefore.cpuMs) / 1000 / elapsed,
     diskShare: (cpuAfter.diskS - cpuBefore.diskS) / elapsed,
-    diskMs: ((cpuAfter.diskS - cpuBefore.diskS) / (cpuAfter.stats.blocks - cpuBefore.stats.blocks)) * 1000,
+    diskMs:
+      ((cpuAfter.diskS - cpuBefore.diskS) / (cpuAfter.stats.blocks - cpuBefore.stats.blocks)) *
+      1000,
     producerCpu: produced.cpuMs / 1000 / elapsed,
     consumerCpu: consumed.cpuMs / 1000 / elapsed,
     blocks: stats.blocks,

@@ -134,8 +134,9 @@ export class Checks {
     this.enqueue(transaction);
   }
 
-  /** Asks as soon as somebody is free. */
+  /** Asks as soon as somebody is free. What is being asked is not asked a second time (C7). */
   enqueue(transaction: Transaction): void {
+    if (checkingOf(transaction)?.kind === "asked") return;
     this.forget(transaction);
     const deadline = this.#core().deadlines.add(this.#ageLimitMs(transaction), {
       kind: "check",

@@ -4,10 +4,15 @@
  * The shell does, in this order: puts `records` into the open block; writes the block, synced; and only
  * then does the `sends`; sleeps no later than `wakeAtMs`. So nothing is said before it is on disk (P4).
  */
-import type { BrokerFrame, ClientFrame, ClientFrames, EscrowError } from "@escrowmq/protocol";
+import type {
+  BrokerFrame,
+  ClientFrame,
+  ClientFrames,
+  EscrowError,
+  StatsView,
+} from "@escrowmq/protocol";
 import type { CheckOutcome, LogRecord, Place } from "./records.ts";
 import type { Origin } from "./topic.ts";
-import type { CoreFigures } from "./views.ts";
 
 /** Given by the shell, never used twice while a broker runs. */
 export type ConnectionId = number;
@@ -125,6 +130,9 @@ export interface Question {
   readonly block: number;
   readonly slots: readonly number[];
 }
+
+/** The broker's figures as far as the core knows them. */
+export type CoreFigures = Omit<StatsView, "version" | "uptimeMs" | "storeBytes" | "rssBytes">;
 
 export type Inspection =
   /** `value` plus the encoded message at `place`. */

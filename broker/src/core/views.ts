@@ -5,7 +5,6 @@ import type {
   Page,
   ProducerView,
   ResetView,
-  StatsView,
   TopicView,
   TransactionView,
 } from "@escrowmq/protocol";
@@ -16,6 +15,7 @@ import type { Group } from "./state.ts";
 import type { Origin, Topic } from "./topic.ts";
 import type { Found } from "./transact.ts";
 import type { Transaction } from "./transaction.ts";
+import type { CoreFigures } from "./types.ts";
 
 const PAGE_DEFAULT = 100;
 
@@ -268,8 +268,6 @@ export function resetView(
     dryRun: isDryRun,
   };
 }
-
-export type CoreFigures = Omit<StatsView, "version" | "uptimeMs" | "storeBytes" | "rssBytes">;
 
 /** Counters kept step by step; `verify` and the tests compare them with a full scan (B2). */
 export function stats(core: Core, nowMs: number): CoreFigures {

@@ -12,8 +12,8 @@
 import { randomBytes } from "node:crypto";
 import { type DoctorView, EscrowError, type StatsView } from "@escrowmq/protocol";
 import type { Engine } from "../core/engine.ts";
-import type { Admission, ConnectionId, Input } from "../core/types.ts";
-import { type CoreFigures, stats } from "../core/views.ts";
+import type { Admission, ConnectionId, CoreFigures, Input } from "../core/types.ts";
+import { stats } from "../core/views.ts";
 import { openLevelStore } from "../store/level-store.ts";
 import type { BlockStore } from "../store/store.ts";
 import { type CheckEndpointClient, createCheckEndpointClient } from "./check-endpoint.ts";
@@ -83,6 +83,7 @@ class RunningBroker implements Broker, SessionHost {
   #storeFailures = 0;
   #storeId = "";
   #admissionTimer: NodeJS.Timeout | null = null;
+  #closing: Promise<void> | null = null;
   #giveUp: (error: Error) => void = () => undefined;
 
   constructor(options: ResolvedOptions) {
@@ -146,19 +147,9 @@ class RunningBroker implements Broker, SessionHost {
     return session;
   }
 
-  async close(): Promise<void> {
-    const life = this.#life;
-    if (life.kind === "closed") return;
-    if (this.#admissionTimer !== null) clearInterval(this.#admissionTimer);
-    if (life.kind === "serving") await life.loop.stop();
-    this.#life = { kind: "closed" };
-    for (const session of [...this.#sessions.values()])
-      session.refuse("SHUTTING_DOWN", "The broker is stopping.", CLOSE_GOING_AWAY);
-    await this.#listener?.close();
-    this.#endpoints.close();
-    if (life.kind !== "serving") return;
-    await life.checkpointer.finish();
-    await life.store.close();
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
   }
 
   // What sessions ask of their host.
@@ -175,6 +166,20 @@ class RunningBroker implements Broker, SessionHost {
     this.#sessions.delete(session.id);
   }
 
+  async #close(): Promise<void> {
+    const life = this.#life;
+    if (this.#admissionTimer !== null) clearInterval(this.#admissionTimer);
+    if (life.kind === "serving") await life.loop.stop();
+    this.#life = { kind: "closed" };
+    for (const session of [...this.#sessions.values()])
+      session.refuse("SHUTTING_DOWN", "The broker is stopping.", CLOSE_GOING_AWAY);
+    await this.#listener?.close();
+    this.#endpoints.close();
+    if (life.kind !== "serving") return;
+    await life.checkpointer.finish();
+    await life.store.close();
+  }
+
   async #open(): Promise<Serving> {
     const { dataDir, policy, acceptLoss, segmentBytesMax, checkpointEveryBytes } = this.#options;
     const onWarning = (text: string): void =>
@@ -186,15 +191,15 @@ class RunningBroker implements Broker, SessionHost {
         ...(segmentBytesMax === undefined ? {} : { segmentBytesMax }),
       }));
     try {
-      const engine = await recover(store, policy, this.#log);
+      const recovery = await recover(store, policy, this.#log);
       // Closed meanwhile: a store that nobody would close again must not stay open.
       if (this.#life.kind === "closed") throw new EscrowError("SHUTTING_DOWN");
       this.#storeId = store.storeId;
-      this.#clock.startAfter(engine.core.state.atMs);
+      this.#clock.startAfter(recovery.engine.core.state.atMs);
       return this.#serve(
-        engine,
+        recovery.engine,
         store,
-        new Checkpointer(engine, store, checkpointEveryBytes, this.#log),
+        new Checkpointer(recovery, store, checkpointEveryBytes, this.#log),
       );
     } catch (error) {
       await store.close();

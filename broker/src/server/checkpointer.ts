@@ -8,6 +8,7 @@
 import type { Engine } from "../core/engine.ts";
 import type { Block, BlockStore } from "../store/store.ts";
 import type { Log } from "./log.ts";
+import type { Recovery } from "./recovery.ts";
 
 interface Taken {
   readonly block: number;
@@ -24,12 +25,19 @@ export class Checkpointer {
   #taken: Taken | null = null;
   #saving: Promise<void> | null = null;
 
-  constructor(engine: Engine, store: BlockStore, everyBytes: number, log: Log) {
+  constructor(
+    { engine, replayedBytes }: Recovery,
+    store: BlockStore,
+    everyBytes: number,
+    log: Log,
+  ) {
     this.#engine = engine;
     this.#store = store;
     this.#everyBytes = everyBytes;
     this.#log = log;
-    this.#lastBytes = store.bytes;
+    // Counted from the last checkpoint, not from the start: a broker that dies early again and again
+    // would otherwise never write one, and replay more at each start.
+    this.#lastBytes = store.bytes - replayedBytes;
   }
 
   sealed(block: Block): void {

@@ -15,8 +15,14 @@ import {
   type StatsView,
 } from "@escrowmq/protocol";
 import type { Place } from "../core/records.ts";
-import type { ConnectionId, Delivery, Input, Inspection, Send } from "../core/types.ts";
-import type { CoreFigures } from "../core/views.ts";
+import type {
+  ConnectionId,
+  CoreFigures,
+  Delivery,
+  Input,
+  Inspection,
+  Send,
+} from "../core/types.ts";
 import type { BlockStore } from "../store/store.ts";
 import type { CheckEndpointClient } from "./check-endpoint.ts";
 import type { Log } from "./log.ts";

@@ -1,0 +1,541 @@
+/** Every code that the core refuses with, provoked once. A refusal changes nothing: promise 8. */
+import { EscrowError } from "@escrowmq/protocol";
+import { expect, test } from "vitest";
+import type { Policy } from "../../broker/src/core/policy.ts";
+import { codeOf, Driver, message, only, type Reply } from "../support/sim-driver.ts";
+
+interface Case {
+  readonly code: string;
+  readonly when: string;
+  readonly policy?: Partial<Policy>;
+  /** Sets the stage, and returns the request that is refused. */
+  readonly given: (driver: Driver) => () => { readonly reply: Reply };
+}
+
+const audit = { operator: "ann", reason: "test" } as const;
+const orders = message("orders");
+
+const shopWithTransaction = (driver: Driver): number => {
+  driver.topic("orders");
+  const producer = driver.producer("shop");
+  driver.prepare(producer, "t1", { messages: [orders] });
+  return producer;
+};
+
+const billingWithDelivery = (driver: Driver): { consumer: number; token: string } => {
+  driver.topic("orders");
+  const consumer = driver.consumer("billing", "orders");
+  driver.send(driver.connect(), "s1", orders);
+  return { consumer, token: only(driver.credit(consumer, 1)).token };
+};
+
+const CASES: readonly Case[] = [
+  {
+    code: "TOPIC_NOT_FOUND",
+    when: "a message is sent to a topic that nobody created",
+    given: (driver) => {
+      const producer = driver.connect();
+      return () => driver.send(producer, "s1", orders);
+    },
+  },
+  {
+    code: "TOPIC_NOT_FOUND",
+    when: "one of two topics of a transaction does not exist",
+    given: (driver) => {
+      driver.topic("orders");
+      const producer = driver.producer("shop");
+      return () => driver.prepare(producer, "t1", { messages: [orders, message("mail")] });
+    },
+  },
+  {
+    code: "TOPIC_NOT_FOUND",
+    when: "a group subscribes to an unknown topic beside a known one",
+    given: (driver) => {
+      driver.topic("orders");
+      const from = driver.connect();
+      const topics = [{ topic: "orders" }, { topic: "mail" }];
+      return () =>
+        driver.request(from, { type: "subscribe", subscription: 1, group: "billing", topics });
+    },
+  },
+  ...(["topic.update", "topic.describe"] as const).map(
+    (type): Case => ({
+      code: "TOPIC_NOT_FOUND",
+      when: `an operator's ${type} names no topic`,
+      given: (driver) => () => driver.ask({ type, topic: "orders" }),
+    }),
+  ),
+  {
+    code: "TOPIC_NOT_FOUND",
+    when: "an operator deletes a topic that is not there",
+    given: (driver) => () => driver.ask({ type: "topic.delete", topic: "orders", ...audit }),
+  },
+  {
+    code: "TOPIC_NOT_FOUND",
+    when: "a group is reset in a topic that it does not read",
+    given: (driver) => {
+      driver.topic("orders", "mail");
+      driver.consumer("billing", "orders");
+      return () => driver.ask({ type: "group.reset", group: "billing", topic: "mail", ...audit });
+    },
+  },
+  {
+    code: "TOPIC_EXISTS",
+    when: "a topic is created twice",
+    given: (driver) => {
+      driver.topic("orders");
+      return () => driver.ask({ type: "topic.create", topic: "orders" });
+    },
+  },
+  {
+    code: "TOPIC_PAUSED",
+    when: "a message is sent to a paused topic",
+    given: (driver) => {
+      driver.topic("orders");
+      driver.ask({ type: "topic.update", topic: "orders", paused: true });
+      const producer = driver.connect();
+      return () => driver.send(producer, "s1", orders);
+    },
+  },
+  {
+    code: "TOPIC_IN_USE",
+    when: "a topic with half messages is deleted",
+    given: (driver) => {
+      shopWithTransaction(driver);
+      return () => driver.ask({ type: "topic.delete", topic: "orders", ...audit });
+    },
+  },
+  {
+    code: "TOPIC_IN_USE",
+    when: "a topic with connected consumers is deleted",
+    given: (driver) => {
+      driver.topic("orders");
+      driver.consumer("billing", "orders");
+      return () => driver.ask({ type: "topic.delete", topic: "orders", ...audit });
+    },
+  },
+  {
+    code: "TOPIC_IN_USE",
+    when: "a topic is deleted while an ack in it is pending",
+    given: (driver) => {
+      const { consumer, token } = billingWithDelivery(driver);
+      driver.prepare(driver.producer("shop"), "t1", { acks: [token] });
+      driver.disconnect(consumer);
+      return () => driver.ask({ type: "topic.delete", topic: "orders", ...audit });
+    },
+  },
+  ...(["group.describe", "dlq.list"] as const).map(
+    (type): Case => ({
+      code: "GROUP_NOT_FOUND",
+      when: `an operator's ${type} names no group`,
+      given: (driver) => () => driver.ask({ type, group: "billing" }),
+    }),
+  ),
+  ...(["dlq.replay", "dlq.purge"] as const).map(
+    (type): Case => ({
+      code: "GROUP_NOT_FOUND",
+      when: `an operator's ${type} names no group`,
+      given: (driver) => () => driver.ask({ type, group: "billing", offsets: [0], ...audit }),
+    }),
+  ),
+  {
+    code: "GROUP_NOT_FOUND",
+    when: "a group that never subscribed is reset",
+    given: (driver) => {
+      driver.topic("orders");
+      return () => driver.ask({ type: "group.reset", group: "billing", topic: "orders", ...audit });
+    },
+  },
+  {
+    code: "GROUP_NOT_FOUND",
+    when: "a group that never subscribed is deleted",
+    given: (driver) => () => driver.ask({ type: "group.delete", group: "billing", ...audit }),
+  },
+  {
+    code: "GROUP_IN_USE",
+    when: "a group with connected consumers is deleted",
+    given: (driver) => {
+      driver.topic("orders");
+      driver.consumer("billing", "orders");
+      return () => driver.ask({ type: "group.delete", group: "billing", ...audit });
+    },
+  },
+  {
+    code: "GROUP_IN_USE",
+    when: "a group is reset while one of its acks is pending",
+    given: (driver) => {
+      const { token } = billingWithDelivery(driver);
+      driver.prepare(driver.producer("shop"), "t1", { acks: [token] });
+      return () => driver.ask({ type: "group.reset", group: "billing", topic: "orders", ...audit });
+    },
+  },
+  {
+    code: "SUBSCRIPTION_EXISTS",
+    when: "a connection uses a subscription number twice",
+    given: (driver) => {
+      driver.topic("orders");
+      const consumer = driver.consumer("billing", "orders");
+      const topics = [{ topic: "orders" }];
+      return () =>
+        driver.request(consumer, { type: "subscribe", subscription: 1, group: "mail", topics });
+    },
+  },
+  {
+    code: "SUBSCRIPTION_NOT_FOUND",
+    when: "a subscription is ended that is not there",
+    given: (driver) => {
+      const from = driver.connect();
+      return () => driver.request(from, { type: "unsubscribe", subscription: 1 });
+    },
+  },
+  {
+    code: "NO_CHECKER",
+    when: "nobody could ever say how the transaction ended",
+    given: (driver) => {
+      driver.topic("orders");
+      const producer = driver.producer("shop", false);
+      return () => driver.prepare(producer, "t1", { messages: [orders] });
+    },
+  },
+  {
+    code: "NOT_ANNOUNCED",
+    when: "a connection prepares for a group that it has not announced",
+    given: (driver) => {
+      driver.topic("orders");
+      driver.producer("shop");
+      const stranger = driver.producer("other");
+      return () => driver.prepare(stranger, "t1", { messages: [orders] });
+    },
+  },
+  {
+    code: "TX_CONFLICT",
+    when: "a transaction id comes again with other content",
+    given: (driver) => {
+      const producer = shopWithTransaction(driver);
+      return () => driver.prepare(producer, "t1", { messages: [message("orders", "other")] });
+    },
+  },
+  {
+    code: "TX_CONFLICT",
+    when: "a decided transaction's id comes again with other content",
+    given: (driver) => {
+      const producer = shopWithTransaction(driver);
+      driver.verdict(producer, "t1", "commit");
+      return () => driver.prepare(producer, "t1", { messages: [message("orders", "other")] });
+    },
+  },
+  {
+    code: "TX_CONFLICT",
+    when: "a transaction id comes again from another producer group",
+    given: (driver) => {
+      shopWithTransaction(driver);
+      const stranger = driver.producer("other");
+      return () => driver.prepare(stranger, "t1", { group: "other", messages: [orders] });
+    },
+  },
+  {
+    code: "TX_CONFLICT",
+    when: "a send id comes again with other content",
+    given: (driver) => {
+      driver.topic("orders");
+      const producer = driver.connect();
+      driver.send(producer, "s1", orders);
+      return () => driver.send(producer, "s1", message("orders", "other"));
+    },
+  },
+  {
+    code: "TX_NOT_FOUND",
+    when: "a verdict names a transaction that was never prepared",
+    given: (driver) => {
+      const producer = driver.producer("shop");
+      return () => driver.verdict(producer, "t1", "commit");
+    },
+  },
+  ...(["tx.check", "tx.resume"] as const).map(
+    (type): Case => ({
+      code: "TX_NOT_FOUND",
+      when: `an operator's ${type} names no transaction`,
+      given: (driver) => () => driver.ask({ type, transactionId: "t1", ...audit }),
+    }),
+  ),
+  {
+    code: "TX_NOT_FOUND",
+    when: "an operator decides a transaction that was never prepared",
+    given: (driver) => () =>
+      driver.ask({ type: "tx.decide", transactionId: "t1", verdict: "commit", ...audit }),
+  },
+  {
+    code: "TX_NOT_FOUND",
+    when: "the inspector is asked for a transaction that was never prepared",
+    given: (driver) => () => driver.ask({ type: "tx.show", transactionId: "t1" }),
+  },
+  {
+    code: "TX_ALREADY_COMMITTED",
+    when: "a rollback comes after the commit",
+    given: (driver) => {
+      const producer = shopWithTransaction(driver);
+      driver.verdict(producer, "t1", "commit");
+      return () => driver.verdict(producer, "t1", "rollback");
+    },
+  },
+  {
+    code: "TX_ALREADY_ROLLED_BACK",
+    when: "a commit comes after the rollback",
+    given: (driver) => {
+      const producer = shopWithTransaction(driver);
+      driver.verdict(producer, "t1", "rollback");
+      return () => driver.verdict(producer, "t1", "commit");
+    },
+  },
+  {
+    code: "TX_ALREADY_ROLLED_BACK",
+    when: "an operator commits what the producer rolled back",
+    given: (driver) => {
+      const producer = shopWithTransaction(driver);
+      driver.verdict(producer, "t1", "rollback");
+      return () =>
+        driver.ask({ type: "tx.decide", transactionId: "t1", verdict: "commit", ...audit });
+    },
+  },
+  {
+    code: "TX_ALREADY_COMMITTED",
+    when: "an operator resumes a transaction that is decided",
+    given: (driver) => {
+      const producer = shopWithTransaction(driver);
+      driver.verdict(producer, "t1", "commit");
+      return () => driver.ask({ type: "tx.resume", transactionId: "t1", ...audit });
+    },
+  },
+  {
+    code: "TX_NOT_PARKED",
+    when: "a transaction that is still being checked is resumed",
+    given: (driver) => {
+      shopWithTransaction(driver);
+      return () => driver.ask({ type: "tx.resume", transactionId: "t1", ...audit });
+    },
+  },
+  {
+    code: "WRONG_GROUP",
+    when: "a verdict comes from another producer group",
+    given: (driver) => {
+      shopWithTransaction(driver);
+      const stranger = driver.producer("other");
+      return () => driver.verdict(stranger, "t1", "commit", "other");
+    },
+  },
+  {
+    code: "WRONG_GROUP",
+    when: "another producer group repeats the verdict of a decided transaction",
+    given: (driver) => {
+      const producer = shopWithTransaction(driver);
+      driver.verdict(producer, "t1", "commit");
+      const stranger = driver.producer("other");
+      return () => driver.verdict(stranger, "t1", "commit", "other");
+    },
+  },
+  ...(
+    [
+      { what: "transactions of its group", policy: { undecidedPerGroupMax: 1 } },
+      { what: "transactions in total", policy: { undecidedMax: 1 } },
+      { what: "bytes of its group", policy: { undecidedBytesPerGroupMax: 7 } },
+      { what: "bytes in total", policy: { undecidedBytesMax: 7 } },
+    ] as const
+  ).map(
+    ({ what, policy }): Case => ({
+      code: "UNDECIDED_LIMIT",
+      when: `too many ${what} are undecided`,
+      policy,
+      given: (driver) => {
+        const producer = shopWithTransaction(driver);
+        return () => driver.prepare(producer, "t2", { messages: [orders] });
+      },
+    }),
+  ),
+  {
+    code: "STALE_DELIVERY",
+    when: "an acked delivery is retried",
+    given: (driver) => {
+      const { consumer, token } = billingWithDelivery(driver);
+      driver.ack(consumer, token);
+      return () => driver.request(consumer, { type: "retry", token });
+    },
+  },
+  {
+    code: "STALE_DELIVERY",
+    when: "an expired delivery is buried",
+    given: (driver) => {
+      const { consumer, token } = billingWithDelivery(driver);
+      driver.advance(60_000);
+      return () => driver.request(consumer, { type: "bury", token, reason: "late" });
+    },
+  },
+  {
+    code: "STALE_DELIVERY",
+    when: "one of the acks that join a transaction is stale",
+    given: (driver) => {
+      const { consumer, token } = billingWithDelivery(driver);
+      driver.send(driver.connect(), "s2", orders);
+      const second = only(driver.credit(consumer, 1)).token;
+      driver.ack(consumer, token);
+      const producer = driver.producer("shop");
+      return () => driver.prepare(producer, "t1", { messages: [orders], acks: [second, token] });
+    },
+  },
+  {
+    code: "STALE_DELIVERY",
+    when: "an ack joins a transaction twice",
+    given: (driver) => {
+      const { token } = billingWithDelivery(driver);
+      const producer = driver.producer("shop");
+      return () => driver.prepare(producer, "t1", { acks: [token, token] });
+    },
+  },
+  {
+    code: "DEAD_LETTER_NOT_FOUND",
+    when: "a dead letter is shown that does not exist",
+    given: (driver) => {
+      billingWithDelivery(driver);
+      return () => driver.ask({ type: "dlq.show", group: "billing", offset: 0 });
+    },
+  },
+  {
+    code: "DISK_FULL",
+    when: "something is sent while the disk only has room to settle",
+    given: (driver) => {
+      driver.topic("orders");
+      const producer = driver.connect();
+      driver.step({ kind: "admission", admission: "settle" });
+      return () => driver.send(producer, "s1", orders);
+    },
+  },
+  {
+    code: "DISK_FULL",
+    when: "something is prepared while the disk only has room to settle",
+    given: (driver) => {
+      driver.topic("orders");
+      const producer = driver.producer("shop");
+      driver.step({ kind: "admission", admission: "settle" });
+      return () => driver.prepare(producer, "t1", { messages: [orders] });
+    },
+  },
+  {
+    code: "DISK_FULL",
+    when: "a verdict comes when there is no room at all",
+    given: (driver) => {
+      const producer = shopWithTransaction(driver);
+      driver.step({ kind: "admission", admission: "none" });
+      return () => driver.verdict(producer, "t1", "commit");
+    },
+  },
+  {
+    code: "DISK_FULL",
+    when: "an ack comes when there is no room at all",
+    given: (driver) => {
+      const { consumer, token } = billingWithDelivery(driver);
+      driver.step({ kind: "admission", admission: "none" });
+      return () => driver.ack(consumer, token);
+    },
+  },
+  {
+    code: "BODY_TOO_LARGE",
+    when: "a body is larger than its topic allows",
+    given: (driver) => {
+      driver.ask({ type: "topic.create", topic: "orders", bodyBytesMax: 3 });
+      const producer = driver.connect();
+      return () => driver.send(producer, "s1", orders);
+    },
+  },
+  {
+    code: "TRANSACTION_TOO_LARGE",
+    when: "the messages of a transaction are too large together",
+    given: (driver) => {
+      driver.topic("orders");
+      const producer = driver.producer("shop");
+      const large = { topic: "orders", bodyBytes: 1_000_000, data: new Uint8Array(1_000_000) };
+      const messages = Array.from({ length: 5 }, () => large);
+      return () => driver.prepare(producer, "t1", { messages });
+    },
+  },
+  {
+    code: "INVALID_ARGUMENT",
+    when: "a transaction holds neither messages nor acks",
+    given: (driver) => {
+      const producer = driver.producer("shop");
+      return () => driver.prepare(producer, "t1");
+    },
+  },
+  {
+    code: "INVALID_ARGUMENT",
+    when: "a user sends to a dead-letter topic",
+    given: (driver) => {
+      const { consumer, token } = billingWithDelivery(driver);
+      driver.request(consumer, { type: "bury", token, reason: "bad" });
+      return () => driver.send(consumer, "s2", message("%DLQ%billing"));
+    },
+  },
+  {
+    code: "INVALID_ARGUMENT",
+    when: "a subscription names a topic twice",
+    given: (driver) => {
+      driver.topic("orders");
+      const from = driver.connect();
+      const topics = [{ topic: "orders" }, { topic: "orders" }];
+      return () =>
+        driver.request(from, { type: "subscribe", subscription: 1, group: "billing", topics });
+    },
+  },
+  {
+    code: "INVALID_ARGUMENT",
+    when: "a parked transaction is checked without being resumed",
+    policy: { checkAttemptsMax: 1, checkAfterMs: 0 },
+    given: (driver) => {
+      shopWithTransaction(driver);
+      driver.advance(10_000);
+      return () => driver.ask({ type: "tx.check", transactionId: "t1", ...audit });
+    },
+  },
+];
+
+test.each(CASES)("$code when $when, and nothing changes", ({ code, policy, given }) => {
+  const driver = new Driver(policy);
+  const refusedRequest = given(driver);
+  const before = driver.saved();
+  const blocks = driver.blocks.length;
+  expect(codeOf(refusedRequest().reply)).toBe(code);
+  expect(driver.saved()).toEqual(before);
+  expect(driver.blocks.length).toBe(blocks);
+});
+
+test("a request that the shell refused is answered with the shell's code, in its turn", () => {
+  const driver = new Driver();
+  const from = driver.connect();
+  const before = driver.saved();
+  const error = new EscrowError("INVALID_MESSAGE", "bad");
+  const { sends } = driver.step({ kind: "refused", from, re: 7, error });
+  expect(sends).toMatchObject([{ to: from, frame: { type: "error", re: 7, code: error.code } }]);
+  expect(driver.saved()).toEqual(before);
+});
+
+test("the other verdict is refused with who decided, and when", () => {
+  const driver = new Driver();
+  const producer = shopWithTransaction(driver);
+  driver.advance(1_000);
+  const decidedAtMs = driver.nowMs;
+  driver.verdict(producer, "t1", "commit");
+  driver.advance(1_000);
+  expect(driver.verdict(producer, "t1", "rollback").reply).toMatchObject({
+    code: "TX_ALREADY_COMMITTED",
+    detail: { decidedBy: "producer", who: "shop producer", decidedAtMs },
+  });
+});
+
+test("stale tokens in a batch are named, and the others are done", () => {
+  const driver = new Driver();
+  const { consumer, token } = billingWithDelivery(driver);
+  expect(driver.ack(consumer, "1.7.7", token, token, "junk").reply).toEqual({
+    type: "ok",
+    re: expect.any(Number),
+    stale: ["1.7.7", token, "junk"],
+  });
+  expect(driver.engine.core.state.cursors.get(1)?.unsettled).toBe(0);
+});

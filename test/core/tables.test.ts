@@ -1,0 +1,152 @@
+/** The pure pieces under the state machines: memory that forgets, the topic index, tokens, the retry ladder. */
+import { describe, expect, test } from "vitest";
+import { DEFAULT_POLICY, retryDelayMs } from "../../broker/src/core/policy.ts";
+import type { GroupPolicy } from "../../broker/src/core/records.ts";
+import { Remembered } from "../../broker/src/core/remembered.ts";
+import { readToken, tokenOf } from "../../broker/src/core/token.ts";
+import { Topic } from "../../broker/src/core/topic.ts";
+
+describe("remembered", () => {
+  test("an entry is kept for its time, whatever comes meanwhile", () => {
+    const remembered = new Remembered<number>(100, 1_000);
+    for (let atMs = 1_000; atMs < 2_000; atMs += 7) {
+      remembered.set(`at ${atMs}`, atMs, atMs);
+      for (let keptMs = 1_000; keptMs <= atMs; keptMs += 7)
+        if (atMs - keptMs < 100) expect(remembered.get(`at ${keptMs}`)).toBe(keptMs);
+    }
+  });
+
+  test("an entry is forgotten at last, and never more is held than allowed", () => {
+    const remembered = new Remembered<number>(100, 10);
+    for (let at = 0; at < 1_000; at++) {
+      remembered.set(`key ${at}`, at, 1_000 + at);
+      expect(remembered.size).toBeLessThanOrEqual(10);
+      expect(remembered.get(`key ${at}`)).toBe(at);
+    }
+    expect(remembered.get("key 0")).toBeUndefined();
+  });
+
+  test("zero and other falsy values are remembered, too", () => {
+    const remembered = new Remembered<number>(100, 10);
+    remembered.set("zero", 0, 1);
+    expect(remembered.get("zero")).toBe(0);
+  });
+
+  test("what is loaded forgets exactly when what was saved would have", () => {
+    const live = new Remembered<number>(100, 6);
+    for (let at = 0; at < 40; at++) live.set(`key ${at}`, at, 1_000 + at * 13);
+    const loaded = new Remembered<number>(100, 6);
+    loaded.load(structuredClone(live.save()));
+    for (let at = 40; at < 60; at++)
+      for (const one of [live, loaded]) one.set(`key ${at}`, at, 1_000 + at * 13);
+    expect(loaded.save()).toEqual(live.save());
+  });
+});
+
+describe("topic index", () => {
+  const topicOf = (times: readonly number[], name = "orders"): Topic => {
+    const topic = new Topic(1, name, { bodyBytesMax: 1_000, isPaused: false });
+    for (const [at, atMs] of times.entries())
+      topic.append({ block: at + 1, slot: at % 3 }, 10, atMs);
+    return topic;
+  };
+
+  test.each([
+    { at: 0, offset: 0 },
+    { at: 10, offset: 0 },
+    { at: 11, offset: 1 },
+    { at: 20, offset: 1 },
+    { at: 21, offset: 3 },
+    { at: 30, offset: 3 },
+    { at: 31, offset: 4 },
+  ])("the first message at or after $at stands at offset $offset", ({ at, offset }) => {
+    expect(topicOf([10, 20, 20, 30]).offsetAt(at)).toBe(offset);
+  });
+
+  test("an offset names the same place after thousands of others came", () => {
+    const topic = topicOf(Array.from({ length: 2_000 }, (_, at) => at));
+    expect(topic.placeOf(0)).toEqual({ block: 1, slot: 0 });
+    expect(topic.placeOf(1_500)).toEqual({ block: 1_501, slot: 0 });
+    expect(topic.offsetAt(1_500)).toBe(1_500);
+    expect(topic.bytes).toBe(20_000);
+  });
+
+  test("a message is found again by its place and time, and a stranger is not", () => {
+    const topic = topicOf([10, 20, 20, 30]);
+    expect(topic.offsetOf({ block: 3, slot: 2 }, 20)).toBe(2);
+    expect(topic.offsetOf({ block: 3, slot: 0 }, 20)).toBeNull();
+    expect(topic.offsetOf({ block: 3, slot: 2 }, 30)).toBeNull();
+  });
+
+  test.each([0, 1, 511, 512, 513, 1_300])(
+    "an index of %i messages survives save and load",
+    (size) => {
+      const live = topicOf(Array.from({ length: size }, (_, at) => at * 2));
+      const loaded = new Topic(1, "orders", live.settings);
+      loaded.load(live.save());
+      for (const piece of live.saveIndex(2)) loaded.loadIndex(piece.slice());
+      for (const topic of [live, loaded]) topic.append({ block: 9_999, slot: 7 }, 3, 9_999);
+      expect(loaded.save()).toEqual(live.save());
+      expect([...loaded.saveIndex(2)]).toEqual([...live.saveIndex(2)]);
+      expect(loaded.placeOf(size)).toEqual({ block: 9_999, slot: 7 });
+    },
+  );
+
+  test("dead letters that were replayed or purged are passed over", () => {
+    const dead = topicOf([10, 20, 30], "%DLQ%billing");
+    dead.origins.set(1, { topicNo: 1, offset: 5, deliveries: 2, reason: "", atMs: 20 });
+    expect(dead.nextLive(0)).toBe(1);
+    expect(dead.nextLive(2)).toBe(3);
+  });
+});
+
+describe("tokens", () => {
+  test.each([
+    [1, 0, 1],
+    [12, 4_000_000_000, 900_719_925_474],
+  ])("a token says which delivery it is: %i %i %i", (cursorNo, offset, deliveryNo) => {
+    const token = tokenOf(cursorNo, offset, deliveryNo);
+    expect(readToken(token)).toEqual({ cursorNo, offset, deliveryNo });
+  });
+
+  test.each(["", "1", "1.2", "."])("%j is no token", (text) => {
+    expect(readToken(text)).toBeNull();
+  });
+});
+
+describe("the retry ladder", () => {
+  const policy: GroupPolicy = {
+    leaseMs: 1_000,
+    attemptsMax: 5,
+    retryDelaysMs: [10, 30, 60],
+    jitterPercent: 0,
+  };
+
+  test.each([
+    { failures: 1, delayMs: 10 },
+    { failures: 2, delayMs: 30 },
+    { failures: 3, delayMs: 60 },
+    { failures: 4, delayMs: 60 },
+    { failures: 99, delayMs: 60 },
+  ])("failure $failures waits $delayMs ms; the last step repeats", ({ failures, delayMs }) => {
+    expect(retryDelayMs(policy, failures, 42)).toBe(delayMs);
+  });
+
+  test("jitter lengthens a delay by at most its share, and spreads neighbours", () => {
+    const jittered = { ...policy, retryDelaysMs: [100_000], jitterPercent: 10 };
+    const delays = Array.from({ length: 200 }, (_, spread) => retryDelayMs(jittered, 1, spread));
+    for (const delayMs of delays) {
+      expect(delayMs).toBeGreaterThanOrEqual(100_000);
+      expect(delayMs).toBeLessThanOrEqual(110_000);
+    }
+    expect(new Set(delays).size).toBeGreaterThan(190);
+    expect(retryDelayMs(jittered, 1, 7)).toBe(retryDelayMs(jittered, 1, 7));
+  });
+
+  test("the default ladder only grows: 10 s, 30 s, 1 m … 2 h", () => {
+    const { retryDelaysMs } = DEFAULT_POLICY.group;
+    expect([...retryDelaysMs].sort((one, other) => one - other)).toEqual(retryDelaysMs);
+    expect(retryDelaysMs.at(0)).toBe(10_000);
+    expect(retryDelaysMs.at(-1)).toBe(7_200_000);
+  });
+});

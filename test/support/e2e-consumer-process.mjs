@@ -1,0 +1,17 @@
+/**
+ * A consumer in a process of its own: takes what it is given from the topic `orders`, says so, and never
+ * finishes any of it. Arguments: url, group, concurrency.
+ */
+import { createConsumer } from "@escrowmq/consumer";
+
+const [url, group, concurrency] = process.argv.slice(2);
+const consumer = await createConsumer({
+  url,
+  group,
+  subscribe: [{ topic: "orders" }],
+  concurrency: Number(concurrency),
+});
+await consumer.run(async (message) => {
+  process.stdout.write(`took ${message.id}\n`);
+  await new Promise(() => undefined);
+});

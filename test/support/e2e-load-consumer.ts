@@ -1,0 +1,69 @@
+/** The consumers' part of the load: each delivery ends in one of the ways there are. */
+import type { Consumer, ManualMessage } from "@escrowmq/consumer";
+import { EscrowError } from "@escrowmq/protocol";
+import type { DeliveryFacts } from "./e2e-history.ts";
+import { relay } from "./e2e-load-producer.ts";
+import { outcomeOf, type World } from "./e2e-load-world.ts";
+
+const ENDS = { ack: 900, retry: 40, bury: 10, join: 40, forget: 2 } as const;
+
+/** Until the consumer is closed or its connection is gone for good. */
+export async function readConsumer(
+  world: World,
+  consumer: Consumer<unknown>,
+  run: number,
+): Promise<void> {
+  try {
+    for await (const message of consumer) {
+      if (!Buffer.from(message.raw).toString("latin1").startsWith(message.id))
+        world.history.problem(`D1: the body of ${message.id} is another's`);
+      const facts = world.history.delivery(consumer.group, message, run);
+      void end(world, message, facts);
+    }
+  } catch (error) {
+    if (!EscrowError.is(error, "CLOSED")) world.history.problem(`a consumer failed: ${error}`);
+  }
+}
+
+/** Never rejects: nobody waits for it. */
+async function end(
+  world: World,
+  message: ManualMessage<unknown>,
+  facts: DeliveryFacts,
+): Promise<void> {
+  try {
+    // What was joined once comes out again as a message: without this the load would feed itself.
+    const weights = message.topic === "out" ? { ack: 1 } : ENDS;
+    const how = world.isEnding
+      ? "ack"
+      : world.random.pick<keyof typeof ENDS>({ ...NONE, ...weights });
+    if (how === "forget") return;
+    if (how === "join")
+      return await relay(world, message, (transaction) => {
+        facts.end = { kind: "join", transaction };
+      });
+    await settle(world, message, facts, how);
+  } catch (error) {
+    world.history.problem(`a delivery's end failed: ${error}`);
+  }
+}
+
+const NONE = { ack: 0, retry: 0, bury: 0, join: 0, forget: 0 };
+
+async function settle(
+  world: World,
+  message: ManualMessage<unknown>,
+  facts: DeliveryFacts,
+  kind: "ack" | "retry" | "bury",
+): Promise<void> {
+  const settling = { kind, outcome: "running" as const };
+  facts.end = settling;
+  try {
+    if (kind === "ack") await message.ack();
+    else if (kind === "bury") await message.bury("by plan");
+    else await message.retry({ delayMs: world.random.between(0, 200) });
+    world.history.ended(facts.end, "ok");
+  } catch (error) {
+    world.history.ended(facts.end, outcomeOf(error));
+  }
+}

@@ -1,0 +1,27 @@
+/** What the parts of the load share: names, the current connections, and how errors are read. */
+import type { Producer } from "@escrowmq/producer";
+import { EscrowError } from "@escrowmq/protocol";
+import type { AdminClient } from "@escrowmq/protocol/client";
+import type { History, Outcome } from "./e2e-history.ts";
+import type { Random } from "./e2e-random.ts";
+
+export const TOPICS = ["t0", "t1", "t2", "out"] as const;
+export const GROUPS = ["a", "b"] as const;
+export const PRODUCER_GROUP = "load";
+export const LEASE_MS = 5_000;
+
+export interface World {
+  readonly history: History;
+  readonly random: Random;
+  /** The current ones; what they answer may still be CLOSED, when they are replaced. */
+  producer(): Producer;
+  admin(): AdminClient | null;
+  /** Nothing new; what is there is acked. */
+  readonly isEnding: boolean;
+}
+
+/** What an error says about whether it happened; errors of the test itself are thrown on. */
+export function outcomeOf(error: unknown): Exclude<Outcome, "running"> {
+  if (!EscrowError.is(error)) throw error;
+  return error.code === "OUTCOME_UNKNOWN" ? "info" : "fail";
+}

@@ -1,0 +1,139 @@
+/**
+ * Mixed load on a broker that dies and comes back, every operation of it in a history: sends, transactions of
+ * all kinds, consumers that ack, retry, bury, join and forget, and operators.
+ *
+ * Producers live across one death of the broker, so that what was unanswered is sent again; consumers and
+ * operators have one connection each (D5 needs to know which).
+ */
+import type { Consumer } from "@escrowmq/consumer";
+import { createConsumer } from "@escrowmq/consumer";
+import { createProducer, type Producer } from "@escrowmq/producer";
+import { type AdminClient, connectAdmin } from "@escrowmq/protocol/client";
+import type { History } from "./e2e-history.ts";
+import { readConsumer } from "./e2e-load-consumer.ts";
+import { operate } from "./e2e-load-operator.ts";
+import { produce } from "./e2e-load-producer.ts";
+import { GROUPS, PRODUCER_GROUP, TOPICS, type World } from "./e2e-load-world.ts";
+import type { Random } from "./e2e-random.ts";
+import { waitFor } from "./e2e-wait.ts";
+
+export interface LoadOptions {
+  readonly url: string;
+  readonly history: History;
+  readonly random: Random;
+  /** Operations that producers have under way at once. */
+  readonly parallel: number;
+}
+
+export class Load implements World {
+  readonly history: History;
+  readonly random: Random;
+  readonly #url: string;
+  readonly #parallel: number;
+  #producer: Producer | null = null;
+  #admin: AdminClient | null = null;
+  #consumers: Consumer<unknown>[] = [];
+  #leaving: Promise<unknown>[] = [];
+  #workers: Promise<void>[] = [];
+  #isEnding = false;
+  #run = 0;
+
+  constructor({ url, history, random, parallel }: LoadOptions) {
+    this.#url = url;
+    this.history = history;
+    this.random = random;
+    this.#parallel = parallel;
+  }
+
+  get isEnding(): boolean {
+    return this.#isEnding;
+  }
+
+  producer(): Producer {
+    if (this.#producer === null) throw new Error("connect first");
+    return this.#producer;
+  }
+
+  admin(): AdminClient | null {
+    return this.#admin;
+  }
+
+  /** To a broker that has just become ready. */
+  async connect(): Promise<void> {
+    const url = this.#url;
+    this.#run++;
+    const before = this.#producer;
+    this.#producer = await createProducer({
+      url,
+      group: PRODUCER_GROUP,
+      requestTimeoutMs: 4_000,
+      onCheck: ({ id }) => this.history.transactions.get(id)?.database ?? "unknown",
+    });
+    // Long enough to hear what becomes of all that it had sent.
+    if (before !== null) this.#leaving.push(before.drain({ timeoutMs: 6_000 }));
+    this.#admin = await connectAdmin({ url });
+    for (const group of [...GROUPS, ...GROUPS]) {
+      const subscribe = TOPICS.map((topic) => ({ topic }));
+      const consumer = await createConsumer({ url, group, subscribe });
+      this.#consumers.push(consumer);
+      void readConsumer(this, consumer, this.#run);
+    }
+  }
+
+  /** The broker is about to die, or has died. */
+  async disconnect(): Promise<void> {
+    const consumers = this.#consumers;
+    this.#consumers = [];
+    await this.#admin?.close();
+    this.#admin = null;
+    await Promise.all(consumers.map((consumer) => consumer.close()));
+  }
+
+  start(): void {
+    this.#workers = Array.from({ length: this.#parallel }, () => this.#work(() => produce(this)));
+    this.#workers.push(this.#work(() => operate(this)));
+  }
+
+  /** Starts nothing new, and waits until everything begun has ended. */
+  async end(): Promise<void> {
+    this.#isEnding = true;
+    await Promise.all(this.#workers);
+    await Promise.all(this.#leaving);
+  }
+
+  async close(): Promise<void> {
+    this.#isEnding = true;
+    await this.disconnect();
+    await this.#producer?.close();
+    await Promise.all([...this.#workers, ...this.#leaving]);
+  }
+
+  async #work(one: () => Promise<void>): Promise<void> {
+    while (!this.#isEnding) {
+      try {
+        await one();
+      } catch (error) {
+        this.history.problem(`the load failed: ${error instanceof Error ? error.stack : error}`);
+        return;
+      }
+    }
+  }
+}
+
+/** Everything undecided decided, everything visible settled. */
+export async function settled(admin: AdminClient, withinMs: number): Promise<void> {
+  await waitFor(
+    "the last verdict",
+    async () => (await admin.request("stats", {})).undecided === 0,
+    withinMs,
+  );
+  for (const group of GROUPS)
+    await waitFor(
+      `the last ack of ${group}`,
+      async () => {
+        const { topics } = await admin.request("group.describe", { group });
+        return topics.every(({ lag }) => lag === 0);
+      },
+      withinMs,
+    );
+}
