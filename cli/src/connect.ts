@@ -97,6 +97,9 @@ export interface BrokerOptions {
   readonly allowedOrigins: readonly string[];
   readonly endpointRanges: readonly string[];
   readonly logLevel: LogLevel;
+  readonly acceptLoss: boolean;
+  readonly sendFreeBytesMin?: number;
+  readonly settleFreeBytesMin?: number;
 }
 
 export interface RunningBroker {

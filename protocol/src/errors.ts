@@ -72,7 +72,9 @@ export const ERROR_TABLE = {
   ),
   // The broker's state.
   DISK_FULL: retriable("Free disk space is below the limit for this kind of request."),
-  OVERLOADED: retriable("The broker has too much waiting work; send again later."),
+  OVERLOADED: retriable(
+    "Too many requests wait for their answers; send again later. Made by the SDKs.",
+  ),
   SHUTTING_DOWN: retriable("The broker is stopping."),
   STORE_FAILED: retriable(
     "The store failed; the broker is reopening it. What was not answered may or may not have happened.",

@@ -119,9 +119,9 @@ export const LIMIT_TABLE = {
   },
   helloWithinMs: { value: 5_000, unit: "ms", reason: "a connection that says nothing is closed" },
   pingEveryMs: {
-    value: 15_000,
+    value: 9_000,
     unit: "ms",
-    reason: "two missed pings in a row find a half-open peer within 35 s",
+    reason: "two missed pings in a row find a half-open peer within 30 s",
   },
 } as const satisfies Record<string, Limit>;
 

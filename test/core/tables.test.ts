@@ -36,10 +36,19 @@ describe("remembered", () => {
     const live = new Remembered<number>(100, 6);
     for (let at = 0; at < 40; at++) live.set(`key ${at}`, at, 1_000 + at * 13);
     const loaded = new Remembered<number>(100, 6);
-    loaded.load(structuredClone(live.save()));
+    for (const part of live.save(7)) loaded.load(structuredClone(part));
     for (let at = 40; at < 60; at++)
       for (const one of [live, loaded]) one.set(`key ${at}`, at, 1_000 + at * 13);
-    expect(loaded.save()).toEqual(live.save());
+    expect([...loaded.save(7)]).toEqual([...live.save(7)]);
+  });
+
+  test("a save that is taken later holds what was there when it was asked for", () => {
+    const live = new Remembered<number>(1_000, 10);
+    for (let at = 0; at < 4; at++) live.set(`key ${at}`, at, at);
+    const later = live.save(2);
+    for (let at = 4; at < 30; at++) live.set(`key ${at}`, at, at);
+    const saved = [...later].flatMap(({ entries }) => entries.map(([key]) => key));
+    expect(saved).toEqual(["key 0", "key 1", "key 2", "key 3"]);
   });
 });
 

@@ -3,6 +3,9 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createBroker } from "@escrowmq/broker";
 import { describe, expect, it } from "vitest";
+import { packPart } from "../../broker/src/store/checkpoint-file.ts";
+import { MemoryDisk } from "../../broker/src/store/memory-disk.ts";
+import { openMemoryStore } from "../../broker/src/store/memory-store.ts";
 import { gather, useBench } from "../support/e2e-broker.ts";
 import { waitFor } from "../support/e2e-wait.ts";
 
@@ -27,6 +30,18 @@ describe("a broker", () => {
     writeFileSync(path, identity);
     await expect(bench.broker({ dataDir })).rejects.toMatchObject({ code: "STORE_VERSION" });
     expect(readFileSync(path, "utf8")).toBe(identity);
+  });
+
+  it("refuses a checkpoint of another version: what it stands for is in no block after it", async () => {
+    const disk = new MemoryDisk();
+    const openStore = () => openMemoryStore(disk);
+    const first = await bench.broker({ openStore });
+    await bench.admin(first.url, "orders");
+    await first.close();
+    const { block = 0 } = disk.checkpoints.at(-1) ?? {};
+    expect(block).toBeGreaterThan(0);
+    disk.keepCheckpoint(block, [packPart({ part: "head", version: 99 })]);
+    await expect(bench.broker({ openStore })).rejects.toMatchObject({ code: "STORE_VERSION" });
   });
 
   it("refuses an address beyond loopback unless that is allowed", async () => {

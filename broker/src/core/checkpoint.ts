@@ -9,7 +9,7 @@
 import { Cursor, type CursorState } from "./cursor.ts";
 import { invariant } from "./invariant.ts";
 import type { Endpoint, GroupPolicy } from "./records.ts";
-import type { RememberedState } from "./remembered.ts";
+import type { RememberedPart } from "./remembered.ts";
 import type { State } from "./state.ts";
 import { Topic, type TopicState } from "./topic.ts";
 import {
@@ -46,11 +46,16 @@ type Part =
     }
   | { readonly part: "cursor"; readonly cursor: CursorState }
   | { readonly part: "transactions"; readonly transactions: readonly SavedTransaction[] }
-  | { readonly part: "decisions"; readonly decisions: RememberedState<Decision> }
-  | { readonly part: "sends"; readonly sends: RememberedState<number> };
+  | { readonly part: "decisions"; readonly decisions: RememberedPart<Decision> }
+  | { readonly part: "sends"; readonly sends: RememberedPart<number> };
 
-export function* saveState(state: State): Generator<Part> {
-  yield {
+/**
+ * The state as it is at the call. What changes is copied at once, which takes time for each cursor, entry
+ * and undecided transaction; what only grows (indexes, decisions, sends) is read when its part is taken, so
+ * that the loop can be free in between.
+ */
+export function saveState(state: State): Iterable<Part> {
+  const head: Part = {
     part: "head",
     version: VERSION,
     block: state.block,
@@ -58,19 +63,29 @@ export function* saveState(state: State): Generator<Part> {
     numbers: [state.nextTopicNo, state.nextGroupNo, state.nextCursorNo],
     endpoints: [...state.endpoints],
   };
-  for (const topic of state.topics.values()) {
+  const topics = [...state.topics.values()].map((topic) => ({
     // Half messages are counted again as the transactions are loaded.
-    yield { part: "topic", topic: { ...topic.save(), halfMessages: 0 } };
-    for (const piece of topic.saveIndex(INDEX_CHUNKS))
-      yield { part: "index", topicNo: topic.no, piece };
-  }
-  for (const { no, name, policy } of state.groups.values())
-    yield { part: "group", no, name, policy };
-  for (const cursor of state.cursors.values()) yield { part: "cursor", cursor: cursor.save() };
-  for (const transactions of slices([...state.transactions.values()].map(saveTransaction), ITEMS))
-    yield { part: "transactions", transactions };
-  yield { part: "decisions", decisions: state.decisions.save() };
-  yield { part: "sends", sends: state.sends.save() };
+    saved: { ...topic.save(), halfMessages: 0 },
+    pieces: topic.saveIndex(INDEX_CHUNKS),
+  }));
+  const groups = [...state.groups.values()].map(({ no, name, policy }) => ({ no, name, policy }));
+  const cursors = [...state.cursors.values()].map((cursor) => cursor.save());
+  const transactions = [...state.transactions.values()].map(saveTransaction);
+  const decisions = state.decisions.save(ITEMS);
+  const sends = state.sends.save(ITEMS);
+  return (function* (): Generator<Part> {
+    yield head;
+    for (const { saved, pieces } of topics) {
+      yield { part: "topic", topic: saved };
+      for (const piece of pieces) yield { part: "index", topicNo: saved.no, piece };
+    }
+    for (const group of groups) yield { part: "group", ...group };
+    for (const cursor of cursors) yield { part: "cursor", cursor };
+    for (const slice of slices(transactions, ITEMS))
+      yield { part: "transactions", transactions: slice };
+    for (const part of decisions) yield { part: "decisions", decisions: part };
+    for (const part of sends) yield { part: "sends", sends: part };
+  })();
 }
 
 /** False: another version wrote it; the state is as new. */

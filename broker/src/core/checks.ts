@@ -182,6 +182,13 @@ export class Checks {
     this.#ended(transaction, answer.outcome, { isCounted: answer.isCounted, asked }, turn);
   }
 
+  /** The question never left: its messages could not be read. It is put again after the interval. */
+  notAsked(transaction: Transaction, attempt: number, turn: Turn): void {
+    const checking = checkingOf(transaction);
+    if (checking?.kind !== "asked" || checking.attempt !== attempt) return;
+    this.#ended(transaction, "failed", { isCounted: false, asked: "nobody" }, turn);
+  }
+
   /** Asks about queued transactions while somebody is free. */
   pump(turn: Turn): void {
     for (const name of [...this.#stirred]) {

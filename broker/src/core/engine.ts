@@ -83,9 +83,10 @@ export class Engine {
     this.#take(input, turn);
     this.#ripen(turn);
     this.#core.checks.pump(turn);
-    this.#core.consumers.pump(turn);
+    // A delivery is a record, too; what frees space goes on.
+    if (this.#core.admission !== "none") this.#core.consumers.pump(turn);
     for (const record of turn.records) this.#openRecords.push(record);
-    const hasMore = this.#core.consumers.hasMore;
+    const hasMore = this.#core.admission !== "none" && this.#core.consumers.hasMore;
     return {
       records: turn.records,
       sends: turn.sends,
@@ -152,6 +153,11 @@ export class Engine {
         if (transaction !== undefined) core.checks.endpointAnswered(transaction, input, turn);
         return;
       }
+      case "notAsked": {
+        const transaction = core.state.transactions.get(input.transactionId);
+        if (transaction !== undefined) core.checks.notAsked(transaction, input.attempt, turn);
+        return;
+      }
       case "unreadable":
         return settle.unreadable(core, turn, input.token);
       default:
@@ -160,6 +166,12 @@ export class Engine {
   }
 
   #frame(from: ConnectionId, frame: PlainFrame, turn: Turn): void {
+    if (this.#core.admission !== "none" || WRITE_NOTHING.has(frame.type))
+      return this.#dispatch(from, frame, turn);
+    if ("id" in frame) turn.refuse(from, frame.id, "DISK_FULL", "The disk is full.");
+  }
+
+  #dispatch(from: ConnectionId, frame: PlainFrame, turn: Turn): void {
     const core = this.#core;
     switch (frame.type) {
       case "announce":
@@ -304,6 +316,24 @@ export class Engine {
     }
   }
 }
+
+/** What is answered even when nothing may be written any more. */
+const WRITE_NOTHING: ReadonlySet<PlainFrame["type"]> = new Set([
+  "announce",
+  "credit",
+  "extend",
+  "topic.list",
+  "topic.describe",
+  "group.list",
+  "group.describe",
+  "producer.list",
+  "tx.list",
+  "tx.show",
+  "dlq.list",
+  "dlq.show",
+  "stats",
+  "doctor",
+]);
 
 /** A million timers that fall due at once are worked off in steps; the loop stays free in between. */
 const DUE_PER_STEP_MAX = 4_096;

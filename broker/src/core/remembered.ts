@@ -6,10 +6,11 @@
  * Invariants
  * - M1 Forgetting depends on the times given to `set` only, so that recovery forgets what the live engine forgot.
  */
-export interface RememberedState<V> {
+/** A piece of what is remembered, as it stood when `save` was called. */
+export interface RememberedPart<V> {
+  readonly generation: "young" | "old";
   readonly youngSinceMs: number;
-  readonly young: readonly (readonly [string, V])[];
-  readonly old: readonly (readonly [string, V])[];
+  readonly entries: readonly (readonly [string, V])[];
 }
 
 export class Remembered<V> {
@@ -41,13 +42,40 @@ export class Remembered<V> {
     this.#young.set(key, value);
   }
 
-  save(): RememberedState<V> {
-    return { youngSinceMs: this.#youngSinceMs, young: [...this.#young], old: [...this.#old] };
+  /**
+   * What is remembered now, in parts of at most `entriesMax`. The parts may be taken later, one by one:
+   * entries never change, and new ones come behind those that are counted here.
+   */
+  save(entriesMax: number): Iterable<RememberedPart<V>> {
+    const youngSinceMs = this.#youngSinceMs;
+    const generations = [
+      { generation: "old" as const, map: this.#old, size: this.#old.size },
+      { generation: "young" as const, map: this.#young, size: this.#young.size },
+    ];
+    return (function* () {
+      for (const { generation, map, size } of generations)
+        for (const entries of firstOf(map, size, entriesMax))
+          yield { generation, youngSinceMs, entries };
+    })();
   }
 
-  load(state: RememberedState<V>): void {
-    this.#youngSinceMs = state.youngSinceMs;
-    this.#young = new Map(state.young);
-    this.#old = new Map(state.old);
+  load({ generation, youngSinceMs, entries }: RememberedPart<V>): void {
+    this.#youngSinceMs = youngSinceMs;
+    const map = generation === "young" ? this.#young : this.#old;
+    for (const [key, value] of entries) map.set(key, value);
   }
+}
+
+/** The first `size` entries in slices; at least one slice, so that an empty generation is told, too. */
+function* firstOf<V>(map: Map<string, V>, size: number, max: number): Generator<[string, V][]> {
+  let left = size;
+  let slice: [string, V][] = [];
+  for (const entry of map) {
+    if (left-- <= 0) break;
+    slice.push(entry);
+    if (slice.length < max) continue;
+    yield slice;
+    slice = [];
+  }
+  yield slice;
 }

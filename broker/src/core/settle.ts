@@ -110,8 +110,6 @@ export function credit(core: Core, from: ConnectionId, frame: ClientFrames["cred
 }
 
 export function ack(core: Core, turn: Turn, from: ConnectionId, frame: ClientFrames["ack"]): void {
-  if (core.admission === "none")
-    return turn.refuse(from, frame.id, "DISK_FULL", "The disk is full.");
   const stale: string[] = [];
   const byCursor = new Map<Cursor, Set<Entry<unknown>>>();
   for (const token of frame.tokens) {

@@ -134,20 +134,10 @@ export class Topic {
     };
   }
 
-  /** The index in pieces of at most `chunksMax` chunks, each as raw bytes. */
-  *saveIndex(chunksMax: number): Generator<Uint8Array> {
-    for (let first = 0; first < this.#chunks.length; first += chunksMax) {
-      const chunks = this.#chunks.slice(first, first + chunksMax);
-      const piece = new Uint8Array(chunks.length * CHUNK_BYTES);
-      for (const [at, chunk] of chunks.entries()) {
-        let to = at * CHUNK_BYTES;
-        for (const part of [chunk.blocks, chunk.atMs, chunk.slots, chunk.bytes]) {
-          piece.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), to);
-          to += part.byteLength;
-        }
-      }
-      yield piece;
-    }
+  /** The index as it is now, in pieces of at most `chunksMax` chunks as raw bytes; they may be taken later. */
+  saveIndex(chunksMax: number): Iterable<Uint8Array> {
+    // Chunks only grow at their ends, beyond what `nextOffset` says is there.
+    return indexPieces(this.#chunks.slice(), chunksMax);
   }
 
   load(state: TopicState): void {
@@ -179,6 +169,21 @@ export class Topic {
 }
 
 const CHUNK_BYTES = CHUNK * 24;
+
+function* indexPieces(all: readonly Chunk[], chunksMax: number): Generator<Uint8Array> {
+  for (let first = 0; first < all.length; first += chunksMax) {
+    const chunks = all.slice(first, first + chunksMax);
+    const piece = new Uint8Array(chunks.length * CHUNK_BYTES);
+    for (const [at, chunk] of chunks.entries()) {
+      let to = at * CHUNK_BYTES;
+      for (const part of [chunk.blocks, chunk.atMs, chunk.slots, chunk.bytes]) {
+        piece.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), to);
+        to += part.byteLength;
+      }
+    }
+    yield piece;
+  }
+}
 
 export interface TopicState {
   readonly no: number;

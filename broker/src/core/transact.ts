@@ -114,8 +114,6 @@ export function verdict(
   if (frame.verdict === "unknown") return turn.ok(from, frame.id, { state: found.state });
   if (found.decision !== null)
     return answerDecided(turn, from, frame.id, found.decision, frame.verdict);
-  if (core.admission === "none")
-    return turn.refuse(from, frame.id, "DISK_FULL", "The disk is full.");
   decide(
     core,
     turn,

@@ -85,6 +85,8 @@ export type Input =
       /** How it ended, in our own words: for the inspector. */
       readonly note: string;
     }
+  /** The messages of a check could not be read: nobody was asked, so nothing is counted. */
+  | { readonly kind: "notAsked"; readonly transactionId: string; readonly attempt: number }
   /** The body of a delivery could not be read, or does not match its checksum. */
   | { readonly kind: "unreadable"; readonly token: string };
 

@@ -12,7 +12,7 @@ import type { Recovery } from "./recovery.ts";
 
 interface Taken {
   readonly block: number;
-  readonly parts: readonly unknown[];
+  readonly parts: Iterable<unknown>;
 }
 
 export class Checkpointer {
@@ -42,7 +42,7 @@ export class Checkpointer {
 
   sealed(block: Block): void {
     if (this.#saving !== null || this.#store.bytes - this.#lastBytes < this.#everyBytes) return;
-    this.#taken = { block: block.number, parts: [...this.#engine.save()] };
+    this.#taken = { block: block.number, parts: this.#engine.save() };
   }
 
   written(block: Block): void {
@@ -58,7 +58,7 @@ export class Checkpointer {
   async finish(): Promise<void> {
     await this.#saving;
     const block = this.#store.tail;
-    if (block > this.#lastBlock) await this.#save({ block, parts: [...this.#engine.save()] });
+    if (block > this.#lastBlock) await this.#save({ block, parts: this.#engine.save() });
   }
 
   async #save({ block, parts }: Taken): Promise<void> {
@@ -67,10 +67,7 @@ export class Checkpointer {
     try {
       await this.#store.saveCheckpoint(block, parts);
       this.#lastBlock = block;
-      this.#log.info(
-        { block, parts: parts.length, ms: Math.round(performance.now() - startMs) },
-        "checkpoint written",
-      );
+      this.#log.info({ block, ms: Math.round(performance.now() - startMs) }, "checkpoint written");
     } catch (error) {
       this.#log.warn(
         { err: error, block },

@@ -118,9 +118,9 @@ export class Dispatch {
   }
 
   async #check(session: Session, send: SendOf<"check">): Promise<void> {
-    const messages = await this.#read(send.block, send.slots);
-    if (messages === null) return;
     const { transactionId, group, attempt, ageMs } = send;
+    const messages = await this.#read(send.block, send.slots);
+    if (messages === null) return this.#options.take({ kind: "notAsked", transactionId, attempt });
     const bytes = messages.reduce((total, message) => total + message.length, 0);
     session.outbox.add(
       { type: "check", transactionId, group, attempt, ageMs, messages },
@@ -133,6 +133,8 @@ export class Dispatch {
   async #askEndpoint(send: SendOf<"askEndpoint">): Promise<void> {
     const { transactionId, group, attempt, ageMs, url, secrets } = send;
     const messages = send.isIdsOnly ? null : await this.#read(send.block, send.slots);
+    if (messages === null && !send.isIdsOnly)
+      return this.#options.take({ kind: "notAsked", transactionId, attempt });
     const answer = await this.#options.endpoints.ask({
       url,
       secrets,

@@ -1,4 +1,5 @@
 /** Builds the state once, from the newest checkpoint and the blocks after it. After that memory is the authority. */
+import { EscrowError } from "@escrowmq/protocol";
 import { Engine } from "../core/engine.ts";
 import type { Policy } from "../core/policy.ts";
 import type { BlockStore } from "../store/store.ts";
@@ -16,8 +17,11 @@ export async function recover(store: BlockStore, policy: Policy, log: Log): Prom
   let blocks = 0;
   let replayedBytes = 0;
   for await (const item of store.recover()) {
-    if (item.kind === "checkpoint") engine.load(item.parts);
-    else {
+    if (item.kind === "checkpoint") {
+      // The blocks before it are not given any more: going on without it would lose all that is in them.
+      if (!engine.load(item.parts))
+        throw new EscrowError("STORE_VERSION", "The checkpoint was written by another version.");
+    } else {
       engine.replay(item.block);
       blocks++;
       replayedBytes += item.bytes;

@@ -10,7 +10,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { LOG_LEVELS, type LogLevel, type RunningBroker } from "../connect.ts";
 import { escapeText, jsonText, safe } from "../escape.ts";
 import { EXIT, UsageError } from "../failure.ts";
-import { each, integer } from "../parse.ts";
+import { byteSize, each, integer } from "../parse.ts";
 import type { Session } from "../session.ts";
 import { stopOnSignal, unlessAborted } from "../stop.ts";
 import type { Verb } from "../verb.ts";
@@ -24,6 +24,9 @@ interface StartOptions {
   readonly allowOrigin?: readonly string[];
   readonly allowEndpointRange?: readonly string[];
   readonly logLevel: LogLevel;
+  readonly acceptLoss?: true;
+  readonly sendFreeMin?: number;
+  readonly settleFreeMin?: number;
 }
 
 export const brokerStart: Verb<StartOptions> = {
@@ -43,6 +46,9 @@ export const brokerStart: Verb<StartOptions> = {
         "private addresses that check-back endpoints may have",
         each(cidr),
       )
+      .option("--accept-loss", "serve a store of which LevelDB says that it dropped data")
+      .option("--send-free-min <size>", "free disk below which sends are refused", byteSize)
+      .option("--settle-free-min <size>", "free disk below which acks are refused, too", byteSize)
       .addOption(
         new Option("--log-level <level>", "what to log, on stderr")
           .choices(LOG_LEVELS)
@@ -60,6 +66,11 @@ export const brokerStart: Verb<StartOptions> = {
         allowedOrigins: options.allowOrigin ?? [],
         endpointRanges: options.allowEndpointRange ?? [],
         logLevel: options.logLevel,
+        acceptLoss: options.acceptLoss === true,
+        ...(options.sendFreeMin === undefined ? {} : { sendFreeBytesMin: options.sendFreeMin }),
+        ...(options.settleFreeMin === undefined
+          ? {}
+          : { settleFreeBytesMin: options.settleFreeMin }),
       });
       session.print.line(readyLine(session, broker, options.data));
       const failure = await unlessAborted(broker.failed, stop.signal);

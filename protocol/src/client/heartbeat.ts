@@ -1,6 +1,6 @@
 /**
  * Finds a peer that is gone without having said so. Two pings without any sign of life between them,
- * and five seconds' grace for the second, mean that it is dead: 35 s at most.
+ * and three seconds' grace for the second, mean that it is dead: 21 s at most.
  */
 import { LIMITS } from "../limits.ts";
 import type { Environment, Timer } from "./environment.ts";

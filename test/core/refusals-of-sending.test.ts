@@ -1,35 +1,16 @@
-/** Every code that the core refuses with, provoked once. A refusal changes nothing: promise 8. */
+/** Every code that producers are refused with. A refusal changes nothing: promise 8. */
 import { EscrowError } from "@escrowmq/protocol";
 import { expect, test } from "vitest";
-import type { Policy } from "../../broker/src/core/policy.ts";
-import { codeOf, Driver, message, only, type Reply } from "../support/sim-driver.ts";
+import { Driver, message } from "../support/sim-driver.ts";
+import {
+  audit,
+  orders,
+  type Refusal,
+  shopWithTransaction,
+  testRefusals,
+} from "../support/sim-refusals.ts";
 
-interface Case {
-  readonly code: string;
-  readonly when: string;
-  readonly policy?: Partial<Policy>;
-  /** Sets the stage, and returns the request that is refused. */
-  readonly given: (driver: Driver) => () => { readonly reply: Reply };
-}
-
-const audit = { operator: "ann", reason: "test" } as const;
-const orders = message("orders");
-
-const shopWithTransaction = (driver: Driver): number => {
-  driver.topic("orders");
-  const producer = driver.producer("shop");
-  driver.prepare(producer, "t1", { messages: [orders] });
-  return producer;
-};
-
-const billingWithDelivery = (driver: Driver): { consumer: number; token: string } => {
-  driver.topic("orders");
-  const consumer = driver.consumer("billing", "orders");
-  driver.send(driver.connect(), "s1", orders);
-  return { consumer, token: only(driver.credit(consumer, 1)).token };
-};
-
-const CASES: readonly Case[] = [
+testRefusals([
   {
     code: "TOPIC_NOT_FOUND",
     when: "a message is sent to a topic that nobody created",
@@ -48,46 +29,6 @@ const CASES: readonly Case[] = [
     },
   },
   {
-    code: "TOPIC_NOT_FOUND",
-    when: "a group subscribes to an unknown topic beside a known one",
-    given: (driver) => {
-      driver.topic("orders");
-      const from = driver.connect();
-      const topics = [{ topic: "orders" }, { topic: "mail" }];
-      return () =>
-        driver.request(from, { type: "subscribe", subscription: 1, group: "billing", topics });
-    },
-  },
-  ...(["topic.update", "topic.describe"] as const).map(
-    (type): Case => ({
-      code: "TOPIC_NOT_FOUND",
-      when: `an operator's ${type} names no topic`,
-      given: (driver) => () => driver.ask({ type, topic: "orders" }),
-    }),
-  ),
-  {
-    code: "TOPIC_NOT_FOUND",
-    when: "an operator deletes a topic that is not there",
-    given: (driver) => () => driver.ask({ type: "topic.delete", topic: "orders", ...audit }),
-  },
-  {
-    code: "TOPIC_NOT_FOUND",
-    when: "a group is reset in a topic that it does not read",
-    given: (driver) => {
-      driver.topic("orders", "mail");
-      driver.consumer("billing", "orders");
-      return () => driver.ask({ type: "group.reset", group: "billing", topic: "mail", ...audit });
-    },
-  },
-  {
-    code: "TOPIC_EXISTS",
-    when: "a topic is created twice",
-    given: (driver) => {
-      driver.topic("orders");
-      return () => driver.ask({ type: "topic.create", topic: "orders" });
-    },
-  },
-  {
     code: "TOPIC_PAUSED",
     when: "a message is sent to a paused topic",
     given: (driver) => {
@@ -95,97 +36,6 @@ const CASES: readonly Case[] = [
       driver.ask({ type: "topic.update", topic: "orders", paused: true });
       const producer = driver.connect();
       return () => driver.send(producer, "s1", orders);
-    },
-  },
-  {
-    code: "TOPIC_IN_USE",
-    when: "a topic with half messages is deleted",
-    given: (driver) => {
-      shopWithTransaction(driver);
-      return () => driver.ask({ type: "topic.delete", topic: "orders", ...audit });
-    },
-  },
-  {
-    code: "TOPIC_IN_USE",
-    when: "a topic with connected consumers is deleted",
-    given: (driver) => {
-      driver.topic("orders");
-      driver.consumer("billing", "orders");
-      return () => driver.ask({ type: "topic.delete", topic: "orders", ...audit });
-    },
-  },
-  {
-    code: "TOPIC_IN_USE",
-    when: "a topic is deleted while an ack in it is pending",
-    given: (driver) => {
-      const { consumer, token } = billingWithDelivery(driver);
-      driver.prepare(driver.producer("shop"), "t1", { acks: [token] });
-      driver.disconnect(consumer);
-      return () => driver.ask({ type: "topic.delete", topic: "orders", ...audit });
-    },
-  },
-  ...(["group.describe", "dlq.list"] as const).map(
-    (type): Case => ({
-      code: "GROUP_NOT_FOUND",
-      when: `an operator's ${type} names no group`,
-      given: (driver) => () => driver.ask({ type, group: "billing" }),
-    }),
-  ),
-  ...(["dlq.replay", "dlq.purge"] as const).map(
-    (type): Case => ({
-      code: "GROUP_NOT_FOUND",
-      when: `an operator's ${type} names no group`,
-      given: (driver) => () => driver.ask({ type, group: "billing", offsets: [0], ...audit }),
-    }),
-  ),
-  {
-    code: "GROUP_NOT_FOUND",
-    when: "a group that never subscribed is reset",
-    given: (driver) => {
-      driver.topic("orders");
-      return () => driver.ask({ type: "group.reset", group: "billing", topic: "orders", ...audit });
-    },
-  },
-  {
-    code: "GROUP_NOT_FOUND",
-    when: "a group that never subscribed is deleted",
-    given: (driver) => () => driver.ask({ type: "group.delete", group: "billing", ...audit }),
-  },
-  {
-    code: "GROUP_IN_USE",
-    when: "a group with connected consumers is deleted",
-    given: (driver) => {
-      driver.topic("orders");
-      driver.consumer("billing", "orders");
-      return () => driver.ask({ type: "group.delete", group: "billing", ...audit });
-    },
-  },
-  {
-    code: "GROUP_IN_USE",
-    when: "a group is reset while one of its acks is pending",
-    given: (driver) => {
-      const { token } = billingWithDelivery(driver);
-      driver.prepare(driver.producer("shop"), "t1", { acks: [token] });
-      return () => driver.ask({ type: "group.reset", group: "billing", topic: "orders", ...audit });
-    },
-  },
-  {
-    code: "SUBSCRIPTION_EXISTS",
-    when: "a connection uses a subscription number twice",
-    given: (driver) => {
-      driver.topic("orders");
-      const consumer = driver.consumer("billing", "orders");
-      const topics = [{ topic: "orders" }];
-      return () =>
-        driver.request(consumer, { type: "subscribe", subscription: 1, group: "mail", topics });
-    },
-  },
-  {
-    code: "SUBSCRIPTION_NOT_FOUND",
-    when: "a subscription is ended that is not there",
-    given: (driver) => {
-      const from = driver.connect();
-      return () => driver.request(from, { type: "unsubscribe", subscription: 1 });
     },
   },
   {
@@ -252,7 +102,7 @@ const CASES: readonly Case[] = [
     },
   },
   ...(["tx.check", "tx.resume"] as const).map(
-    (type): Case => ({
+    (type): Refusal => ({
       code: "TX_NOT_FOUND",
       when: `an operator's ${type} names no transaction`,
       given: (driver) => () => driver.ask({ type, transactionId: "t1", ...audit }),
@@ -341,7 +191,7 @@ const CASES: readonly Case[] = [
       { what: "bytes in total", policy: { undecidedBytesMax: 7 } },
     ] as const
   ).map(
-    ({ what, policy }): Case => ({
+    ({ what, policy }): Refusal => ({
       code: "UNDECIDED_LIMIT",
       when: `too many ${what} are undecided`,
       policy,
@@ -351,53 +201,6 @@ const CASES: readonly Case[] = [
       },
     }),
   ),
-  {
-    code: "STALE_DELIVERY",
-    when: "an acked delivery is retried",
-    given: (driver) => {
-      const { consumer, token } = billingWithDelivery(driver);
-      driver.ack(consumer, token);
-      return () => driver.request(consumer, { type: "retry", token });
-    },
-  },
-  {
-    code: "STALE_DELIVERY",
-    when: "an expired delivery is buried",
-    given: (driver) => {
-      const { consumer, token } = billingWithDelivery(driver);
-      driver.advance(60_000);
-      return () => driver.request(consumer, { type: "bury", token, reason: "late" });
-    },
-  },
-  {
-    code: "STALE_DELIVERY",
-    when: "one of the acks that join a transaction is stale",
-    given: (driver) => {
-      const { consumer, token } = billingWithDelivery(driver);
-      driver.send(driver.connect(), "s2", orders);
-      const second = only(driver.credit(consumer, 1)).token;
-      driver.ack(consumer, token);
-      const producer = driver.producer("shop");
-      return () => driver.prepare(producer, "t1", { messages: [orders], acks: [second, token] });
-    },
-  },
-  {
-    code: "STALE_DELIVERY",
-    when: "an ack joins a transaction twice",
-    given: (driver) => {
-      const { token } = billingWithDelivery(driver);
-      const producer = driver.producer("shop");
-      return () => driver.prepare(producer, "t1", { acks: [token, token] });
-    },
-  },
-  {
-    code: "DEAD_LETTER_NOT_FOUND",
-    when: "a dead letter is shown that does not exist",
-    given: (driver) => {
-      billingWithDelivery(driver);
-      return () => driver.ask({ type: "dlq.show", group: "billing", offset: 0 });
-    },
-  },
   {
     code: "DISK_FULL",
     when: "something is sent while the disk only has room to settle",
@@ -425,15 +228,6 @@ const CASES: readonly Case[] = [
       const producer = shopWithTransaction(driver);
       driver.step({ kind: "admission", admission: "none" });
       return () => driver.verdict(producer, "t1", "commit");
-    },
-  },
-  {
-    code: "DISK_FULL",
-    when: "an ack comes when there is no room at all",
-    given: (driver) => {
-      const { consumer, token } = billingWithDelivery(driver);
-      driver.step({ kind: "admission", admission: "none" });
-      return () => driver.ack(consumer, token);
     },
   },
   {
@@ -466,26 +260,6 @@ const CASES: readonly Case[] = [
   },
   {
     code: "INVALID_ARGUMENT",
-    when: "a user sends to a dead-letter topic",
-    given: (driver) => {
-      const { consumer, token } = billingWithDelivery(driver);
-      driver.request(consumer, { type: "bury", token, reason: "bad" });
-      return () => driver.send(consumer, "s2", message("%DLQ%billing"));
-    },
-  },
-  {
-    code: "INVALID_ARGUMENT",
-    when: "a subscription names a topic twice",
-    given: (driver) => {
-      driver.topic("orders");
-      const from = driver.connect();
-      const topics = [{ topic: "orders" }, { topic: "orders" }];
-      return () =>
-        driver.request(from, { type: "subscribe", subscription: 1, group: "billing", topics });
-    },
-  },
-  {
-    code: "INVALID_ARGUMENT",
     when: "a parked transaction is checked without being resumed",
     policy: { checkAttemptsMax: 1, checkAfterMs: 0 },
     given: (driver) => {
@@ -494,17 +268,7 @@ const CASES: readonly Case[] = [
       return () => driver.ask({ type: "tx.check", transactionId: "t1", ...audit });
     },
   },
-];
-
-test.each(CASES)("$code when $when, and nothing changes", ({ code, policy, given }) => {
-  const driver = new Driver(policy);
-  const refusedRequest = given(driver);
-  const before = driver.saved();
-  const blocks = driver.blocks.length;
-  expect(codeOf(refusedRequest().reply)).toBe(code);
-  expect(driver.saved()).toEqual(before);
-  expect(driver.blocks.length).toBe(blocks);
-});
+]);
 
 test("a request that the shell refused is answered with the shell's code, in its turn", () => {
   const driver = new Driver();
@@ -527,15 +291,4 @@ test("the other verdict is refused with who decided, and when", () => {
     code: "TX_ALREADY_COMMITTED",
     detail: { decidedBy: "producer", who: "shop producer", decidedAtMs },
   });
-});
-
-test("stale tokens in a batch are named, and the others are done", () => {
-  const driver = new Driver();
-  const { consumer, token } = billingWithDelivery(driver);
-  expect(driver.ack(consumer, "1.7.7", token, token, "junk").reply).toEqual({
-    type: "ok",
-    re: expect.any(Number),
-    stale: ["1.7.7", token, "junk"],
-  });
-  expect(driver.engine.core.state.cursors.get(1)?.unsettled).toBe(0);
 });
