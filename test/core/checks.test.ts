@@ -55,6 +55,15 @@ describe("when", () => {
     expect(checksOf(effects)).toEqual([]);
   });
 
+  test("nobody is asked while no answer could be written, and at once when one can", () => {
+    const { driver, producer } = shop();
+    driver.prepare(producer, "t1", { messages });
+    driver.step({ kind: "admission", admission: "none" });
+    expect(driver.advance(60 * MINUTE)).toEqual({ records: [], sends: [] });
+    const relieved = driver.step({ kind: "admission", admission: "all" });
+    expect(only(checksOf(relieved)).attempt).toBe(1);
+  });
+
   test("a pause of the broker shifts what is left of each wait: nothing early, no burst", () => {
     const { driver, producer } = shop();
     driver.prepare(producer, "t1", { messages });
@@ -125,6 +134,16 @@ describe("who", () => {
     expect(question).toMatchObject({ url: "https://checks.example/", attempt: 2 });
     driver.endpointAnswers(question, "commit");
     expect(stateOf(driver, "t1")).toBe("committed");
+  });
+
+  test("when the last connection stops answering checks, the endpoint is asked at once", () => {
+    const { driver, producer } = shop({ checksPerConnectionMax: 1 });
+    driver.setEndpoint("shop");
+    driver.prepare(producer, "t1", { messages });
+    driver.prepare(producer, "t2", { messages });
+    expect(only(checksOf(driver.advance(6_000))).transactionId).toBe("t1");
+    const retracted = driver.request(producer, { type: "announce", group: "shop", checker: false });
+    expect(only(endpointChecksOf(retracted)).transactionId).toBe("t2");
   });
 
   test("an endpoint makes a prepare without checker possible, and an unreachable one costs no attempt", () => {

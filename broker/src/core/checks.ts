@@ -102,7 +102,10 @@ export class Checks {
     connection.producerOf.delete(group);
     const checkers = this.#groups.get(group)?.checkers ?? [];
     const at = checkers.indexOf(connection);
-    if (at >= 0) checkers.splice(at, 1);
+    if (at < 0) return;
+    checkers.splice(at, 1);
+    // With nobody connected the endpoint is asked, if there is one (C1).
+    this.stir(group);
   }
 
   /** Somebody may be free for this group now. */

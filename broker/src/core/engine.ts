@@ -82,9 +82,11 @@ export class Engine {
     const turn = new Turn(this.#core.state, nowMs, () => this.#openBlock(nowMs));
     this.#take(input, turn);
     this.#ripen(turn);
-    this.#core.checks.pump(turn);
-    // A delivery is a record, too; what frees space goes on.
-    if (this.#core.admission !== "none") this.#core.consumers.pump(turn);
+    // A delivery is a record, and so is the answer to a check; what frees space goes on.
+    if (this.#core.admission !== "none") {
+      this.#core.checks.pump(turn);
+      this.#core.consumers.pump(turn);
+    }
     for (const record of turn.records) this.#openRecords.push(record);
     const hasMore = this.#core.admission !== "none" && this.#core.consumers.hasMore;
     return {

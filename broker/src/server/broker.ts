@@ -21,6 +21,7 @@ import { Checkpointer } from "./checkpointer.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { Dispatch } from "./dispatch.ts";
 import { examine } from "./doctor.ts";
+import { type Arrival, Inbox } from "./inbox.ts";
 import { type Listener, listen } from "./listener.ts";
 import { createLog, type Log } from "./log.ts";
 import { Loop } from "./loop.ts";
@@ -75,6 +76,10 @@ class RunningBroker implements Broker, SessionHost {
   readonly #metrics: Metrics;
   readonly #endpoints: CheckEndpointClient;
   readonly #sessions = new Map<ConnectionId, Session>();
+  readonly #inbox = new Inbox({
+    hasRoom: () => this.#life.kind !== "serving" || this.#life.loop.hasRoom,
+    pressure: (isHigh) => this.#listener?.pause(isHigh),
+  });
   #life: Life = { kind: "reopening" };
   #listener: Listener | null = null;
   #nextConnection = 1;
@@ -154,6 +159,10 @@ class RunningBroker implements Broker, SessionHost {
 
   // What sessions ask of their host.
 
+  arrived(arrival: Arrival): void {
+    this.#inbox.add(arrival);
+  }
+
   take(input: Input): void {
     if (this.#life.kind === "serving") this.#life.loop.take(input);
   }
@@ -225,7 +234,7 @@ class RunningBroker implements Broker, SessionHost {
       clock: this.#clock,
       deliver: (sends) => dispatch.send(sends),
       failed: (cause) => void this.#failStop(cause),
-      pressure: (isHigh) => this.#listener?.pause(isHigh),
+      roomy: () => this.#inbox.wake(),
       sealed: (block) => checkpointer.sealed(block),
       written: (block, seconds) => {
         this.#metrics.wrote(block.records, seconds);

@@ -21,15 +21,15 @@ export interface LoopOptions {
   readonly deliver: (sends: readonly Send[]) => void;
   /** Called once, with what broke the loop. */
   readonly failed: (cause: unknown) => void;
-  /** The open block is so full that no more input should be read, or is so no longer. */
-  readonly pressure: (isHigh: boolean) => void;
+  /** The open block has room again. */
+  readonly roomy: () => void;
   /** The state is now exactly that after this block: the moment for a checkpoint. */
   readonly sealed: (block: Block) => void;
   /** The block is on disk. */
   readonly written: (block: Block, seconds: number) => void;
 }
 
-/** The open block may grow to this while the one before it is synced; then the sockets are paused. */
+/** The open block may grow to this while the one before it is synced; then inputs wait. */
 const OPEN_BYTES_MAX = 8 * 1_048_576;
 
 type LoopState = "running" | "stopping" | "broken";
@@ -41,7 +41,6 @@ export class Loop {
   #openBytes = 0;
   #isWriting = false;
   #isScheduled = false;
-  #isPressureHigh = false;
   /** The engine has more to do as soon as what it did is said. */
   #hasMore = false;
   #timer: { readonly atMs: number; readonly timer: Timer } | null = null;
@@ -63,9 +62,12 @@ export class Loop {
       if (records.length > 0 || sends.length > 0) this.#schedule();
       this.#sleepUntil(wakeAtMs);
     } catch (fault) {
-      return this.#break(fault);
+      this.#break(fault);
     }
-    this.#feelPressure();
+  }
+
+  get hasRoom(): boolean {
+    return this.#openBytes <= OPEN_BYTES_MAX;
   }
 
   /** Takes nothing more; resolves when everything taken is on disk and said. */
@@ -95,7 +97,9 @@ export class Loop {
     const block = this.#options.engine.sealBlock();
     const sends = this.#sends;
     this.#sends = [];
+    const wasFull = !this.hasRoom;
     this.#openBytes = 0;
+    if (wasFull) this.#options.roomy();
     if (block === null) return this.#say(sends);
     this.#isWriting = true;
     this.#write(block).then(
@@ -122,7 +126,6 @@ export class Loop {
     } catch (fault) {
       return this.#break(fault);
     }
-    this.#feelPressure();
     if (this.#hasMore) {
       this.#hasMore = false;
       this.take({ kind: "tick" });
@@ -147,13 +150,6 @@ export class Loop {
       this.take({ kind: "tick" });
     }, delayMs);
     this.#timer = { atMs: wakeAtMs, timer };
-  }
-
-  #feelPressure(): void {
-    const isHigh = this.#openBytes > OPEN_BYTES_MAX;
-    if (isHigh === this.#isPressureHigh) return;
-    this.#isPressureHigh = isHigh;
-    this.#options.pressure(isHigh);
   }
 
   #break(fault: unknown): void {

@@ -22,6 +22,7 @@ import {
   PROTOCOL_VERSION,
 } from "@escrowmq/protocol";
 import type { ConnectionId, Input, NewMessage } from "../core/types.ts";
+import type { Arrival } from "./inbox.ts";
 import { Outbox } from "./outbox.ts";
 
 /** What a session needs of its transport. */
@@ -43,6 +44,8 @@ export interface SessionEvents {
 export interface SessionHost {
   readonly broker: string;
   readonly storeId: string;
+  /** Something to work on when its turn comes. */
+  arrived(arrival: Arrival): void;
   take(input: Input): void;
   /** The parsed URL, or a thrown ENDPOINT_REFUSED. */
   parseEndpoint(url: string): string;
@@ -80,6 +83,15 @@ export class Session implements SessionEvents {
   }
 
   message(data: Uint8Array): void {
+    this.#host.arrived({ bytes: data.length, work: () => this.#work(data) });
+  }
+
+  /** In its turn: what the peer sent before it left is worked on first. */
+  closed(): void {
+    this.#host.arrived({ bytes: 0, work: () => this.#end() });
+  }
+
+  #work(data: Uint8Array): void {
     if (this.#state === "closed") return;
     try {
       if (this.#state === "opened") this.#hello(data);
@@ -96,7 +108,7 @@ export class Session implements SessionEvents {
     this.#host.take({ kind: "congested", connection: this.id, isCongested: false });
   }
 
-  closed(): void {
+  #end(): void {
     if (this.#state === "closed") return;
     const wasGreeted = this.#state === "greeted";
     this.#state = "closed";
@@ -110,7 +122,7 @@ export class Session implements SessionEvents {
     this.outbox.flush();
     this.#socket.send(encodeBatch([{ type: "closing", code, message }]));
     this.#socket.close(closeCode, code);
-    this.closed();
+    this.#end();
   }
 
   #write(data: Uint8Array): void {

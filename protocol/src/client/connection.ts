@@ -41,6 +41,7 @@ export class Connection {
   readonly #socket: Socket;
   #frames: ClientFrame[] = [];
   #bytes: number[] = [];
+  #waitingBytes = 0;
   #isScheduled = false;
   #isOver = false;
 
@@ -65,7 +66,10 @@ export class Connection {
     if (this.#isOver) return;
     this.#frames.push(frame);
     this.#bytes.push(bytes);
+    this.#waitingBytes += bytes;
     this.schedule();
+    // A full piece does not wait for the end of the turn: the peer can work on it meanwhile.
+    if (this.#waitingBytes > BATCH_BYTES_TARGET) this.#write(BUFFERED_BYTES_MAX, 1);
   }
 
   /** Asks for `gather` at the end of this turn. */
@@ -112,10 +116,11 @@ export class Connection {
     this.#write(BUFFERED_BYTES_MAX);
   }
 
-  #write(bufferedBytesMax: number): void {
+  #write(bufferedBytesMax: number, piecesMax = Number.POSITIVE_INFINITY): void {
     const frames = this.#frames;
     let from = 0;
-    while (from < frames.length && this.#socket.bufferedAmount <= bufferedBytesMax) {
+    for (let pieces = 0; pieces < piecesMax && from < frames.length; pieces++) {
+      if (this.#socket.bufferedAmount > bufferedBytesMax) break;
       const to = this.#cut(from);
       this.#socket.send(
         encodeBatch(from === 0 && to === frames.length ? frames : frames.slice(from, to)),
@@ -125,6 +130,7 @@ export class Connection {
     if (from === 0) return;
     this.#frames = frames.slice(from);
     this.#bytes = this.#bytes.slice(from);
+    this.#waitingBytes = this.#bytes.reduce((total, bytes) => total + bytes, 0);
   }
 
   /** Where the batch that starts at `from` ends (O2). It holds at least one frame. */
@@ -144,6 +150,7 @@ export class Connection {
     this.#isOver = true;
     this.#frames = [];
     this.#bytes = [];
+    this.#waitingBytes = 0;
     this.#events.closed(error);
   }
 }
