@@ -1,4 +1,4 @@
-/** What disks and LevelDB do to a store (reliability.md F3 to F5), on the real files: found, never served. */
+/** What disks and LevelDB do to a store, on the real files: found, never served. */
 import { cpSync, mkdirSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Level } from "level";

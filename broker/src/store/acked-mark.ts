@@ -1,7 +1,7 @@
 /**
  * A small file outside LevelDB: "block n with this hash was acked". LevelDB cannot tell an end
  * that was cut off from one that was never written, and the chain of hashes cannot find a missing
- * tail; a store that ends before its mark can (rule 5 of reliability.md 2.7).
+ * tail; a store that ends before its mark can.
  *
  * Invariants
  * - M1 The mark never runs ahead of what is on disk; it may run behind, by about a second.

@@ -1,14 +1,14 @@
 /**
- * The block store on LevelDB, and the only file that knows LevelDB's interface. What LevelDB does
- * that shapes this store is in reliability.md section 2; the rules named here are those of 2.7.
+ * The block store on LevelDB, and the only file that knows LevelDB's interface. What LevelDB really
+ * does shapes it: see docs/adr/0001-block-log.md and google/leveldb #320, #578, #193, #251.
  *
  * Invariants
- * - V1 Every write is synced, one is in flight, and no key is written twice (rules 1, 2, 9).
- * - V2 No iterator is open once the first block was appended: LevelDB answers wrongly then (rule
- *   3).
+ * - V1 Every write is synced, one is in flight, and no key is written twice.
+ * - V2 No iterator is open once the first block was appended: LevelDB answers wrongly then
+ *   (google/leveldb #320, #887).
  * - V3 After a write error nothing more is written or read: LevelDB goes on acknowledging what it
- *   loses (rule 7).
- * - V4 What exists is what was found on disk at open, and what was appended since (rule 11). It is
+ *   loses.
+ * - V4 What exists is what was found on disk at open, and what was appended since. It is
  *   verified by its chain after the checkpoint, by its end against the acked-mark, and each block
  *   whenever it is read.
  */
