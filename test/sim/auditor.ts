@@ -1,0 +1,314 @@
+/**
+ * The oracle: sees every input, every step's records and sends, when each send goes out, every crash and
+ * every recovery, and refuses what breaks a promise (reliability: P1-P9, T1-T9, C1-C4, C7, D1-D8, D10-D12, B1).
+ *
+ * Invariants of its own
+ * - It decides by its own ledger and its own view of who is connected, never by asking the engine.
+ * - What the engine says of itself is compared with the ledger at quiet points and after each recovery (P8).
+ */
+import type { ClientFrames } from "@escrowmq/protocol";
+import type { Engine, SealedBlock } from "../../broker/src/core/engine.ts";
+import type { Policy } from "../../broker/src/core/policy.ts";
+import type { LogRecord, RecordOf } from "../../broker/src/core/records.ts";
+import type { Input, Ready, Send } from "../../broker/src/core/types.ts";
+import { demandReply } from "./answers.ts";
+import {
+  demandCause,
+  entryKey,
+  frameOf,
+  type LeaseFacts,
+  type Moment,
+  type TokenFacts,
+} from "./causes.ts";
+import { compareWithEngine } from "./comparison.ts";
+import { History } from "./history.ts";
+import { Ledger } from "./ledger.ts";
+import { placeKey } from "./ledger-facts.ts";
+import { Presence } from "./presence.ts";
+import { demand } from "./violation.ts";
+
+type SendOf<Kind extends Send["kind"]> = Extract<Send, { readonly kind: Kind }>;
+
+export class Auditor {
+  readonly policy: Policy;
+  readonly history = new History();
+  ledger: Ledger;
+  readonly presence = new Presence();
+  readonly #tokens = new Map<string, TokenFacts>();
+  readonly #leases = new Map<string, LeaseFacts>();
+  /** The block that a send must wait for. */
+  readonly #restsOn = new WeakMap<Send, number>();
+  #hasMore = false;
+  #slackMs = 0;
+
+  constructor(policy: Policy) {
+    this.policy = policy;
+    this.ledger = new Ledger(policy);
+  }
+
+  stepped(input: Input, ready: Ready, nowMs: number, block: number, atMs: number): void {
+    const moment = this.#momentOf(input, nowMs);
+    const delivered: RecordOf<"delivered">[] = [];
+    for (const record of ready.records) {
+      demandCause(record, moment);
+      this.ledger.apply(record, block, atMs, nowMs);
+      this.#after(record, moment);
+      if (record.kind === "delivered") delivered.push(record);
+    }
+    const reply = demandReply(input, ready, moment);
+    this.presence.took(input, reply?.type === "error");
+    for (const send of ready.sends) {
+      this.#restsOn.set(send, block);
+      if (send.kind === "deliver") this.#delivery(send, delivered, nowMs);
+      if (send.kind === "check" || send.kind === "askEndpoint") this.#asked(send, nowMs);
+    }
+    demand(delivered.length === 0, "D5", () => "a delivery stands in the log, but is not sent");
+    if (input.kind === "frame" && input.frame.type === "extend") this.#extended(input.frame, nowMs);
+    this.#hasMore = ready.wakeAtMs !== null && ready.wakeAtMs <= nowMs;
+  }
+
+  /** P4, I1: a send goes out only when everything that it rests on is on disk. */
+  released(send: Send, durable: number): void {
+    const restsOn = this.#restsOn.get(send);
+    demand(restsOn !== undefined, "P4", () => `a ${send.kind} goes out that no step made`);
+    demand(restsOn <= durable, "P4", () => `a ${send.kind} goes out before block ${restsOn}`);
+    if (send.kind === "deliver")
+      for (const { token, offset } of send.deliveries)
+        this.history.released(token, this.#groupOf(token), `${send.topic}/${offset}`);
+  }
+
+  /** The engine is gone: what is not on disk never happened. */
+  crashed(durable: readonly SealedBlock[]): void {
+    this.presence.crashed();
+    this.#leases.clear();
+    this.ledger = new Ledger(this.policy);
+    for (const { number, atMs, records } of durable)
+      for (const record of records)
+        this.ledger.apply(record, number, atMs, Number.POSITIVE_INFINITY);
+  }
+
+  /** P8, I4: what is recovered is what the log says. `slackMs`: see the ledger. */
+  recovered(engine: Engine, slackMs: number): void {
+    this.#slackMs = Math.max(this.#slackMs, slackMs);
+    this.ledger.slackMs = this.#slackMs;
+    compareWithEngine(this.ledger, engine.core.state, Number.NEGATIVE_INFINITY);
+  }
+
+  /** Between two steps: B1, B2, C1, C4, C7, D12, and no lease that outlived its time. */
+  quiet(engine: Engine, nowMs: number): void {
+    if (this.#hasMore) return;
+    compareWithEngine(this.ledger, engine.core.state, nowMs);
+    for (const [key, { untilMs }] of this.#leases)
+      demand(untilMs > nowMs, "D5", () => `the lease of ${key} ended, and it was not given back`);
+    this.#demandChecks(nowMs);
+    this.#demandNothingReady(nowMs);
+  }
+
+  get leases(): number {
+    return this.#leases.size;
+  }
+
+  #momentOf(input: Input, nowMs: number): Moment {
+    const { ledger, presence, policy } = this;
+    const valid = new Map<string, TokenFacts>();
+    for (const token of tokensOf(input)) {
+      const facts = this.#tokens.get(token);
+      if (facts === undefined) continue;
+      const entry = ledger.cursors.get(facts.cursorNo)?.entries.get(facts.offset);
+      if (entry?.kind === "leased" && entry.number === facts.deliveryNo)
+        valid.set(entryKey(facts.cursorNo, facts.offset), facts);
+    }
+    const lease = (cursorNo: number, offset: number): LeaseFacts | undefined =>
+      this.#leases.get(entryKey(cursorNo, offset));
+    return { input, nowMs, ledger, presence, policy, valid, lease };
+  }
+
+  #after(record: LogRecord, { input }: Moment): void {
+    switch (record.kind) {
+      case "acked":
+        for (const offset of record.offsets) this.#leases.delete(entryKey(record.cursorNo, offset));
+        return;
+      case "returned": {
+        const key = entryKey(record.cursorNo, record.offset);
+        if (input.kind === "unreadable") this.#refund(key);
+        this.#leases.delete(key);
+        return;
+      }
+      case "buried":
+        this.#leases.delete(entryKey(record.cursorNo, record.offset));
+        return;
+      case "prepared":
+        for (const { cursorNo, offset } of record.acks)
+          this.#leases.delete(entryKey(cursorNo, offset));
+        return;
+      case "cursorReset":
+        for (const key of [...this.#leases.keys()])
+          if (key.startsWith(`${record.cursorNo}.`)) this.#leases.delete(key);
+        this.history.forgive(this.ledger.groupName(this.ledger.cursor(record.cursorNo)));
+        return;
+      case "replayed":
+        this.history.forgive(this.ledger.topic(record.deadTopicNo).name.slice("%DLQ%".length));
+        return;
+      case "checked":
+      case "decided":
+        this.presence.asked.delete(record.transactionId);
+        this.presence.wanted.delete(record.transactionId);
+        return;
+      default:
+        return;
+    }
+  }
+
+  #delivery(send: SendOf<"deliver">, delivered: RecordOf<"delivered">[], nowMs: number): void {
+    const record = delivered.shift();
+    demand(record !== undefined, "P4", () => "something is delivered that is not in the log");
+    const cursor = this.ledger.cursor(record.cursorNo);
+    const topic = this.ledger.topic(cursor.topicNo);
+    const subscription = this.presence.connections
+      .get(send.to)
+      ?.subscriptions.get(send.subscription);
+    demand(subscription !== undefined, "D10", () => "a delivery to who did not subscribe");
+    demand(
+      subscription.group === this.ledger.groupName(cursor) &&
+        send.topic === topic.name &&
+        subscription.topics.includes(topic.name),
+      "D11",
+      () => `${topic.name} is delivered to ${subscription.group}`,
+    );
+    for (const [at, { token, offset, attempt, place }] of send.deliveries.entries()) {
+      const entry = cursor.entries.get(offset);
+      demand(record.offsets[at] === offset && entry !== undefined, "D5", () => "not as in the log");
+      const visible = topic.places[offset];
+      demand(visible !== undefined, "T1", () => `${topic.name}/${offset} is not visible`);
+      demand(placeKey(visible) === placeKey(place), "D1", () => `${topic.name}/${offset} moved`);
+      demand(attempt === entry.deliveries, "D6", () => `attempt ${attempt} is ${entry.deliveries}`);
+      // A number that was lost with its block may come again: nobody has seen it.
+      demand(!this.history.knows(token), "D3", () => `token ${token} is used twice`);
+      const deliveryNo = record.firstDeliveryNo + at;
+      this.#tokens.set(token, { cursorNo: cursor.no, offset, deliveryNo });
+      this.#leases.set(entryKey(cursor.no, offset), {
+        connection: send.to,
+        subscription: send.subscription,
+        leaseMs: send.leaseMs,
+        untilMs: nowMs + send.leaseMs,
+      });
+      subscription.messages--;
+      subscription.bytes -= this.ledger.bytesAt.get(placeKey(place)) ?? 0;
+    }
+    demand(
+      subscription.messages >= 0 && subscription.bytes >= 0,
+      "D10",
+      () => `credit of ${subscription.group} is exceeded`,
+    );
+  }
+
+  #asked(send: SendOf<"check" | "askEndpoint">, nowMs: number): void {
+    const { transactionId: id, group, attempt } = send;
+    const { presence, policy } = this;
+    const transaction = this.ledger.undecided.get(id);
+    demand(transaction?.state === "undecided", "C2", () => `${id} is asked about`);
+    demand(transaction.group === group, "C6", () => `${group} is asked about ${id}`);
+    const isWanted = presence.wanted.delete(id);
+    demand(
+      isWanted || nowMs >= transaction.nextCheckAtMs,
+      "P7",
+      () => `${id} is asked about ${transaction.nextCheckAtMs - nowMs} ms too early`,
+    );
+    demand(!presence.asked.has(id), "C7", () => `${id} is asked about twice at a time`);
+    demand(
+      attempt === transaction.checks + 1 && attempt <= policy.checkAttemptsMax,
+      "C3",
+      () => `check ${attempt} of ${id} after ${transaction.checks}`,
+    );
+    const connection = send.kind === "check" ? send.to : null;
+    presence.asked.set(id, { connection, group, atMs: nowMs });
+    demand(presence.asked.size <= policy.checksTotalMax, "C7", () => "too many checks in all");
+    if (connection === null)
+      return demand(
+        presence.askedAtEndpoint(group) <= policy.checksPerEndpointMax,
+        "C7",
+        () => `the endpoint of ${group} is asked too much`,
+      );
+    demand(
+      presence.connections.get(connection)?.producerOf.get(group) === true,
+      "C6",
+      () => `connection ${connection} does not answer for ${group}`,
+    );
+    demand(
+      presence.askedOf(connection) <= policy.checksPerConnectionMax,
+      "C7",
+      () => `connection ${connection} is asked too much`,
+    );
+  }
+
+  #demandChecks(nowMs: number): void {
+    const { presence, policy, ledger } = this;
+    if (presence.admission === "none") return;
+    if (presence.asked.size >= policy.checksTotalMax) return;
+    for (const { id, group, state, nextCheckAtMs } of ledger.undecided.values()) {
+      if (state === "parked" || nextCheckAtMs > nowMs || presence.asked.has(id)) continue;
+      const checkers = presence.checkersOf(group);
+      const isSomebodyFree =
+        checkers.length > 0
+          ? checkers.some((one) => presence.askedOf(one.id) < policy.checksPerConnectionMax)
+          : ledger.endpoints.has(group) &&
+            presence.askedAtEndpoint(group) < policy.checksPerEndpointMax;
+      demand(!isSomebodyFree, "C1", () => `${id} is due, ${group} is free, and nobody is asked`);
+    }
+  }
+
+  #demandNothingReady(nowMs: number): void {
+    // A delivery is a record, too, and there is no room for one.
+    if (this.presence.admission === "none") return;
+    for (const { subscriptions, isCongested, id } of this.presence.connections.values()) {
+      if (isCongested) continue;
+      for (const { group, topics, messages, bytes } of subscriptions.values()) {
+        // With little credit in bytes the next message may be too large for it.
+        if (messages === 0 || bytes < 1_000) continue;
+        for (const cursor of this.ledger.cursors.values()) {
+          if (this.ledger.groupName(cursor) !== group) continue;
+          if (!topics.includes(this.ledger.topic(cursor.topicNo).name)) continue;
+          const [waiting] = this.ledger.ready(cursor, nowMs);
+          demand(waiting === undefined, "D12", () => `${waiting} waits though ${id} has credit`);
+        }
+      }
+    }
+  }
+
+  #extended(frame: ClientFrames["extend"], nowMs: number): void {
+    for (const token of frame.tokens) {
+      const facts = this.#tokens.get(token);
+      if (facts === undefined) continue;
+      const entry = this.ledger.cursors.get(facts.cursorNo)?.entries.get(facts.offset);
+      const lease = this.#leases.get(entryKey(facts.cursorNo, facts.offset));
+      if (lease !== undefined && entry?.kind === "leased" && entry.number === facts.deliveryNo)
+        lease.untilMs = nowMs + (frame.leaseMs ?? lease.leaseMs);
+    }
+  }
+
+  #refund(key: string): void {
+    const lease = this.#leases.get(key);
+    const [cursorNo = 0, offset = 0] = key.split(".").map(Number);
+    const place = this.ledger.topic(this.ledger.cursor(cursorNo).topicNo).places[offset];
+    if (lease === undefined || place === undefined) return;
+    const connection = this.presence.connections.get(lease.connection);
+    const subscription = connection?.subscriptions.get(lease.subscription);
+    if (subscription === undefined) return;
+    subscription.messages++;
+    subscription.bytes += this.ledger.bytesAt.get(placeKey(place)) ?? 0;
+  }
+
+  #groupOf(token: string): string {
+    const facts = this.#tokens.get(token);
+    const cursor = facts === undefined ? undefined : this.ledger.cursors.get(facts.cursorNo);
+    return cursor === undefined ? "" : this.ledger.groupName(cursor);
+  }
+}
+
+function tokensOf(input: Input): readonly string[] {
+  const frame = frameOf(input);
+  if (frame === null) return input.kind === "unreadable" ? [input.token] : [];
+  if ("tokens" in frame) return frame.tokens;
+  if ("token" in frame && frame.token !== undefined) return [frame.token];
+  return frame.type === "prepare" ? (frame.acks ?? []) : [];
+}

@@ -1,0 +1,122 @@
+/** P8, B1, B2: the engine's state against the ledger's, field by field. */
+import type { State } from "../../broker/src/core/state.ts";
+import type { Ledger } from "./ledger.ts";
+import type { LedgerEntry } from "./ledger-facts.ts";
+import { demand } from "./violation.ts";
+
+/** `nowMs`: minus infinity right after a recovery, when what is waiting may have ripened or not. */
+export function compareWithEngine(ledger: Ledger, state: State, nowMs: number): void {
+  demand(state.block === ledger.block, "I4", () => `block ${state.block} is ${ledger.block}`);
+  compareTopics(ledger, state);
+  compareCursors(ledger, state, nowMs);
+  compareTransactions(ledger, state);
+  if (nowMs === Number.NEGATIVE_INFINITY)
+    for (const [id, digest] of ledger.sends)
+      demand(state.sends.get(id) === digest, "T7", () => `${id} is forgotten`);
+}
+
+function compareTopics(ledger: Ledger, state: State): void {
+  demand(state.topics.size === ledger.topics.size, "P8", () => "a topic is missing");
+  for (const { no, name, places, origins, isPaused } of ledger.topics.values()) {
+    const topic = state.topics.get(no);
+    demand(topic?.name === name, "P8", () => `topic ${name} is missing`);
+    demand(topic.nextOffset === places.length, "B1", () => `${name} ends at ${topic.nextOffset}`);
+    demand(topic.origins.size === origins.size, "D8", () => `dead letters of ${name}`);
+    demand(topic.settings.isPaused === isPaused, "P8", () => `${name} is paused or not`);
+    let half = 0;
+    for (const transaction of ledger.undecided.values())
+      for (const message of transaction.messages) if (message.topicNo === no) half++;
+    demand(topic.halfMessages === half, "B2", () => `${name} has ${half} half messages`);
+    const last = places.length - 1;
+    const place = places[last];
+    if (place === undefined) continue;
+    const found = topic.placeOf(last);
+    demand(
+      found.block === place.block && found.slot === place.slot,
+      "P8",
+      () => `the last message of ${name} is elsewhere`,
+    );
+  }
+}
+
+function compareCursors(ledger: Ledger, state: State, nowMs: number): void {
+  demand(state.cursors.size === ledger.cursors.size, "P8", () => "a cursor is missing");
+  for (const { no, nextOffset, nextDeliveryNo, entries } of ledger.cursors.values()) {
+    const cursor = state.cursors.get(no);
+    demand(cursor !== undefined, "P8", () => `cursor ${no} is missing`);
+    demand(
+      cursor.nextOffset === nextOffset && cursor.nextDeliveryNo === nextDeliveryNo,
+      "B1",
+      () => `cursor ${no} is at ${cursor.nextOffset}, not ${nextOffset}`,
+    );
+    demand(
+      cursor.unsettled === entries.size,
+      "B1",
+      () => `cursor ${no} has ${cursor.unsettled} unsettled, not ${entries.size}`,
+    );
+    const counts = { leased: 0, ready: 0, waiting: 0, pending: 0 };
+    for (const [offset, entry] of entries) {
+      const live = cursor.entry(offset);
+      demand(live !== undefined, "D2", () => `cursor ${no}/${offset} is lost`);
+      counts[live.state.kind]++;
+      demand(
+        isSameKind(entry, live.state, nowMs, ledger.slackMs),
+        "P8",
+        () => `cursor ${no}/${offset} is ${live.state.kind}, not ${entry.kind}`,
+      );
+      demand(
+        live.deliveries === entry.deliveries && live.failures === entry.failures,
+        "D6",
+        () => `cursor ${no}/${offset} counts ${live.deliveries}, not ${entry.deliveries}`,
+      );
+    }
+    for (const kind of ["leased", "ready", "waiting", "pending"] as const)
+      demand(cursor.counts[kind] === counts[kind], "B2", () => `cursor ${no}: ${kind} miscounted`);
+  }
+}
+
+type LiveState = NonNullable<
+  ReturnType<NonNullable<ReturnType<State["cursors"]["get"]>>["entry"]>
+>["state"];
+
+function isSameKind(entry: LedgerEntry, live: LiveState, nowMs: number, slackMs: number): boolean {
+  if (entry.kind === "leased") return live.kind === "leased" && live.deliveryNo === entry.number;
+  if (entry.kind !== "waiting") return live.kind === entry.kind;
+  if (live.kind === "ready") return nowMs < 0 || entry.number <= nowMs + slackMs;
+  return live.kind === "waiting" && live.readyAtMs === entry.number && !(entry.number <= nowMs);
+}
+
+function compareTransactions(ledger: Ledger, state: State): void {
+  const { transactions, decisions, totals } = state;
+  demand(transactions.size === ledger.undecided.size, "P8", () => "an undecided one is missing");
+  let parked = 0;
+  let bytes = 0;
+  for (const known of ledger.undecided.values()) {
+    const live = transactions.get(known.id);
+    demand(live !== undefined, "C3", () => `${known.id} is dropped`);
+    bytes += live.bytes;
+    if (known.state === "parked") parked++;
+    demand(
+      (live.parked !== null) === (known.state === "parked"),
+      "C3",
+      () => `${known.id} is parked`,
+    );
+    demand(live.checks === known.checks, "C3", () => `${known.id} counts ${live.checks} checks`);
+    demand(
+      live.parked !== null ||
+        (live.nextCheckAtMs === known.nextCheckAtMs && live.ageFromMs === known.ageFromMs),
+      "P7",
+      () => `${known.id} is asked about at ${live.nextCheckAtMs}, not ${known.nextCheckAtMs}`,
+    );
+  }
+  demand(
+    totals.count === transactions.size && totals.parked === parked && totals.bytes === bytes,
+    "B2",
+    () => "the totals of undecided work are miscounted",
+  );
+  for (const known of ledger.transactions.values()) {
+    if (ledger.undecided.has(known.id)) continue;
+    const decision = decisions.get(known.id);
+    demand(decision?.state === known.state, "T6", () => `the decision of ${known.id} is forgotten`);
+  }
+}

@@ -1,0 +1,54 @@
+/** What the ledger knows of each thing, in words of its own: no type of the engine's state is used here. */
+import type { Place } from "../../broker/src/core/records.ts";
+
+export interface LedgerTransaction {
+  readonly id: string;
+  readonly group: string;
+  readonly digest: number;
+  readonly onUndecided: "park" | "rollback";
+  readonly messages: readonly { readonly topicNo: number; readonly place: Place }[];
+  readonly acks: readonly { readonly cursorNo: number; readonly offset: number }[];
+  readonly preparedAtMs: number;
+  state: "undecided" | "parked" | "committed" | "rolledBack";
+  by: string;
+  who: string;
+  decidedAtMs: number;
+  checks: number;
+  nextCheckAtMs: number;
+  ageFromMs: number;
+}
+
+export type LedgerEntryKind = "ready" | "waiting" | "leased" | "pending";
+
+export interface LedgerEntry {
+  kind: LedgerEntryKind;
+  /** leased: the delivery's number; waiting: not before. */
+  number: number;
+  deliveries: number;
+  failures: number;
+}
+
+export interface LedgerCursor {
+  readonly no: number;
+  readonly groupNo: number;
+  readonly topicNo: number;
+  nextOffset: number;
+  nextDeliveryNo: number;
+  readonly entries: Map<number, LedgerEntry>;
+}
+
+export interface LedgerTopic {
+  readonly no: number;
+  readonly name: string;
+  readonly places: Place[];
+  readonly isDeadLetters: boolean;
+  readonly origins: Map<number, { readonly topicNo: number; readonly offset: number }>;
+  isPaused: boolean;
+}
+
+export interface Limits {
+  readonly checkAttemptsMax: number;
+  readonly undecidedAgeMaxMs: number;
+}
+
+export const placeKey = ({ block, slot }: Place): string => `${block}.${slot}`;

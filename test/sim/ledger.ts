@@ -1,0 +1,350 @@
+/**
+ * The oracle's own reading of the log: the same records folded by other code, which refuses what the
+ * promises forbid. It knows nothing of the engine but what a record means.
+ */
+import type { GroupPolicy, LogRecord, Place, RecordOf } from "../../broker/src/core/records.ts";
+import {
+  type LedgerCursor,
+  type LedgerEntry,
+  type LedgerTopic,
+  type LedgerTransaction,
+  type Limits,
+  placeKey,
+} from "./ledger-facts.ts";
+import { demand } from "./violation.ts";
+
+export class Ledger {
+  readonly topics = new Map<number, LedgerTopic>();
+  readonly topicNos = new Map<string, number>();
+  readonly groups = new Map<number, { readonly name: string; policy: GroupPolicy }>();
+  readonly cursors = new Map<number, LedgerCursor>();
+  readonly transactions = new Map<string, LedgerTransaction>();
+  readonly undecided = new Map<string, LedgerTransaction>();
+  readonly sends = new Map<string, number>();
+  readonly endpoints = new Set<string>();
+  readonly bytesAt = new Map<string, number>();
+  block = 0;
+  atMs = 0;
+  /** A checkpoint keeps what ripened after its block began; reading the log alone does not tell. */
+  slackMs = 0;
+  readonly #limits: Limits;
+  /** One visible place for each message, in one topic (T3); dead letters aside. */
+  readonly #visible = new Set<string>();
+  #slot = 0;
+
+  constructor(limits: Limits) {
+    this.#limits = limits;
+  }
+
+  /** `nowMs`: the time of the step, Infinity when a log is only read again. */
+  apply(record: LogRecord, block: number, atMs: number, nowMs: number): void {
+    if (block !== this.block) {
+      demand(block === this.block + 1, "I4", () => `block ${block} follows ${this.block}`);
+      demand(atMs >= this.atMs, "C5", () => "the time of a block is before the one before it");
+      this.block = block;
+      this.atMs = atMs;
+      this.#slot = 0;
+    }
+    switch (record.kind) {
+      case "opened":
+        return this.#opened(record.pausedMs);
+      case "topicCreated":
+        return this.#topicCreated(record);
+      case "topicUpdated":
+        this.topic(record.topicNo).isPaused = record.settings.isPaused;
+        return;
+      case "groupUpdated":
+        this.groups.set(record.groupNo, { name: record.group, policy: record.policy });
+        return;
+      case "cursorOpened":
+        this.cursors.set(record.cursorNo, {
+          no: record.cursorNo,
+          groupNo: record.groupNo,
+          topicNo: record.topicNo,
+          nextOffset: record.nextOffset,
+          nextDeliveryNo: 1,
+          entries: new Map(),
+        });
+        return;
+      case "cursorReset": {
+        const cursor = this.cursor(record.cursorNo);
+        for (const { kind } of cursor.entries.values())
+          demand(kind !== "pending", "T9", () => "a group is reset while an ack of it is pending");
+        cursor.entries.clear();
+        cursor.nextOffset = record.nextOffset;
+        return;
+      }
+      case "sent":
+        demand(!this.sends.has(record.sendId), "T3", () => `${record.sendId} is sent twice`);
+        this.sends.set(record.sendId, record.digest);
+        for (const { topicNo, bytes } of record.messages)
+          this.#append(topicNo, this.#takeSlot(bytes));
+        return;
+      case "prepared":
+        return this.#prepared(record);
+      case "decided":
+        return this.#decided(record);
+      case "checked": {
+        const transaction = this.#undecidedOne(record.transactionId, "C2");
+        if (record.isCounted) transaction.checks++;
+        transaction.nextCheckAtMs = record.nextCheckAtMs;
+        return;
+      }
+      case "parked":
+        return this.#parked(record, nowMs);
+      case "resumed": {
+        const transaction = this.#undecidedOne(record.transactionId, "T2");
+        demand(transaction.state === "parked", "C3", () => `${transaction.id} was not parked`);
+        transaction.state = "undecided";
+        transaction.checks = 0;
+        transaction.nextCheckAtMs = record.checkAtMs;
+        transaction.ageFromMs = this.atMs;
+        return;
+      }
+      case "endpointSet":
+        if (record.endpoint === null) this.endpoints.delete(record.group);
+        else this.endpoints.add(record.group);
+        return;
+      case "delivered":
+        return this.#delivered(record, nowMs);
+      case "acked":
+        for (const offset of record.offsets) {
+          this.#leased(record.cursorNo, offset, "D3");
+          this.cursor(record.cursorNo).entries.delete(offset);
+        }
+        return;
+      case "returned":
+        return this.#returned(record);
+      case "buried":
+        return this.#buried(record);
+      case "replayed":
+      case "purged":
+        return this.#deadLetterEnded(record);
+      case "topicDeleted":
+      case "groupDeleted":
+        throw new Error("The simulation deletes no topics and no groups.");
+    }
+  }
+
+  topic(no: number): LedgerTopic {
+    const topic = this.topics.get(no);
+    demand(topic !== undefined, "I3", () => `a record names topic ${no}, which does not exist`);
+    return topic;
+  }
+
+  cursor(no: number): LedgerCursor {
+    const cursor = this.cursors.get(no);
+    demand(cursor !== undefined, "I3", () => `a record names cursor ${no}, which does not exist`);
+    return cursor;
+  }
+
+  groupName(cursor: LedgerCursor): string {
+    return this.groups.get(cursor.groupNo)?.name ?? "";
+  }
+
+  /** What a consumer of the group could get now. */
+  ready(cursor: LedgerCursor, nowMs: number): number[] {
+    const ready: number[] = [];
+    for (const [offset, { kind, number }] of cursor.entries)
+      if (kind === "ready" || (kind === "waiting" && number <= nowMs)) ready.push(offset);
+    const fresh = this.nextFresh(cursor);
+    if (fresh < this.topic(cursor.topicNo).places.length) ready.push(fresh);
+    return ready;
+  }
+
+  /** In a dead-letter topic what was replayed or purged is passed over. */
+  nextFresh(cursor: LedgerCursor): number {
+    const { isDeadLetters, origins, places } = this.topic(cursor.topicNo);
+    let offset = cursor.nextOffset;
+    while (isDeadLetters && offset < places.length && !origins.has(offset)) offset++;
+    return offset;
+  }
+
+  #opened(pausedMs: number): void {
+    for (const cursor of this.cursors.values()) {
+      for (const [offset, entry] of cursor.entries) {
+        if (entry.kind === "leased") entry.kind = "ready";
+        if (entry.kind === "waiting") entry.number += pausedMs;
+        this.#passOver(cursor, offset);
+      }
+    }
+    for (const transaction of this.undecided.values()) {
+      transaction.nextCheckAtMs += pausedMs;
+      transaction.ageFromMs += pausedMs;
+    }
+  }
+
+  #topicCreated({ topicNo, topic, settings }: RecordOf<"topicCreated">): void {
+    demand(!this.topicNos.has(topic), "I3", () => `${topic} is created twice`);
+    this.topicNos.set(topic, topicNo);
+    this.topics.set(topicNo, {
+      no: topicNo,
+      name: topic,
+      places: [],
+      isDeadLetters: topic.startsWith("%DLQ%"),
+      origins: new Map(),
+      isPaused: settings.isPaused,
+    });
+  }
+
+  #prepared(record: RecordOf<"prepared">): void {
+    const { transactionId: id, group, digest, onUndecided, checkAtMs, acks } = record;
+    demand(!this.transactions.has(id), "T7", () => `${id} is prepared twice`);
+    const messages = record.messages.map(({ topicNo, bytes }) => ({
+      topicNo,
+      place: this.#takeSlot(bytes),
+    }));
+    for (const { cursorNo, offset } of acks) this.#leased(cursorNo, offset, "T9").kind = "pending";
+    const transaction: LedgerTransaction = {
+      id,
+      group,
+      digest,
+      onUndecided,
+      messages,
+      acks,
+      preparedAtMs: this.atMs,
+      state: "undecided",
+      by: "",
+      who: "",
+      decidedAtMs: 0,
+      checks: 0,
+      nextCheckAtMs: checkAtMs,
+      ageFromMs: this.atMs,
+    };
+    this.transactions.set(id, transaction);
+    this.undecided.set(id, transaction);
+  }
+
+  #decided({ transactionId, verdict, by, who }: RecordOf<"decided">): void {
+    const transaction = this.#undecidedOne(transactionId, "T2");
+    transaction.state = verdict === "commit" ? "committed" : "rolledBack";
+    transaction.by = by;
+    transaction.who = who;
+    transaction.decidedAtMs = this.atMs;
+    this.undecided.delete(transactionId);
+    if (verdict === "commit")
+      for (const { topicNo, place } of transaction.messages) this.#append(topicNo, place);
+    for (const { cursorNo, offset } of transaction.acks) {
+      const cursor = this.cursor(cursorNo);
+      const entry = cursor.entries.get(offset);
+      demand(entry?.kind === "pending", "T9", () => `an ack that joined ${transactionId} is lost`);
+      if (verdict === "commit") cursor.entries.delete(offset);
+      else entry.kind = "ready";
+      this.#passOver(cursor, offset);
+    }
+  }
+
+  #parked({ transactionId, cause }: RecordOf<"parked">, nowMs: number): void {
+    const transaction = this.#undecidedOne(transactionId, "T2");
+    demand(transaction.state === "undecided", "C3", () => `${transactionId} is parked twice`);
+    demand(transaction.onUndecided === "park", "C3", () => `${transactionId} asked for rollback`);
+    demand(
+      cause === "attempts"
+        ? transaction.checks >= this.#limits.checkAttemptsMax
+        : nowMs - transaction.ageFromMs >= this.#limits.undecidedAgeMaxMs,
+      "C3",
+      () => `${transactionId} is parked for ${cause} after ${transaction.checks} checks`,
+    );
+    transaction.state = "parked";
+  }
+
+  #delivered(record: RecordOf<"delivered">, nowMs: number): void {
+    const cursor = this.cursor(record.cursorNo);
+    const where = `cursor ${record.cursorNo}`;
+    demand(record.firstDeliveryNo >= cursor.nextDeliveryNo, "D3", () => "a number comes again");
+    for (const [at, offset] of record.offsets.entries()) {
+      const deliveryNo = record.firstDeliveryNo + at;
+      cursor.nextDeliveryNo = deliveryNo + 1;
+      const entry = cursor.entries.get(offset);
+      if (entry === undefined) {
+        demand(offset === this.nextFresh(cursor), "D4", () => `${where}/${offset} was settled`);
+        const size = this.topic(cursor.topicNo).places.length;
+        demand(offset < size, "T1", () => `${where}/${offset} is not visible yet`);
+        cursor.nextOffset = offset + 1;
+        cursor.entries.set(offset, {
+          kind: "leased",
+          number: deliveryNo,
+          deliveries: 1,
+          failures: 0,
+        });
+        continue;
+      }
+      demand(entry.kind !== "pending", "T9", () => `${where}/${offset} has a pending ack`);
+      demand(entry.kind !== "leased", "D3", () => `${where}/${offset} is leased already`);
+      demand(
+        entry.kind === "ready" || entry.number <= nowMs + this.slackMs,
+        "D7",
+        () => `${where}/${offset} comes ${entry.number - nowMs} ms before its time`,
+      );
+      entry.kind = "leased";
+      entry.number = deliveryNo;
+      entry.deliveries++;
+    }
+  }
+
+  #returned(record: RecordOf<"returned">): void {
+    const entry = this.#leased(record.cursorNo, record.offset, "D5");
+    if (record.isCounted) entry.failures++;
+    entry.kind = record.readyAtMs > 0 ? "waiting" : "ready";
+    entry.number = record.readyAtMs;
+    this.#passOver(this.cursor(record.cursorNo), record.offset);
+  }
+
+  #buried({ cursorNo, offset, deadTopicNo }: RecordOf<"buried">): void {
+    this.#leased(cursorNo, offset, "D8");
+    const cursor = this.cursor(cursorNo);
+    cursor.entries.delete(offset);
+    const dead = this.topic(deadTopicNo);
+    demand(dead.name === `%DLQ%${this.groupName(cursor)}`, "D11", () => `buried in ${dead.name}`);
+    const place = this.topic(cursor.topicNo).places[offset];
+    demand(place !== undefined, "D8", () => "what is buried was never visible");
+    dead.origins.set(dead.places.length, { topicNo: cursor.topicNo, offset });
+    dead.places.push(place);
+  }
+
+  #deadLetterEnded({ kind, deadTopicNo, offset }: RecordOf<"replayed" | "purged">): void {
+    const dead = this.topic(deadTopicNo);
+    const origin = dead.origins.get(offset);
+    demand(origin !== undefined, "D8", () => `${dead.name}/${offset} is ${kind}, but not there`);
+    dead.origins.delete(offset);
+    for (const cursor of this.cursors.values()) {
+      if (cursor.topicNo === deadTopicNo) this.#passOver(cursor, offset);
+      if (kind === "purged" || cursor.topicNo !== origin.topicNo) continue;
+      if (`%DLQ%${this.groupName(cursor)}` !== dead.name) continue;
+      if (cursor.entries.has(origin.offset) || origin.offset >= cursor.nextOffset) continue;
+      cursor.entries.set(origin.offset, { kind: "ready", number: 0, deliveries: 0, failures: 0 });
+    }
+  }
+
+  #passOver(cursor: LedgerCursor, offset: number): void {
+    const { isDeadLetters, origins } = this.topic(cursor.topicNo);
+    if (!isDeadLetters || origins.has(offset)) return;
+    const kind = cursor.entries.get(offset)?.kind;
+    if (kind === "ready" || kind === "waiting") cursor.entries.delete(offset);
+  }
+
+  #leased(cursorNo: number, offset: number, invariant: string): LedgerEntry {
+    const entry = this.cursor(cursorNo).entries.get(offset);
+    demand(entry?.kind === "leased", invariant, () => `cursor ${cursorNo}/${offset} is not leased`);
+    return entry;
+  }
+
+  #undecidedOne(id: string, invariant: string): LedgerTransaction {
+    const transaction = this.undecided.get(id);
+    demand(transaction !== undefined, invariant, () => `${id} is not undecided`);
+    return transaction;
+  }
+
+  #append(topicNo: number, place: Place): void {
+    const key = placeKey(place);
+    demand(!this.#visible.has(key), "T3", () => `the message at ${key} becomes visible twice`);
+    this.#visible.add(key);
+    this.topic(topicNo).places.push(place);
+  }
+
+  #takeSlot(bytes: number): Place {
+    const place = { block: this.block, slot: this.#slot++ };
+    this.bytesAt.set(placeKey(place), bytes);
+    return place;
+  }
+}

@@ -1,0 +1,315 @@
+/**
+ * Bugs as brokers really had them, planted into the engine from outside. A checker that never failed proves
+ * nothing: the auditor must find each of them (planted.test.ts).
+ */
+import { Engine, type SealedBlock } from "../../broker/src/core/engine.ts";
+import type { Policy } from "../../broker/src/core/policy.ts";
+import type { LogRecord, Place, RecordOf } from "../../broker/src/core/records.ts";
+import { readToken, tokenOf } from "../../broker/src/core/token.ts";
+import type { Input, Ready, Send } from "../../broker/src/core/types.ts";
+import type { WorldOptions } from "./world.ts";
+
+type Step = (input: Input, nowMs: number) => Ready;
+
+class MutantEngine extends Engine {
+  readonly #around: (step: Step, input: Input, nowMs: number) => Ready;
+
+  constructor(policy: Policy, around: (step: Step, input: Input, nowMs: number) => Ready) {
+    super(policy);
+    this.#around = around;
+  }
+
+  override step(input: Input, nowMs: number): Ready {
+    return this.#around((one, atMs) => super.step(one, atMs), input, nowMs);
+  }
+}
+
+/** Every step goes through `around`, which may change what goes in and what comes out. */
+const steps = (
+  around: (engine: Engine, step: Step, input: Input, nowMs: number) => Ready,
+): WorldOptions => ({
+  makeEngine: (policy) => {
+    const engine: Engine = new MutantEngine(policy, (step, input, nowMs) =>
+      around(engine, step, input, nowMs),
+    );
+    return engine;
+  },
+});
+
+/** Every record is applied through `around`, live and at recovery alike. */
+const applies = (
+  around: (engine: Engine, apply: (record: LogRecord) => void, record: LogRecord) => void,
+): WorldOptions => ({
+  makeEngine: (policy) => {
+    const engine = new Engine(policy);
+    const { state } = engine.core;
+    const apply = state.apply.bind(state);
+    Object.assign(state, { apply: (record: LogRecord) => around(engine, apply, record) });
+    return engine;
+  },
+});
+
+const patched = (patch: (engine: Engine) => void): WorldOptions => ({
+  makeEngine: (policy) => {
+    const engine = new Engine(policy);
+    patch(engine);
+    return engine;
+  },
+});
+
+const withPolicy = (change: (policy: Policy) => Partial<Policy>): WorldOptions => ({
+  makeEngine: (policy) => new Engine({ ...policy, ...change(policy) }),
+});
+
+const verdictOf = (input: Input) =>
+  input.kind === "frame" && input.frame.type === "verdict" ? input.frame : null;
+
+/** Puts the messages of a prepare into their topics, as a commit does. */
+function showMessages(engine: Engine, { messages }: RecordOf<"prepared">, first: Place): void {
+  for (const [at, { topicNo, bytes }] of messages.entries())
+    engine.core.state
+      .topic(topicNo)
+      .append({ ...first, slot: first.slot + at }, bytes, engine.core.state.atMs);
+}
+
+/** What a verdict does when it comes to a transaction that is decided: the engine shows it once more. */
+const showAgainAfter = (state: "committed" | "rolledBack"): WorldOptions => {
+  const prepared = new Map<string, { record: RecordOf<"prepared">; first: Place }>();
+  return {
+    makeEngine: (policy) => {
+      const engine: Engine = new MutantEngine(policy, (step, input, nowMs) => {
+        const verdict = verdictOf(input);
+        const id = verdict?.verdict === "commit" ? verdict.transactionId : "";
+        const isLate = engine.core.state.decisions.get(id)?.state === state;
+        const ready = step(input, nowMs);
+        for (const record of ready.records) {
+          const first = { block: engine.core.state.block, slot: 0 };
+          if (record.kind === "prepared") prepared.set(record.transactionId, { record, first });
+        }
+        const known = prepared.get(id);
+        if (!isLate || known === undefined) return ready;
+        showMessages(engine, known.record, known.first);
+        for (const { topicNo } of known.record.messages) engine.core.consumers.stirTopic(topicNo);
+        return { ...ready, wakeAtMs: nowMs };
+      });
+      return engine;
+    },
+  };
+};
+
+/** Swaps what a request names, on its way to the engine. */
+const rewritten = (rewrite: (engine: Engine, input: Input) => Input): WorldOptions =>
+  steps((engine, step, input, nowMs) => step(rewrite(engine, input), nowMs));
+
+function freshToken(engine: Engine, token: string): string {
+  const ref = readToken(token);
+  const entry =
+    ref === null ? undefined : engine.core.state.cursors.get(ref.cursorNo)?.entry(ref.offset);
+  return ref !== null && entry?.state.kind === "leased"
+    ? tokenOf(ref.cursorNo, ref.offset, entry.state.deliveryNo)
+    : token;
+}
+
+class ForgetfulEngine extends Engine {
+  override replay(block: SealedBlock): void {
+    const records = block.records.filter(({ kind }) => kind !== "acked");
+    super.replay({ ...block, records });
+  }
+}
+
+/** Its checkpoints lack some of what the state holds. */
+class LossyCheckpointEngine extends Engine {
+  readonly #lose: (part: object) => object;
+
+  constructor(policy: Policy, lose: (part: object) => object) {
+    super(policy);
+    this.#lose = lose;
+  }
+
+  override *save(): Iterable<unknown> {
+    for (const part of super.save()) yield this.#lose(part as object);
+  }
+}
+
+const losing = (lose: (part: object) => object): WorldOptions => ({
+  makeEngine: (policy) => new LossyCheckpointEngine(policy, lose),
+});
+
+export const MUTATIONS: Readonly<Record<string, WorldOptions>> = {
+  "a reply goes out before its block is synced": { answersBeforeSync: true },
+  "a repeated commit shows the messages again (RocketMQ #8158)": showAgainAfter("committed"),
+  "a commit after a rollback is honoured (RocketMQ #8158)": showAgainAfter("rolledBack"),
+  "half messages are visible": applies((engine, apply, record) => {
+    const slot = 0;
+    apply(record);
+    if (record.kind === "prepared")
+      showMessages(engine, record, { block: engine.core.state.block, slot });
+  }),
+  "a check goes out after the decision (RocketMQ #8158)": steps((_engine, step, input, nowMs) => {
+    const ready = step(input, nowMs);
+    const decided = ready.records.find((record) => record.kind === "decided");
+    if (decided === undefined || input.kind !== "frame") return ready;
+    const check: Send = {
+      kind: "check",
+      to: input.from,
+      transactionId: decided.transactionId,
+      group: "shop",
+      attempt: 1,
+      ageMs: 0,
+      block: 1,
+      slots: [],
+    };
+    return { ...ready, sends: [...ready.sends, check] };
+  }),
+  "a transaction is dropped at its last check (RocketMQ #500, #8311)": applies(
+    (_engine, apply, record) => {
+      if (record.kind !== "parked") return apply(record);
+      const { transactionId, cause } = record;
+      const who = "policy";
+      apply({ kind: "decided", transactionId, verdict: "rollback", by: who, who, reason: cause });
+    },
+  ),
+  "checks go on beyond the maximum": withPolicy(({ checkAttemptsMax }) => ({
+    checkAttemptsMax: checkAttemptsMax + 1,
+  })),
+  "checks keep no distance": withPolicy(() => ({ checkIntervalMs: 1 })),
+  "a connection is asked too much": withPolicy(() => ({
+    checksPerConnectionMax: 1_000,
+    checksTotalMax: 1_000,
+  })),
+  "one stalled check stops all others (RocketMQ #9500, #1568)": patched((engine) => {
+    const { checks } = engine.core;
+    const pump = checks.pump.bind(checks);
+    Object.assign(checks, {
+      pump: (turn: Parameters<typeof pump>[0]) => {
+        if (checks.inFlight === 0) pump(turn);
+      },
+    });
+  }),
+  "a verdict from any group is accepted (Kafka KIP-890)": rewritten((engine, input) => {
+    const verdict = verdictOf(input);
+    const known = engine.core.state.transactions.get(verdict?.transactionId ?? "");
+    if (verdict === null || known === undefined || input.kind !== "frame") return input;
+    return { ...input, frame: { ...verdict, group: known.group } };
+  }),
+  "a prepare with other content is taken for a repetition": rewritten((engine, input) => {
+    if (input.kind !== "prepare") return input;
+    const known = engine.core.state.transactions.get(input.frame.transactionId);
+    return known === undefined ? input : { ...input, digest: known.digest };
+  }),
+  "a repeated prepare is a new transaction": rewritten((engine, input) => {
+    if (input.kind !== "prepare") return input;
+    const { transactionId } = input.frame;
+    if (!engine.core.state.transactions.has(transactionId)) return input;
+    return { ...input, frame: { ...input.frame, transactionId: `${transactionId}-again` } };
+  }),
+  "a repeated send is a new message": patched(({ core }) => {
+    Object.assign(core.state.sends, { get: () => undefined });
+  }),
+  "old tokens are as good as new ones": rewritten((engine, input) => {
+    if (input.kind !== "frame" || input.frame.type !== "ack") return input;
+    const tokens = input.frame.tokens.map((token) => freshToken(engine, token));
+    return { ...input, frame: { ...input.frame, tokens } };
+  }),
+  "a pending ack is delivered again": applies((engine, apply, record) => {
+    apply(record);
+    if (record.kind !== "prepared") return;
+    for (const { cursorNo, offset } of record.acks)
+      engine.core.state.cursor(cursorNo).giveBack(offset, "released", 0, false, "");
+  }),
+  "acks are forgotten at recovery": { makeEngine: (policy) => new ForgetfulEngine(policy) },
+  "a checkpoint loses a transaction": losing((part) =>
+    "transactions" in part
+      ? { ...part, transactions: (part.transactions as readonly unknown[]).slice(1) }
+      : part,
+  ),
+  "a checkpoint loses which sends there were": losing((part) =>
+    "sends" in part ? { ...part, sends: { ...(part.sends as object), entries: [] } } : part,
+  ),
+  "a checkpoint loses the decisions": losing((part) =>
+    "decisions" in part
+      ? { ...part, decisions: { ...(part.decisions as object), entries: [] } }
+      : part,
+  ),
+  "a restart gives pending acks back": applies(({ core: { state } }, apply, record) => {
+    apply(record);
+    if (record.kind !== "opened") return;
+    for (const cursor of state.cursors.values())
+      for (const { offset, state: entry } of [...cursor.entries()])
+        if (entry.kind === "pending") cursor.giveBack(offset, "restart", 0, false, "");
+  }),
+  "a resumed transaction keeps its count": applies(({ core: { state } }, apply, record) => {
+    if (record.kind !== "resumed") return apply(record);
+    const { checks } = state.transaction(record.transactionId);
+    apply(record);
+    state.transaction(record.transactionId).checks = checks;
+  }),
+  "a late unknown ends the next question": patched(({ core: { checks } }) => {
+    const answered = checks.answered.bind(checks);
+    Object.assign(checks, {
+      answered: (...[one, answer, connection, turn]: Parameters<typeof answered>) => {
+        const { connection: asked } = (one.checking ?? {}) as { connection?: typeof connection };
+        answered(one, { ...answer, attempt: one.checks + 1 }, asked ?? connection, turn);
+      },
+    });
+  }),
+  "an extension of a lease is forgotten": patched(({ core }) => {
+    Object.assign(core.consumers, { extend: () => undefined });
+  }),
+  "an unreadable body costs the consumer its credit": patched(({ core }) => {
+    Object.assign(core.consumers, { refund: () => undefined });
+  }),
+  "a pause of the broker is not made up for": applies((_engine, apply, record) =>
+    apply(record.kind === "opened" ? { ...record, pausedMs: 0 } : record),
+  ),
+  "more is delivered than was granted": patched(({ core: { consumers } }) => {
+    const grant = consumers.grant.bind(consumers);
+    Object.assign(consumers, {
+      grant: (...[subscription, messages, ...rest]: Parameters<typeof grant>) =>
+        grant(subscription, messages + 1, ...rest),
+    });
+  }),
+  "attempts are not counted": applies((_engine, apply, record) =>
+    apply(record.kind === "returned" ? { ...record, isCounted: false } : record),
+  ),
+  "a retry does not wait": applies((_engine, apply, record) =>
+    apply(record.kind === "returned" ? { ...record, readyAtMs: 0 } : record),
+  ),
+  "an expired lease is not given back": patched(({ core: { deadlines } }) => {
+    const takeDue = deadlines.takeDue.bind(deadlines);
+    Object.assign(deadlines, {
+      takeDue: (nowMs: number) => {
+        for (;;) {
+          const due = takeDue(nowMs);
+          if (due?.kind !== "lease") return due;
+        }
+      },
+    });
+  }),
+  "an ack of one group counts for all": applies(({ core: { state } }, apply, record) => {
+    apply(record);
+    if (record.kind !== "acked") return;
+    const { topicNo } = state.cursor(record.cursorNo);
+    for (const cursor of state.readers.get(topicNo) ?? [])
+      for (const offset of record.offsets)
+        if (cursor.entry(offset)?.state.kind === "ready") cursor.settle(offset);
+  }),
+  "a buried message is not a dead letter": applies(({ core: { state } }, apply, record) => {
+    apply(record);
+    if (record.kind === "buried") state.topic(record.deadTopicNo).origins.clear();
+  }),
+  "a dead letter can be replayed twice": applies(({ core: { state } }, apply, record) => {
+    if (record.kind !== "replayed") return apply(record);
+    const { origins } = state.topic(record.deadTopicNo);
+    const origin = origins.get(record.offset);
+    apply(record);
+    if (origin !== undefined) origins.set(record.offset, origin);
+  }),
+  "new messages wake nobody": patched(({ core }) => {
+    Object.assign(core.consumers, { stirTopic: () => undefined });
+  }),
+  "a step delivers, and its record is lost": steps((_engine, step, input, nowMs) => {
+    const ready = step(input, nowMs);
+    return { ...ready, records: ready.records.filter(({ kind }) => kind !== "delivered") };
+  }),
+};

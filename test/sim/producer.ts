@@ -1,0 +1,65 @@
+/** A producer's process: sends, and transactions of one to three messages. */
+import { digestOf } from "../support/sim-driver.ts";
+import { Trader } from "./trader.ts";
+import type { World } from "./world.ts";
+
+export class Producer extends Trader {
+  readonly group: string;
+  readonly #isChecker: boolean;
+  readonly #pauseMs: number;
+
+  constructor(world: World, name: string, group: string, isChecker: boolean) {
+    super(world, name);
+    this.group = group;
+    this.#isChecker = isChecker;
+    this.#pauseMs = world.random.pick([200, 1_000, 4_000]);
+    this.temper = world.random.weighted({ prompt: 6, slow: 2, silent: 1, unknowing: 1 });
+  }
+
+  protected override up(): void {
+    this.announce(this.group, this.#isChecker);
+  }
+
+  /** Faults are over: it answers, and promptly. */
+  calm(): void {
+    this.temper = "prompt";
+    if (this.connection !== null) this.announce(this.group, this.#isChecker);
+    this.dial();
+  }
+
+  work(): void {
+    const { world } = this;
+    if (world.isQuiet) return;
+    world.time.after(world.random.between(1, this.#pauseMs * 2), () => this.work());
+    if (this.connection === null) return;
+    if (world.random.chance(0.35)) return this.#send();
+    if (world.random.chance(0.01)) return this.announce(this.group, world.random.chance(0.5));
+    const messages = world.someMessages();
+    this.transact({ group: this.group, messages, acks: [], ended: () => undefined });
+  }
+
+  #send(): void {
+    const { world } = this;
+    const sendId = world.newId("send");
+    const messages = world.someMessages();
+    const digest = digestOf(messages);
+    const say = (done: () => void): void =>
+      this.request(
+        (from, id) => ({
+          kind: "send",
+          from,
+          frame: { type: "send", id, sendId, messages: [] },
+          messages,
+          digest,
+        }),
+        (reply) => {
+          if (reply?.type === "ok") world.auditor.history.sendOk(sendId);
+          done();
+        },
+        true,
+      );
+    say(() => {
+      if (world.random.chance(0.05)) say(() => undefined);
+    });
+  }
+}

@@ -1,0 +1,34 @@
+/** P8: what a replay of the log gives is what the live engine had; leased deliveries included. */
+import type { CursorState } from "../../broker/src/core/cursor.ts";
+import { demand } from "./violation.ts";
+
+export function sameStates(
+  live: readonly unknown[],
+  replayed: readonly unknown[],
+  nowMs: number,
+): void {
+  demand(live.length === replayed.length, "P8", () => "a part of the state is missing");
+  for (const [at, part] of live.entries()) {
+    const one = asText(part, nowMs);
+    const other = asText(replayed[at], nowMs);
+    demand(one === other, "P8", () => `live ${one.slice(0, 300)}, replayed ${other.slice(0, 300)}`);
+  }
+}
+
+function asText(part: unknown, nowMs: number): string {
+  return JSON.stringify(ripened(part, nowMs), (_key, value: unknown) =>
+    value instanceof Uint8Array ? Buffer.from(value).toString("base64") : value,
+  );
+}
+
+/** That a wait is over has no record: time passes by itself. */
+function ripened(part: unknown, nowMs: number): unknown {
+  if (typeof part !== "object" || part === null || !("cursor" in part)) return part;
+  const cursor = part.cursor as CursorState;
+  const entries = cursor.entries.map((entry) => {
+    const [offset, deliveries, failures, kind, number, reason] = entry;
+    const isRipe = kind === "waiting" && number <= nowMs;
+    return isRipe ? [offset, deliveries, failures, "ready", 0, reason] : entry;
+  });
+  return { ...part, cursor: { ...cursor, entries } };
+}

@@ -1,0 +1,218 @@
+/**
+ * The shell around the engine as broker/src/server/loop.ts is: inputs are stepped as they come, one block is
+ * written at a time, what a step wants said waits for its block; one timer. Here the disk is slow, the power
+ * goes at any moment, and the block under way is then lost or kept (I2).
+ */
+import type { Engine, SealedBlock } from "../../broker/src/core/engine.ts";
+import type { Policy } from "../../broker/src/core/policy.ts";
+import type { Place } from "../../broker/src/core/records.ts";
+import type { Input, Send } from "../../broker/src/core/types.ts";
+import type { Auditor } from "./auditor.ts";
+import type { Random } from "./random.ts";
+import { sameStates } from "./same-states.ts";
+import type { Time } from "./time.ts";
+
+export interface ShellOptions {
+  readonly time: Time;
+  readonly random: Random;
+  readonly auditor: Auditor;
+  readonly policy: Policy;
+  readonly makeEngine: (policy: Policy) => Engine;
+  /** A planted bug: what a step wants said is said at once. */
+  readonly answersBeforeSync: boolean;
+  readonly deliver: (send: Send) => void;
+  readonly trace: (input: Input, records: readonly unknown[], nowMs: number) => void;
+}
+
+interface Checkpoint {
+  readonly block: number;
+  readonly parts: readonly unknown[];
+  /** How far the engine had run beyond its block's time. */
+  readonly slackMs: number;
+}
+
+export class Shell {
+  readonly #options: ShellOptions;
+  #engine: Engine | null = null;
+  #life = 0;
+  #sends: Send[] = [];
+  #writing: { readonly block: SealedBlock; readonly sends: readonly Send[] } | null = null;
+  #isScheduled = false;
+  #wakeAtMs: number | null = null;
+  #frozenUntilMs = 0;
+  /** What came while it stood still. */
+  #frozen: (() => void)[] = [];
+  #checkpoint: Checkpoint | null = null;
+  #steps = 0;
+  readonly #durable: SealedBlock[] = [];
+  readonly #bodies = new Map<string, Uint8Array>();
+
+  constructor(options: ShellOptions) {
+    this.#options = options;
+  }
+
+  get isRunning(): boolean {
+    return this.#engine !== null;
+  }
+
+  get steps(): number {
+    return this.#steps;
+  }
+
+  get durable(): readonly SealedBlock[] {
+    return this.#durable;
+  }
+
+  get engine(): Engine | null {
+    return this.#engine;
+  }
+
+  body({ block, slot }: Place): Uint8Array {
+    return this.#bodies.get(`${block}.${slot}`) ?? new Uint8Array();
+  }
+
+  start(): void {
+    const { auditor, policy, makeEngine, random } = this.#options;
+    const engine = makeEngine(policy);
+    const checkpoint = random.chance(0.5) ? this.#checkpoint : null;
+    if (checkpoint !== null) engine.load(structuredClone(checkpoint.parts));
+    for (const block of this.#durable.slice(checkpoint?.block ?? 0)) engine.replay(block);
+    auditor.recovered(engine, checkpoint?.slackMs ?? 0);
+    this.#engine = engine;
+    this.#life++;
+    this.take({ kind: "open" });
+  }
+
+  /** The power goes. */
+  crash(): void {
+    const engine = this.#engine;
+    if (engine === null) return;
+    const { auditor, random, policy, makeEngine, time } = this.#options;
+    const writing = this.#writing;
+    const isKept = random.chance(0.5);
+    if (writing !== null && isKept) this.#keep(writing.block);
+    if (!engine.isBlockOpen && (writing === null || isKept)) {
+      const replayed = makeEngine(policy);
+      for (const block of this.#durable) replayed.replay(block);
+      sameStates([...engine.save()], [...replayed.save()], Math.floor(time.nowMs));
+    }
+    this.#engine = null;
+    this.#frozenUntilMs = 0;
+    this.#sends = [];
+    this.#writing = null;
+    this.#isScheduled = false;
+    this.#wakeAtMs = null;
+    auditor.crashed(this.#durable);
+  }
+
+  /** The process stands still, as under SIGSTOP or on a paused virtual machine. */
+  freeze(ms: number): void {
+    const { time } = this.#options;
+    if (this.#frozenUntilMs > time.nowMs) return;
+    this.#frozenUntilMs = time.nowMs + ms;
+    time.at(this.#frozenUntilMs, () => {
+      for (const callback of this.#frozen.splice(0)) callback();
+    });
+  }
+
+  take(input: Input): void {
+    this.#awake(() => this.#step(input));
+  }
+
+  #step(input: Input): void {
+    const engine = this.#engine;
+    if (engine === null) return;
+    const { time, auditor, trace } = this.#options;
+    const nowMs = Math.floor(time.nowMs);
+    const ready = engine.step(input, nowMs);
+    const { block, atMs } = engine.core.state;
+    auditor.stepped(input, ready, nowMs, block, atMs);
+    trace(input, ready.records, nowMs);
+    if (++this.#steps % 16 === 0) auditor.quiet(engine, nowMs);
+    if (this.#options.answersBeforeSync) for (const send of ready.sends) this.#release(send);
+    else this.#sends.push(...ready.sends);
+    if (ready.records.length > 0 || ready.sends.length > 0) this.#schedule();
+    this.#sleepUntil(ready.wakeAtMs);
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled || this.#writing !== null) return;
+    this.#isScheduled = true;
+    this.#after(this.#options.random.next(), () => {
+      this.#isScheduled = false;
+      this.#advance();
+    });
+  }
+
+  #advance(): void {
+    const engine = this.#engine;
+    if (this.#writing !== null || engine === null) return;
+    const { random, time } = this.#options;
+    const block = engine.sealBlock();
+    const sends = this.#sends;
+    this.#sends = [];
+    if (block === null) return this.#say(sends);
+    const checkpoint = random.chance(0.02)
+      ? {
+          block: block.number,
+          parts: structuredClone([...engine.save()]),
+          slackMs: Math.max(0, Math.floor(time.nowMs) - block.atMs),
+        }
+      : null;
+    this.#writing = { block, sends };
+    this.#after(random.chance(0.05) ? random.between(20, 400) : random.next() * 3, () => {
+      this.#writing = null;
+      this.#keep(block);
+      if (checkpoint !== null) this.#checkpoint = checkpoint;
+      this.#say(sends);
+    });
+  }
+
+  #keep(block: SealedBlock): void {
+    this.#durable.push(block);
+    let slot = 0;
+    for (const record of block.records) {
+      if (record.kind !== "sent" && record.kind !== "prepared") continue;
+      for (const { data } of record.messages)
+        this.#bodies.set(`${block.number}.${slot++}`, data ?? new Uint8Array());
+    }
+  }
+
+  #say(sends: readonly Send[]): void {
+    for (const send of sends) this.#release(send);
+    if (this.#engine?.isBlockOpen === true || this.#sends.length > 0) this.#schedule();
+  }
+
+  #release(send: Send): void {
+    this.#options.auditor.released(send, this.#durable.length);
+    this.#options.deliver(send);
+  }
+
+  #sleepUntil(wakeAtMs: number | null): void {
+    if (wakeAtMs === null) return;
+    const { time } = this.#options;
+    if (this.#wakeAtMs !== null && this.#wakeAtMs <= wakeAtMs) return;
+    this.#wakeAtMs = wakeAtMs;
+    this.#after(Math.max(0, wakeAtMs - time.nowMs), () => {
+      if (this.#wakeAtMs !== wakeAtMs) return;
+      this.#wakeAtMs = null;
+      this.#step({ kind: "tick" });
+    });
+  }
+
+  /** In this life of the broker, after `ms`, and not while it stands still. */
+  #after(ms: number, callback: () => void): void {
+    const life = this.#life;
+    this.#options.time.after(ms, () => {
+      if (life === this.#life && this.#engine !== null) this.#awake(callback);
+    });
+  }
+
+  #awake(callback: () => void): void {
+    if (this.#frozenUntilMs <= this.#options.time.nowMs) return callback();
+    const life = this.#life;
+    this.#frozen.push(() => {
+      if (life === this.#life && this.#engine !== null) callback();
+    });
+  }
+}
