@@ -53,7 +53,7 @@ describe("dead letters", () => {
     expect(only(driver.credit(reader, 1)).origin).toMatchObject({
       topic: "orders",
       offset: 0,
-      deliveries: 1,
+      attempts: 1,
       reason: "no such customer",
     });
   });

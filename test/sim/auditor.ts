@@ -181,7 +181,11 @@ export class Auditor {
       const visible = topic.places[offset];
       demand(visible !== undefined, "T1", () => `${topic.name}/${offset} is not visible`);
       demand(placeKey(visible) === placeKey(place), "D1", () => `${topic.name}/${offset} moved`);
-      demand(attempt === entry.deliveries, "D6", () => `attempt ${attempt} is ${entry.deliveries}`);
+      demand(
+        attempt === entry.failures + 1,
+        "D6",
+        () => `attempt ${attempt} after ${entry.failures} counted failures`,
+      );
       // A number that was lost with its block may come again: nobody has seen it.
       demand(!this.history.knows(token), "D3", () => `token ${token} is used twice`);
       const deliveryNo = record.firstDeliveryNo + at;

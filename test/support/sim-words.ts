@@ -137,7 +137,7 @@ function sayDelivery(names: Names, topic: string, delivery: Delivery, leaseMs: n
   const from =
     origin === null
       ? ""
-      : `, from ${origin.topic}/${origin.offset} after ${origin.deliveries}${because(origin.reason)}`;
+      : `, from ${origin.topic}/${origin.offset} after ${origin.attempts}${because(origin.reason)}`;
   return `${names.delivery(token)} = ${topic}/${offset} "${bodyAt(names, place)}", attempt ${attempt}, lease ${span(leaseMs)}${from}`;
 }
 

@@ -154,6 +154,8 @@ export class Checks {
     const checking = checkingOf(transaction);
     const connection = checking?.kind === "asked" ? checking.connection : null;
     const asked = connection === null ? "endpoint" : connection.client;
+    // Who does not answer is not preferred any more: another instance may know.
+    if (connection?.id === transaction.preparedBy) transaction.preparedBy = null;
     this.#ended(transaction, "timeout", { isCounted: true, asked }, turn);
   }
 

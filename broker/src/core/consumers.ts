@@ -279,7 +279,7 @@ export class Consumers {
     return {
       token: tokenOf(cursor.no, offset, deliveryNo),
       offset,
-      attempt: entry?.deliveries ?? 1,
+      attempt: (entry?.failures ?? 0) + 1,
       place: topic.placeOf(offset),
       atMs: topic.atMsOf(offset),
       origin:

@@ -11,7 +11,8 @@
  *   acks in any order cost O(1), and memory grows with what is in flight, not with what was read.
  * - V2 At most one valid delivery per offset (D3): the one whose number the leased entry holds.
  * - V3 Delivery numbers only grow, through resets and replays too, so no token is ever valid twice.
- * - V4 `deliveries` rises by exactly one per delivery (D6); `failures` counts those that used up an attempt.
+ * - V4 `deliveries` rises by exactly one per delivery; `failures` counts those that used up an attempt, and
+ *   what a consumer is told is `failures + 1`: giving back at shutdown is not an attempt (D6).
  */
 import { invariant } from "./invariant.ts";
 import type { ReturnCause } from "./records.ts";

@@ -349,10 +349,11 @@ export class State {
     const cursor = this.cursor(cursorNo);
     const topic = this.topic(cursor.topicNo);
     const dead = this.topic(deadTopicNo);
-    const deliveries = cursor.entry(offset)?.deliveries ?? 0;
+    // The attempt that failed is used up, too.
+    const attempts = (cursor.entry(offset)?.failures ?? 0) + 1;
     cursor.settle(offset);
     const at = dead.append(topic.placeOf(offset), topic.bytesOf(offset), this.atMs);
-    dead.origins.set(at, { topicNo: topic.no, offset, deliveries, reason, atMs: this.atMs });
+    dead.origins.set(at, { topicNo: topic.no, offset, attempts, reason, atMs: this.atMs });
   }
 
   #replayed({ deadTopicNo, offset }: RecordOf<"replayed">): void {

@@ -13,7 +13,7 @@ import type { Place, TopicSettings } from "./records.ts";
 export interface Origin {
   readonly topicNo: number;
   readonly offset: number;
-  readonly deliveries: number;
+  readonly attempts: number;
   readonly reason: string;
   readonly atMs: number;
 }

@@ -226,7 +226,7 @@ export function deadLetterView(
     offset,
     topic: state.topics.get(origin.topicNo)?.name ?? "",
     originOffset: origin.offset,
-    attempts: origin.deliveries,
+    attempts: origin.attempts,
     reason: origin.reason,
     buriedAtMs: origin.atMs,
     bytes: dead.bytesOf(offset),

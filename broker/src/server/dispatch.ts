@@ -242,7 +242,7 @@ function deliveryFrame(
     message,
   };
   if (origin === null) return frame;
-  const { topic, deliveries: attempts, reason } = origin;
+  const { topic, attempts, reason } = origin;
   return {
     ...frame,
     origin: { topic, offset: origin.offset, attempts, reason, atMs: Math.round(origin.atMs) },
