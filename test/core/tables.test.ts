@@ -103,7 +103,7 @@ describe("topic index", () => {
 
   test("dead letters that were replayed or purged are passed over", () => {
     const dead = topicOf([10, 20, 30], "%DLQ%billing");
-    dead.origins.set(1, { topicNo: 1, offset: 5, deliveries: 2, reason: "", atMs: 20 });
+    dead.origins.set(1, { topicNo: 1, offset: 5, attempts: 2, reason: "", atMs: 20 });
     expect(dead.nextLive(0)).toBe(1);
     expect(dead.nextLive(2)).toBe(3);
   });

@@ -47,6 +47,12 @@ export function demandCause(record: LogRecord, moment: Moment): void {
   switch (record.kind) {
     case "opened":
       return demand(input.kind === "open", "C5", () => "opened without a start");
+    case "clock":
+      return demand(
+        moment.nowMs - ledger.atMs >= 60_000,
+        "C5",
+        () => "the clock is noted more often than once a minute",
+      );
     case "sent":
       return demand(
         frame?.type === "send" && frame.sendId === record.sendId,

@@ -48,6 +48,8 @@ export class Ledger {
     switch (record.kind) {
       case "opened":
         return this.#opened(record.pausedMs);
+      case "clock":
+        return;
       case "topicCreated":
         return this.#topicCreated(record);
       case "topicUpdated":

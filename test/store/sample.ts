@@ -152,4 +152,5 @@ export const ONE_OF_EACH: { readonly [Kind in RecordKind]: RecordOf<Kind> } = {
   buried: { kind: "buried", cursorNo: 3, offset: 5, deadTopicNo: 9, reason: "too often" },
   replayed: { kind: "replayed", deadTopicNo: 9, offset: 0, ...by },
   purged: { kind: "purged", deadTopicNo: 9, offset: 1, ...by },
+  clock: { kind: "clock" },
 };

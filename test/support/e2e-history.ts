@@ -37,6 +37,8 @@ export type DeliveryEnd =
 
 export interface DeliveryFacts {
   readonly attempt: number;
+  /** Grows with each delivery of the message to the group; never given twice. */
+  readonly deliveryNo: number;
   /** Each consumer has one connection to one run of the broker. */
   readonly run: number;
   readonly atMs: number;
@@ -91,7 +93,7 @@ export class History {
 
   delivery(
     group: string,
-    message: { id: string; topic: string; offset: number; attempt: number },
+    message: { id: string; topic: string; offset: number; attempt: number; token: string },
     run: number,
   ): DeliveryFacts {
     const key = readKey(group, message.topic, message.offset);
@@ -101,6 +103,7 @@ export class History {
       this.problem(`${key} was ${read.message} and is ${message.id} now`);
     const facts: DeliveryFacts = {
       attempt: message.attempt,
+      deliveryNo: deliveryNoOf(message.token),
       run,
       atMs: performance.now(),
       end: { kind: "none" },
@@ -132,3 +135,6 @@ export class History {
     this.problems.push(text);
   }
 }
+
+/** Tokens are opaque to clients; the oracle knows what the broker makes them of (core/token.ts). */
+const deliveryNoOf = (token: string): number => Number.parseInt(token.split(".")[2] ?? "", 36);

@@ -6,7 +6,7 @@
  * - T1, T2 Verdicts: the final state is one that somebody asked for, and the one that was answered.
  * - T3 Each visible message has one place in its topic, and none came from nowhere (D1).
  * - D2 Each group has settled each message.  D4 Nothing is delivered after its ack was ok.
- * - D5 Every repeat has a cause.  D6 No attempt is delivered twice.
+ * - D5 Every repeat has a cause.  D6 No delivery comes twice; attempts rise by one for each that was used up.
  */
 import {
   type Decision,
@@ -136,7 +136,7 @@ class Judge {
 
   #read(key: string, id: string, read: ReadFacts): void {
     if (read.message !== id) this.#say(`T3: ${key} was ${read.message} and is ${id} in the end`);
-    const deliveries = [...read.deliveries].sort((one, other) => one.attempt - other.attempt);
+    const deliveries = [...read.deliveries].sort((one, other) => one.deliveryNo - other.deliveryNo);
     for (const [at, delivery] of deliveries.entries()) {
       const next = deliveries[at + 1];
       if (next !== undefined) this.#repeat(key, delivery, next);
@@ -153,7 +153,11 @@ class Judge {
 
   #repeat(key: string, one: DeliveryFacts, next: DeliveryFacts): void {
     const { attempt } = one;
-    if (attempt === next.attempt) return this.#say(`D6: attempt ${attempt} of ${key} came twice`);
+    if (one.deliveryNo === next.deliveryNo) return this.#say(`D6: a delivery of ${key} came twice`);
+    const rise = next.attempt - attempt;
+    const isUsedUp = one.end.kind === "retry" && one.end.outcome === "ok";
+    if (rise < (isUsedUp ? 1 : 0) || rise > 1)
+      return this.#say(`D6: attempt ${next.attempt} of ${key} followed attempt ${attempt}`);
     if (this.#isAcked(one) || (one.end.kind === "bury" && one.end.outcome === "ok"))
       return this.#say(`D4: ${key} was ended at attempt ${attempt} and came again`);
     const isGivenBack = one.end.kind === "retry" && one.end.outcome !== "fail";

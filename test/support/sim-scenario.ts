@@ -82,7 +82,10 @@ class Stage implements Names {
   run(line: string): readonly string[] {
     const effects = this.#do(read(line));
     return [
-      ...effects.records.map((record) => `log ${sayRecord(this, record)}`),
+      // Noted once a minute while something waits: of no interest to a story.
+      ...effects.records
+        .filter(({ kind }) => kind !== "clock")
+        .map((record) => `log ${sayRecord(this, record)}`),
       ...effects.sends.flatMap((send) => saySend(this, send)),
     ];
   }

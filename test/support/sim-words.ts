@@ -44,6 +44,8 @@ export function sayRecord(names: Names, record: LogRecord): string {
   switch (record.kind) {
     case "opened":
       return `opened after a pause of ${span(record.pausedMs)}`;
+    case "clock":
+      return "the clock is noted";
     case "topicCreated":
       return `topic ${record.topic} created`;
     case "topicUpdated":

@@ -87,13 +87,31 @@ export class Engine {
       this.#core.checks.pump(turn);
       this.#core.consumers.pump(turn);
     }
+    if (this.#isClockDue(nowMs)) turn.log({ kind: "clock" });
     for (const record of turn.records) this.#openRecords.push(record);
     const hasMore = this.#core.admission !== "none" && this.#core.consumers.hasMore;
     return {
       records: turn.records,
       sends: turn.sends,
-      wakeAtMs: hasMore ? nowMs : this.#core.deadlines.nextAtMs,
+      wakeAtMs: hasMore ? nowMs : this.#nextWakeAtMs(),
     };
+  }
+
+  /** While something waits, time must not pass unrecorded: a restart would take it for downtime (C5, D7). */
+  #isClockDue(nowMs: number): boolean {
+    return !this.#isBlockOpen && nowMs >= this.#clockAtMs();
+  }
+
+  /** Infinite: nothing waits, or nothing may be written. */
+  #clockAtMs(): number {
+    const { state, deadlines, admission } = this.#core;
+    const isNeeded = deadlines.size > 0 && admission !== "none";
+    return isNeeded ? state.atMs + CLOCK_EVERY_MS : Number.POSITIVE_INFINITY;
+  }
+
+  #nextWakeAtMs(): number | null {
+    const nextAtMs = this.#core.deadlines.nextAtMs;
+    return nextAtMs === null ? null : Math.min(nextAtMs, this.#clockAtMs());
   }
 
   /** There are records that stand in no sealed block yet. */
@@ -318,6 +336,9 @@ export class Engine {
     }
   }
 }
+
+/** What a restart may add to a wait at most, besides the downtime. */
+const CLOCK_EVERY_MS = 60_000;
 
 /** What is answered even when nothing may be written any more. */
 const WRITE_NOTHING: ReadonlySet<PlainFrame["type"]> = new Set([

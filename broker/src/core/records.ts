@@ -66,6 +66,8 @@ export type ReturnCause =
 export type LogRecord =
   /** The first record after a start. Everything leased goes back; broker time stood still meanwhile. */
   | { readonly kind: "opened"; readonly atMs: number; readonly pausedMs: number }
+  /** Nothing but its block's time: an idle broker's clock, so that only downtime counts as a pause. */
+  | { readonly kind: "clock" }
   | {
       readonly kind: "topicCreated";
       readonly topicNo: number;

@@ -67,6 +67,8 @@ export class State {
     switch (record.kind) {
       case "opened":
         return this.#opened(record);
+      case "clock":
+        return;
       case "topicCreated":
         return this.#topicCreated(record);
       case "topicUpdated":

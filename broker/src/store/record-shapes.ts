@@ -301,4 +301,9 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       ...operatorAndReason(f),
     }),
   },
+  clock: {
+    code: 22,
+    write: (code) => [code],
+    read: () => ({ kind: "clock" }),
+  },
 };
