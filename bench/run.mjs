@@ -61,7 +61,8 @@ async function repeat(once) {
 
 /** One run: fresh broker, fresh data. */
 async function measure(mode, dataDir) {
-  const broker = worker("broker.mjs", { dataDir });
+  // As `npm start` does: fewer, larger collections of what lives for one block only.
+  const broker = worker("broker.mjs", { dataDir }, ["--max-semi-space-size=64"]);
   const { url } = await answer(broker, "ready");
   const clients = [worker("producer.mjs", { url, mode, bytes, inFlight, seconds })];
   if (mode !== "send") clients.push(worker("consumer.mjs", { url, inFlight }));
@@ -99,9 +100,10 @@ async function measure(mode, dataDir) {
   };
 }
 
-function worker(file, options) {
+function worker(file, options, flags = []) {
   // BENCH_EXEC_ARGV="--cpu-prof" leaves a profile of each process.
-  const execArgv = (process.env.BENCH_EXEC_ARGV ?? "").split(" ").filter((word) => word !== "");
+  const more = (process.env.BENCH_EXEC_ARGV ?? "").split(" ").filter((word) => word !== "");
+  const execArgv = [...flags, ...more];
   return fork(new URL(file, import.meta.url), [JSON.stringify(options)], {
     serialization: "advanced",
     execArgv,
