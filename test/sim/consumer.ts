@@ -17,6 +17,7 @@ export class Consumer extends Trader {
   readonly #windowBytes: number;
   #isSubscribed = false;
   /** Tokens that were good once. */
+  readonly #gathered: string[] = [];
   readonly #old: string[] = [];
 
   constructor(world: World, name: string, group: string, topics: readonly string[]) {
@@ -95,7 +96,7 @@ export class Consumer extends Trader {
         });
     switch (end) {
       case "ack":
-        this.#ack([token]);
+        this.#gather(token);
         return done();
       case "retry": {
         const delayMs = random.chance(0.3) ? random.below(5_000) : undefined;
@@ -136,6 +137,16 @@ export class Consumer extends Trader {
       case "leave":
         return this.#leave();
     }
+  }
+
+  /** As the SDK does: what ends within a moment is acked in one request. */
+  #gather(token: string): void {
+    if (this.#gathered.push(token) > 1) return;
+    const { connection } = this;
+    this.world.time.after(this.world.random.below(60), () => {
+      const tokens = this.#gathered.splice(0);
+      if (connection === this.connection) this.#ack(tokens);
+    });
   }
 
   #ack(tokens: readonly string[]): void {
