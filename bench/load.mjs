@@ -64,7 +64,10 @@ export async function openLoop({ lanes, operate, tally, startMs, untilMs, ratePe
  * count as latency; a thread that sleeps on a futex is exact to some tens of microseconds.
  */
 async function paced(gapMs, work, isOver) {
-  const thread = new Worker(new URL("pacer.mjs", import.meta.url), { workerData: { gapMs } });
+  const thread = new Worker(new URL("pacer.mjs", import.meta.url), {
+    workerData: { gapMs },
+    execArgv: [],
+  });
   await new Promise((resolve, reject) => {
     thread.on("error", reject);
     thread.on("message", () => {

@@ -18,9 +18,12 @@ const LEAD_MS = 100;
 /** A slow system may be far behind when the producers stop. */
 const CATCH_UP_WITHIN_MS = 180_000;
 
-/** `place` is what all processes are told: adapter, variant, addresses, scenario. */
-export async function measure({ place, usage, seconds, warmUpSeconds, execArgv }) {
-  const crew = new Crew(place, execArgv);
+/**
+ * `place` is what all processes are told: adapter, variant, addresses, scenario. `usage()` tells what the
+ * servers have used so far; `execArgvOf(role)` are flags for Node.
+ */
+export async function measure({ place, usage, seconds, warmUpSeconds, execArgvOf }) {
+  const crew = new Crew(place, execArgvOf);
   try {
     const measured = place.scenario.backlogBytes === null ? measureLoad : measureBacklog;
     return await measured(crew, { usage, seconds, warmUpSeconds });
@@ -61,14 +64,14 @@ async function measureBacklog(crew, { usage }) {
 /** The processes of one measurement. */
 class Crew {
   #place;
-  #execArgv;
+  #execArgvOf;
   #producers = [];
   #consumers = [];
   #relay = null;
 
-  constructor(place, execArgv) {
+  constructor(place, execArgvOf) {
     this.#place = place;
-    this.#execArgv = execArgv;
+    this.#execArgvOf = execArgvOf;
   }
 
   get scenario() {
@@ -160,7 +163,7 @@ class Crew {
   }
 
   #fork(file, more = {}) {
-    return new Process(file, { ...this.#place, ...more }, this.#execArgv);
+    return new Process(file, { ...this.#place, ...more }, this.#execArgvOf(file));
   }
 }
 

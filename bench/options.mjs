@@ -18,7 +18,7 @@ export const USAGE = `npm run bench -- [options]
                          each connection, operations a second
   --dir FOLDER           where all data lies meanwhile; default the system's folder for such things
   --json                 everything that was measured, as JSON, instead of tables
-  --profile              profiles EscrowMQ's processes: where each microsecond goes (1 run, no peers)
+  --profile              profiles EscrowMQ's processes: where each microsecond goes (1 run, no peers, no limits)
   --list                 the modes and the systems
 
 Modes: ${SCENARIOS.map(({ name }) => name).join(", ")}

@@ -3,7 +3,6 @@ import { parentPort, workerData } from "node:worker_threads";
 
 const { gapMs } = workerData;
 const nothing = new Int32Array(new SharedArrayBuffer(4));
-/** Short enough that terminating the thread does not wait. */
 const startMs = performance.now();
 
 for (let tick = 1; ; tick++) {

@@ -13,6 +13,7 @@ export function reportText(results) {
   if (ceilings.length > 0) parts.unshift(ceilingsText(ceilings, machine, options));
   if (skipped.length > 0)
     parts.push(`skipped\n${skipped.map(({ name, reason }) => `  ${name}: ${reason}`).join("\n")}`);
+  parts.push(...results.profiles);
   return `\n${parts.join("\n\n")}\n`;
 }
 
@@ -56,8 +57,8 @@ function rowOf({ scenario, system, rate, runs }, ceilings) {
     range(rate),
     share(one, scenario, ceilings, "level"),
     share(one, scenario, ceilings, wireCeilingOf(scenario)),
-    quantiles(one.acknowledged),
-    quantiles(one.handled),
+    isBacklog(scenario) ? "" : quantiles(one.acknowledged),
+    isBacklog(scenario) ? "" : quantiles(one.handled),
     cpuText(one.cpuMicrosecondsPerOperation),
     one.serverRssMb.toFixed(0),
     noteOf(runs),
@@ -78,6 +79,9 @@ function typicalRun(runs, { median }) {
   const good = runs.filter(({ rate }) => rate !== undefined);
   return good.sort((a, b) => Math.abs(a.rate - median) - Math.abs(b.rate - median))[0];
 }
+
+/** Its messages have waited for the consumer to be started. */
+const isBacklog = ({ backlogBytes }) => backlogBytes !== null;
 
 /** Messages that passed, as a share of those that the limit alone could pass. */
 function share(run, { messages, bytes, ratePerSecond }, ceilings, name) {

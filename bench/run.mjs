@@ -5,7 +5,6 @@
 import { machineOf } from "./machine.mjs";
 import { readOptions, USAGE } from "./options.mjs";
 import { killAll } from "./process.mjs";
-import { profileText } from "./profile.mjs";
 import { reportText } from "./report.mjs";
 import { chosenScenarios } from "./scenarios.mjs";
 import { Suite, scratch } from "./suite.mjs";
@@ -26,14 +25,12 @@ async function main() {
     remove();
   });
   const machine = machineOf(folder);
-  const profiles = [];
-  const profiled = (scenario, figures) => {
-    if (options.profile) profiles.push(profileText(`${folder}/profiles`, scenario, figures));
+  const results = {
+    machine,
+    options,
+    ...(await new Suite({ options, folder, scenarios, say }).run()),
   };
-  const results = await new Suite({ options, folder, scenarios, say, profiled }).run();
-  const all = { machine, options, ...results };
-  console.log(options.json ? JSON.stringify(all, null, 2) : reportText(all));
-  for (const text of profiles) console.log(text);
+  console.log(options.json ? JSON.stringify(results, null, 2) : reportText(results));
 }
 
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, () => process.exit(1));

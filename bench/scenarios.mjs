@@ -34,6 +34,8 @@ const HEADLINE = ["quick", "headline", "peers"];
 /** Large bodies would otherwise be 256 MB under way. */
 const BYTES_IN_FLIGHT_MAX = 16 * 1_048_576;
 
+const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+
 const FAMILIES = [
   {
     family: "send",
@@ -119,7 +121,7 @@ const FAMILIES = [
     ].map((scenario) => ({
       ...scenario,
       name: `connections-${scenario.connections * scenario.producers}`,
-      shape: `${scenario.connections * scenario.producers} connections`,
+      shape: counted(scenario.connections * scenario.producers, "connection"),
       inFlight: 1,
       groups: 0,
     })),
@@ -145,7 +147,7 @@ const FAMILIES = [
     unit: "messages/s",
     scenarios: [1, 10, 1000].map((topics) => ({
       name: `topics-${topics}`,
-      shape: `${topics.toLocaleString("en")} topics`,
+      shape: counted(topics, "topic"),
       topics,
       systems: OURS,
     })),
@@ -156,7 +158,7 @@ const FAMILIES = [
     unit: "deliveries/s",
     scenarios: [1, 4, 16].map((groups) => ({
       name: `groups-${groups}`,
-      shape: `${groups} groups`,
+      shape: counted(groups, "group"),
       groups,
       systems: OURS,
     })),

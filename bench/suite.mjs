@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { CEILINGS } from "./ceilings.mjs";
 import { measure } from "./measure.mjs";
 import { lookFor, startPeer } from "./peers.mjs";
+import { profileFlags, profileText } from "./profile.mjs";
 import { spread } from "./statistics.mjs";
 import { SYSTEMS } from "./systems.mjs";
 
@@ -21,18 +22,17 @@ export class Suite {
   #folder;
   #scenarios;
   #say;
-  #profiled;
+  #profiles = [];
   #cells = new Map();
   #ceilings = new Map();
   #skipped = new Map();
 
   /** `say(text)` tells a person how far it is. */
-  constructor({ options, folder, scenarios, say, profiled = () => undefined }) {
+  constructor({ options, folder, scenarios, say }) {
     this.#options = options;
     this.#folder = folder;
     this.#scenarios = scenarios;
     this.#say = say;
-    this.#profiled = profiled;
   }
 
   async run() {
@@ -46,6 +46,7 @@ export class Suite {
       ceilings: [...this.#ceilings.values()].map(summed),
       cells: [...this.#cells.values()].map(summed),
       skipped: [...this.#skipped].map(([name, reason]) => ({ name, reason })),
+      profiles: this.#profiles,
     };
   }
 
@@ -62,13 +63,12 @@ export class Suite {
   }
 
   #isWanted({ name }) {
-    const { systems } = this.#options;
-    const isAsked = systems.length === 0 || systems.includes(name);
+    const { systems, peers } = this.#options;
+    const isAsked = systems.length === 0 ? peers || name === "escrowmq" : systems.includes(name);
     return isAsked && this.#scenarios.some((scenario) => isFor(scenario, name));
   }
 
-  async #look({ name, adapter, servers }) {
-    if (name !== "escrowmq" && !this.#options.peers) return { reason: "--no-peers" };
+  async #look({ adapter, servers }) {
     const found = servers.map(lookFor);
     const missing = found.find(({ reason }) => reason !== undefined);
     if (missing !== undefined) return missing;
@@ -136,23 +136,22 @@ export class Suite {
     const { loaded, adapter, variant, servers } = system;
     for (const name of servers) await shared.start(name);
     for (const name of needs(scenario)) if (!shared.has(name)) await own.start(name);
-    const execArgv = this.#options.profile
-      ? ["--cpu-prof", `--cpu-prof-dir=${this.#folder}/profiles`]
-      : [];
+    const profiles = join(this.#folder, "profiles", scenario.name);
+    const execArgvOf = this.#options.profile ? (role) => profileFlags(profiles, role) : () => [];
     if (loaded.startServer !== undefined)
       await own.add(system.name, () =>
-        loaded.startServer({ folder: this.#folder, scenario, execArgv }),
+        loaded.startServer({ folder: this.#folder, scenario, execArgvOf }),
       );
     const addresses = { ...shared.addresses, ...own.addresses };
     const hasRelay = loaded.openRelay !== undefined;
-    const place = { adapter, variant, addresses, scenario: plain(scenario), hasRelay };
-    await loaded.setUp(place);
+    const place = { adapter, variant, addresses, scenario: scenario, hasRelay };
+    await loaded.setUp?.(place);
     const { seconds, warmUpSeconds } = this.#options;
     const usage = async () => added(await shared.usage(), await own.usageOf(system.name));
-    const figures = await measure({ place, usage, seconds, warmUpSeconds, execArgv });
-    await loaded.tearDown(place);
+    const figures = await measure({ place, usage, seconds, warmUpSeconds, execArgvOf });
+    await loaded.tearDown?.(place);
     await own.stop();
-    this.#profiled(scenario, figures);
+    if (this.#options.profile) this.#profiles.push(profileText(profiles, scenario, figures));
     return figures;
   }
 
@@ -216,9 +215,6 @@ const isFor = ({ systems }, name) => systems === "all" || systems.includes(name)
 
 /** Servers that the scenario itself needs, whatever the system. */
 const needs = ({ operation }) => (operation === "transact-postgres" ? ["postgresql"] : []);
-
-/** What a child process needs of it, as JSON can carry it. */
-const plain = ({ suites, systems, title, ...scenario }) => scenario;
 
 function describe(system, scenario) {
   const { name, title, durability, version } = system;

@@ -12,12 +12,12 @@ const TOPICS_PER_CONSUMER = 64;
 const BROKER_FLAGS = ["--max-semi-space-size=64"];
 const CHECK_AFTER_MS = 1;
 
-/** A broker of its own for each measurement, on an empty folder. */
-export async function startServer({ folder, scenario, execArgv }) {
+/** A broker of its own for each measurement, on an empty folder, with the scenario's topics. */
+export async function startServer({ folder, scenario, execArgvOf }) {
   const dataDir = join(folder, "escrowmq");
   mkdirSync(dataDir);
   const task = { dataDir, topics: topicsOf(scenario) };
-  const broker = new Process("broker", task, [...BROKER_FLAGS, ...execArgv]);
+  const broker = new Process("broker", task, [...BROKER_FLAGS, ...execArgvOf("broker")]);
   const { url } = await broker.answer("ready");
   return {
     address: { url },
@@ -29,10 +29,6 @@ export async function startServer({ folder, scenario, execArgv }) {
     },
   };
 }
-
-/** Topics are made when the broker starts. */
-export async function setUp() {}
-export async function tearDown() {}
 
 export async function openProducer({ addresses, scenario }) {
   const { url } = addresses.escrowmq;

@@ -10,9 +10,6 @@ const open = ({ addresses }) => {
   return new Redis({ host: "127.0.0.1", port, enableAutoPipelining: true });
 };
 
-/** Groups are made when they are opened, from the stream's beginning. */
-export async function setUp() {}
-
 export async function tearDown(place) {
   const redis = open(place);
   await redis.unlink(...topicsOf(place.scenario));
