@@ -6,14 +6,15 @@ import { SYSTEMS } from "./systems.mjs";
 
 export const USAGE = `npm run bench -- [options]
 
-  --suite NAME           ${SUITES.join(", ")}; default headline
+  --suite NAME           quick: EscrowMQ alone, one run; headline (default): the main modes beside the
+                         peers; peers: all modes that a peer can do; full: everything
   --mode A,B             only these modes or families of modes, whatever the suite
   --systems A,B          only these systems; default all that are here
   --no-peers             EscrowMQ alone
   --no-ceilings          without the limits: no shares in the tables
   --seconds N            measured time of one run; default 3
   --warm-up-seconds N    default 1
-  --runs N               default 3, for quick 1
+  --runs N               default 3, quick 1
   --bytes N, --in-flight N, --rate N   instead of the modes' own body size, operations under way on
                          each connection, operations a second
   --dir FOLDER           where all data lies meanwhile; default the system's folder for such things
@@ -49,15 +50,16 @@ export function readOptions(args) {
   const { values } = parseArgs({ args, options: OPTIONS, allowNegative: true });
   if (!SUITES.includes(values.suite)) throw new Error(`--suite must be one of ${SUITES}`);
   const { profile } = values;
+  const isQuick = values.suite === "quick";
   return {
     ...values,
     modes: known("--mode", words(values.mode), modeNames()),
     systems: known("--systems", words(values.systems), SYSTEMS.map(nameOf)),
-    peers: values.peers && !profile,
+    peers: values.peers && !profile && !isQuick,
     ceilings: values.ceilings && !profile,
     seconds: positive("--seconds", values.seconds),
     warmUpSeconds: positive("--warm-up-seconds", values["warm-up-seconds"]),
-    runs: profile ? 1 : positive("--runs", values.runs ?? (values.suite === "quick" ? "1" : "3")),
+    runs: profile ? 1 : positive("--runs", values.runs ?? (isQuick ? "1" : "3")),
     overrides: overridesOf(values),
     inFlight: positive("--in-flight", values["in-flight"] ?? "1000"),
   };

@@ -6,9 +6,9 @@
 #   bench/peers.sh version NAME                the version, or on stderr why it cannot run (exit 1)
 #   bench/peers.sh run NAME FOLDER PORT P2 P3  runs a server until standard input ends
 #
-# A server runs with its defaults, listens on 127.0.0.1 only, and keeps everything below FOLDER; P2 and
-# P3 are for those that need more ports. It lives as long as this script's standard input: whoever
-# started it may die in any way, and nothing is left running.
+# A server runs with its defaults, listens on 127.0.0.1 only, and keeps everything below FOLDER, which
+# is removed at the end; P2 and P3 are for those that need more ports. It lives as long as this script's
+# standard input: whoever started it may die in any way, and nothing is left running.
 set -eu
 
 names="nats nats-fsync redis redis-fsync rabbitmq postgresql"
@@ -84,8 +84,9 @@ start_rabbitmq() {
   export RABBITMQ_ENABLED_PLUGINS_FILE="$folder/plugins" RABBITMQ_PID_FILE="$folder/pid"
   export RABBITMQ_FEATURE_FLAGS_FILE="$folder/feature_flags"
   export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}"
-  # Else the first Erlang node would start one that outlives it.
+  # An Erlang node that finds none starts one that outlives it.
   start epmd -port "$port2" -address 127.0.0.1
+  until (echo >"/dev/tcp/127.0.0.1/$port2") 2>/dev/null; do sleep 0.05; done
   start $rabbitmq
 }
 
@@ -118,6 +119,7 @@ stop() {
     sleep 0.1
   done
   for group in $groups; do kill -KILL -- "-$group" 2>/dev/null || true; done
+  rm -rf "$folder"
 }
 
 still_there() {

@@ -112,6 +112,8 @@ function noteOf(runs) {
   const refusals = runs.flatMap(({ failures = {} }) => Object.entries(failures));
   for (const [code, count] of refusals) notes.push(`${count} × ${code}`);
   const redelivered = runs.reduce((total, run) => total + (run.redelivered ?? 0), 0);
+  const late = runs.find(({ lateness }) => lateness?.p99Ms)?.lateness;
+  if (late !== undefined) notes.push(`of it the load's own delay ${quantiles(late)}`);
   if (redelivered > 0) notes.push(`${redelivered} redelivered`);
   return notes.join("; ");
 }

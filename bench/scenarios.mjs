@@ -11,7 +11,7 @@
  * - topics (1), groups (0): consumer groups; each gets every message; none means that nobody consumes.
  * - backlogBytes (none): that much is written first; then the consumers alone are measured.
  * - systems ("all"): "all" or the names of the systems that can do it.
- * - suites: which suites it belongs to. Each is in "full".
+ * - suites: which suites it belongs to. Each is in "full", and in "peers" if a peer can do it.
  */
 const DEFAULTS = {
   operation: "send",
@@ -30,7 +30,7 @@ const DEFAULTS = {
 
 const OURS = ["escrowmq"];
 const TRANSACTIONAL = ["escrowmq", "outbox"];
-const HEADLINE = ["quick", "headline", "peers"];
+const HEADLINE = ["quick", "headline"];
 /** Large bodies would otherwise be 256 MB under way. */
 const BYTES_IN_FLIGHT_MAX = 16 * 1_048_576;
 
@@ -67,7 +67,7 @@ const FAMILIES = [
         operation: "transact",
         messages: 5,
         systems: TRANSACTIONAL,
-        suites: ["headline", "peers"],
+        suites: ["headline"],
       },
     ],
   },
@@ -81,7 +81,7 @@ const FAMILIES = [
         operation: "transact-postgres",
         inFlight: 100,
         systems: TRANSACTIONAL,
-        suites: ["headline", "peers"],
+        suites: ["headline"],
       },
     ],
   },
@@ -105,7 +105,6 @@ const FAMILIES = [
         operation: "transact",
         ratePerSecond: 1000,
         systems: TRANSACTIONAL,
-        suites: ["peers"],
       },
     ],
   },
@@ -182,7 +181,9 @@ export const SUITES = ["quick", "headline", "peers", "full"];
 export function chosenScenarios(suite, modes) {
   if (modes.length > 0)
     return SCENARIOS.filter(({ name, family }) => modes.includes(name) || modes.includes(family));
-  return SCENARIOS.filter(({ suites }) => suite === "full" || suites.includes(suite));
+  if (suite === "full") return SCENARIOS;
+  if (suite === "peers") return SCENARIOS.filter(({ systems }) => systems !== OURS);
+  return SCENARIOS.filter(({ suites }) => suites.includes(suite));
 }
 
 export const topicsOf = ({ topics, name }) =>

@@ -37,6 +37,7 @@ export class Suite {
 
   async run() {
     const systems = await this.#present();
+    await this.#dropImpossible();
     for (let run = 1; run <= this.#options.runs; run++) {
       // U1
       if (this.#options.ceilings) await this.#measureCeilings(run);
@@ -78,6 +79,15 @@ export class Suite {
     } catch (error) {
       return { reason: clientMissing(error) };
     }
+  }
+
+  /** Scenarios that need a server or client of their own which is not here. U2 */
+  async #dropImpossible() {
+    for (const scenario of this.#scenarios) {
+      const reason = await missingFor(scenario);
+      if (reason !== undefined) this.#skip(scenario.name, reason);
+    }
+    this.#scenarios = this.#scenarios.filter(({ name }) => !this.#skipped.has(name));
   }
 
   #skip(name, reason) {
@@ -144,10 +154,10 @@ export class Suite {
       );
     const addresses = { ...shared.addresses, ...own.addresses };
     const hasRelay = loaded.openRelay !== undefined;
-    const place = { adapter, variant, addresses, scenario: scenario, hasRelay };
+    const place = { adapter, variant, addresses, scenario, hasRelay };
     await loaded.setUp?.(place);
     const { seconds, warmUpSeconds } = this.#options;
-    const usage = async () => added(await shared.usage(), await own.usageOf(system.name));
+    const usage = async () => added(await shared.usage(), await own.usage());
     const figures = await measure({ place, usage, seconds, warmUpSeconds, execArgvOf });
     await loaded.tearDown?.(place);
     await own.stop();
@@ -192,11 +202,6 @@ class Servers {
     return all.reduce(added, { cpuMs: 0, rssBytes: 0 });
   }
 
-  /** A database that only the application uses is not part of the system that is measured. */
-  async usageOf(name) {
-    return (await this.#up.get(name)?.usage()) ?? { cpuMs: 0, rssBytes: 0 };
-  }
-
   async stop() {
     const servers = [...this.#up.values()];
     this.#up.clear();
@@ -219,6 +224,20 @@ const needs = ({ operation }) => (operation === "transact-postgres" ? ["postgres
 function describe(system, scenario) {
   const { name, title, durability, version } = system;
   return { scenario, system: { name, title, durability, version } };
+}
+
+async function missingFor(scenario) {
+  const missing = needs(scenario)
+    .map(lookFor)
+    .find(({ reason }) => reason !== undefined);
+  if (missing !== undefined) return missing.reason;
+  if (needs(scenario).length === 0) return undefined;
+  try {
+    await import("./local-database.mjs");
+    return undefined;
+  } catch (error) {
+    return clientMissing(error);
+  }
 }
 
 const clientMissing = (error) =>

@@ -55,7 +55,7 @@ export const SYSTEMS = [
     adapter: "rabbitmq",
     variant: "classic",
     servers: ["rabbitmq"],
-    durability: "durable, persistent, confirmed; see README",
+    durability: "fsync of the message store before confirm",
   },
   {
     name: "outbox",
