@@ -9,6 +9,7 @@
  */
 import { nowMs } from "./clock.mjs";
 import { merged } from "./histogram.mjs";
+import { machineCpuMs } from "./machine.mjs";
 import { Process } from "./process.mjs";
 import { deliveriesPerOperation, groupsOf } from "./scenarios.mjs";
 
@@ -179,7 +180,8 @@ function dealt(items, hands) {
 const operationsOf = (reports) => sum(reports.map(({ operations }) => operations));
 
 async function used(crew, usage) {
-  return { ...(await usage()), relayCpuMs: await crew.relayCpuMs() };
+  const servers = await usage();
+  return { ...servers, relayCpuMs: await crew.relayCpuMs(), machineCpuMs: machineCpuMs() };
 }
 
 function figures(scenario, { produced, consumed, before, after }) {
@@ -189,7 +191,12 @@ function figures(scenario, { produced, consumed, before, after }) {
   const enders = consumed.length === 0 ? produced : consumed;
   // M2
   const seconds = (Math.max(...enders.map(({ endedAtMs }) => endedAtMs)) - startMs) / 1000;
-  const perOperation = (ms) => (ms * 1000) / operations;
+  const cpuMs = {
+    server: after.cpuMs - before.cpuMs,
+    producers: sum(produced.map((report) => report.cpuMs)),
+    consumers: sum(consumed.map((report) => report.cpuMs)),
+    relay: after.relayCpuMs - before.relayCpuMs,
+  };
   return {
     rate: (operations * rateFactor(scenario)) / seconds,
     startMs,
@@ -201,12 +208,9 @@ function figures(scenario, { produced, consumed, before, after }) {
     lateness: merged(produced.map(({ lateness }) => lateness)).summary,
     failures: addedUp(produced.map(({ failures }) => failures)),
     redelivered: sum(consumed.map(({ redelivered }) => redelivered)),
-    cpuMicrosecondsPerOperation: {
-      server: perOperation(after.cpuMs - before.cpuMs),
-      producers: perOperation(sum(produced.map(({ cpuMs }) => cpuMs))),
-      consumers: perOperation(sum(consumed.map(({ cpuMs }) => cpuMs))),
-      relay: perOperation(after.relayCpuMs - before.relayCpuMs),
-    },
+    cpuMicrosecondsPerOperation: mapped(cpuMs, (ms) => (ms * 1000) / operations),
+    otherCores:
+      (after.machineCpuMs - before.machineCpuMs - sum(Object.values(cpuMs))) / (seconds * 1000),
     serverRssMb: after.rssBytes / 1e6,
     ...blockFigures({ before, after, seconds, messages: operations * scenario.messages }),
   };
@@ -236,5 +240,8 @@ function addedUp(failures) {
 
 const failuresText = (produced) =>
   JSON.stringify(addedUp(produced.map(({ failures }) => failures)));
+
+const mapped = (object, change) =>
+  Object.fromEntries(Object.entries(object).map(([key, value]) => [key, change(value)]));
 
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);

@@ -25,7 +25,7 @@ function ceilingsText(ceilings, machine, options) {
     range(rate),
   ]);
   const head = ["limit", "bodies", "messages/s", "min – max"];
-  return `limits\n${terms(machine, options)}\n${tableText(head, rows)}`;
+  return `limits\n${terms(ceilings, machine, options)}\n${tableText(head, rows)}`;
 }
 
 function familyText(cells, { machine, options, ceilings }) {
@@ -35,7 +35,7 @@ function familyText(cells, { machine, options, ceilings }) {
     ...["", "system", "fsync", unit, "min – max", "LevelDB", "ws", "ok p50/p99 ms"],
     ...["handled p50/p99 ms", "CPU µs/op: server+prod.+cons.", "server MB", "note"],
   ];
-  return `${title}\n${terms(machine, options)}\n${tableText(head, rows)}`;
+  return `${title}\n${terms(cells, machine, options)}\n${tableText(head, rows)}`;
 }
 
 /** Rows of one scenario together, however the runs went. */
@@ -44,8 +44,13 @@ const byScenario = (cells) =>
     cells.filter(({ scenario }) => scenario.name === name),
   );
 
-const terms = (machine, { runs, seconds, warmUpSeconds }) =>
-  `${machineLine(machine)}\nmedian of ${runs} run(s) of ${seconds} s after ${warmUpSeconds} s of warm-up`;
+/** What the figures below it were measured on and how. */
+function terms(entries, machine, { runs, seconds, warmUpSeconds }) {
+  const syncs = entries.flatMap((entry) => entry.runs.map(({ syncMs }) => syncMs));
+  const times = `median of ${runs} run(s) of ${seconds} s after ${warmUpSeconds} s of warm-up`;
+  return `${machineLine(machine, syncs)}
+${times}`;
+}
 
 function rowOf({ scenario, system, rate, runs }, ceilings) {
   const start = [shapeText(scenario), titleOf(system), system.durability];
@@ -101,6 +106,9 @@ function cpuText({ server, producers, consumers, relay }) {
   return relay > 0 ? `${parts} (relay ${relay.toFixed(1)})` : parts;
 }
 
+/** Below it are the runner itself and the kernel's own threads. */
+const OTHER_CORES_SHOWN = 0.3;
+
 /** What a reader must know before believing the row. */
 function noteOf(runs) {
   const errors = runs.filter(({ error }) => error !== undefined);
@@ -114,6 +122,9 @@ function noteOf(runs) {
   const redelivered = runs.reduce((total, run) => total + (run.redelivered ?? 0), 0);
   const late = runs.find(({ lateness }) => lateness?.p99Ms)?.lateness;
   if (late !== undefined) notes.push(`of it the load's own delay ${quantiles(late)}`);
+  const disturbed = Math.max(...runs.map(({ otherCores = 0 }) => otherCores));
+  if (disturbed > OTHER_CORES_SHOWN)
+    notes.push(`other programs took up to ${disturbed.toFixed(1)} cores`);
   if (redelivered > 0) notes.push(`${redelivered} redelivered`);
   return notes.join("; ");
 }

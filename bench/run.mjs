@@ -24,7 +24,7 @@ async function main() {
     killAll();
     remove();
   });
-  const machine = machineOf(folder);
+  const machine = machineOf();
   const results = {
     machine,
     options,

@@ -11,6 +11,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { CEILINGS } from "./ceilings.mjs";
+import { syncMs } from "./machine.mjs";
 import { measure } from "./measure.mjs";
 import { lookFor, startPeer } from "./peers.mjs";
 import { profileFlags, profileText } from "./profile.mjs";
@@ -100,6 +101,7 @@ export class Suite {
     const sizes = new Set(this.#scenarios.map(({ bytes }) => bytes));
     for (const bytes of sizes)
       for (const ceiling of CEILINGS) {
+        const sync = syncMs(this.#folder);
         const rate = await ceiling.measure({
           folder: this.#folder,
           bytes,
@@ -107,7 +109,12 @@ export class Suite {
           seconds: this.#options.seconds / 2,
         });
         const { name, title } = ceiling;
-        this.#note(this.#ceilings, `${name} ${bytes}`, { name, title, bytes }, { rate });
+        this.#note(
+          this.#ceilings,
+          `${name} ${bytes}`,
+          { name, title, bytes },
+          { rate, syncMs: sync },
+        );
         this.#say(`run ${run}: ${title}, ${bytes} B: ${Math.round(rate)} messages/s`);
       }
   }
@@ -119,7 +126,8 @@ export class Suite {
     try {
       for (const scenario of scenarios) {
         const base = describe(system, scenario);
-        const figures = await this.#attempt(system, scenario, shared);
+        const sync = syncMs(this.#folder);
+        const figures = { ...(await this.#attempt(system, scenario, shared)), syncMs: sync };
         this.#note(this.#cells, `${scenario.name} ${system.name}`, base, figures);
         this.#say(`run ${run}: ${scenario.name}, ${system.name}: ${outcome(figures, scenario)}`);
       }
