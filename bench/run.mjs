@@ -18,6 +18,8 @@ async function main() {
   const scenarios = chosenScenarios(options.suite, options.modes).map((scenario) => ({
     ...scenario,
     ...options.overrides,
+    // Its own words would not be true any more.
+    ...(Object.keys(options.overrides).length > 0 && { shape: "" }),
   }));
   const { folder, remove } = scratch(options.dir, "escrowmq-bench");
   process.once("exit", () => {
