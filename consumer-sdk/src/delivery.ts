@@ -64,8 +64,9 @@ export class Delivery implements ManualMessage<unknown> {
     this.key = message.key;
     this.tag = message.tag;
     this.headers = message.headers ?? {};
-    this.raw = message.body;
-    this.body = topic.codec.decode(message.body);
+    // A copy: whoever keeps a message for long must not keep all that came with it.
+    this.raw = new Uint8Array(message.body);
+    this.body = topic.codec.decode(this.raw);
     this.attempt = frame.attempt;
     this.atMs = frame.atMs;
     this.origin = frame.origin;

@@ -82,6 +82,7 @@ export function checkedMessage({
     ...(key === undefined ? {} : { key }),
     ...(tag === undefined ? {} : { tag }),
     headers: headers ?? {},
-    body,
+    // A copy: whoever keeps it must not keep all that came with it.
+    body: new Uint8Array(body),
   };
 }

@@ -1,3 +1,4 @@
+/// <reference lib="es2024.string" />
 /**
  * What a field of a frame may hold. A `Field<T>` reads an unknown value as a T or says why not;
  * the types of all frames follow from their fields, so that type and check cannot drift apart.
@@ -8,11 +9,13 @@
  */
 import { LIMITS } from "./limits.ts";
 import { isMessageId, isName, isTopicName, isTransactionId } from "./names.ts";
-import { isWellFormed } from "./well-formed.ts";
+import { KeptWords, type Reader } from "./reader.ts";
 
 export interface Field<T> {
   /** The value, or a thrown `Refused`. */
   readonly read: (value: unknown) => T;
+  /** The same, from bytes that are as they should be; at anything else the reader is in doubt. */
+  readonly take: (from: Reader) => T;
   /** For the table in PROTOCOL.md. */
   readonly says: string;
   readonly isOptional: boolean;
@@ -20,6 +23,7 @@ export interface Field<T> {
   readonly item?: Field<unknown>;
   /** Of a map with known keys: what they hold. */
   readonly fields?: Fields;
+  readonly entries?: FieldEntries;
 }
 
 export type Fields = Readonly<Record<string, Field<unknown>>>;
@@ -48,13 +52,43 @@ const refuse = (says: string): never => {
   throw new Refused(says);
 };
 
-function field<T>(says: string, accepts: (value: unknown) => boolean): Field<T> {
+function field<T>(
+  says: string,
+  accepts: (value: unknown) => boolean,
+  take: (from: Reader) => T,
+): Field<T> {
   return {
     says,
     isOptional: false,
     read: (value) => (accepts(value) ? (value as T) : refuse(says)),
+    take,
   };
 }
+
+/** Text that is legal or not as a whole. The reader gives no text that is not well-formed. */
+function textField(says: string, isLegal: (text: string) => boolean): Field<string> {
+  return field(
+    says,
+    (value) => typeof value === "string" && isLegal(value) && isWellFormed(value),
+    (from) => {
+      const value = from.text();
+      return from.isSure && isLegal(value) ? value : from.doubt();
+    },
+  );
+}
+
+/** The same, of a kind that comes again and again: few different ones in many frames. */
+function wordField<T extends string>(says: string, isLegal: (text: string) => boolean): Field<T> {
+  const kept = new KeptWords(isLegal);
+  return field(
+    says,
+    (value) => typeof value === "string" && isLegal(value),
+    (from) => from.word(kept) as T,
+  );
+}
+
+/** Half a surrogate pair (a text cut in the middle of an emoji) is nothing that UTF-8 can say. */
+const isWellFormed = (text: string): boolean => text.isWellFormed();
 
 const utf8Bytes = (text: string): number => {
   let bytes = text.length;
@@ -66,56 +100,57 @@ const utf8Bytes = (text: string): number => {
 };
 
 export const text = (bytesMax: number): Field<string> =>
-  field(
+  textField(
     `text of at most ${bytesMax} bytes`,
-    (v) =>
-      typeof v === "string" &&
-      (v.length * 3 <= bytesMax || utf8Bytes(v) <= bytesMax) &&
-      isWellFormed(v),
+    (v) => v.length * 3 <= bytesMax || (v.length <= bytesMax && utf8Bytes(v) <= bytesMax),
   );
 
 /** Characters are Unicode code points, so that every language counts the same. */
 export const characters = (max: number): Field<string> =>
-  field(
+  textField(
     `text of at most ${max} characters`,
-    (v) =>
-      typeof v === "string" &&
-      v.length <= max * 2 &&
-      (v.length <= max || [...v].length <= max) &&
-      isWellFormed(v),
+    (v) => v.length <= max * 2 && (v.length <= max || [...v].length <= max),
   );
 
-export const name: Field<string> = field("a name", (v) => typeof v === "string" && isName(v));
-export const topicName: Field<string> = field(
-  "a topic name",
-  (v) => typeof v === "string" && isTopicName(v),
-);
-export const messageId: Field<string> = field(
-  "a message id",
-  (v) => typeof v === "string" && isMessageId(v),
-);
-export const transactionId: Field<string> = field(
+export const name: Field<string> = wordField("a name", isName);
+export const topicName: Field<string> = wordField("a topic name", isTopicName);
+export const messageId: Field<string> = textField("a message id", isMessageId);
+export const transactionId: Field<string> = textField(
   "a transaction id of 22 to 64 characters",
-  (v) => typeof v === "string" && isTransactionId(v),
+  isTransactionId,
 );
 
 export const integer = (min: number, max: number): Field<number> =>
   field(
     `an integer from ${min} to ${max}`,
     (v) => Number.isSafeInteger(v) && (v as number) >= min && (v as number) <= max,
+    (from) => {
+      const value = from.count();
+      return from.isSure && value >= min && value <= max ? value : from.doubt();
+    },
   );
 
 export const count: Field<number> = integer(0, Number.MAX_SAFE_INTEGER);
 
-export const boolean: Field<boolean> = field("true or false", (v) => typeof v === "boolean");
+export const boolean: Field<boolean> = field(
+  "true or false",
+  (v) => typeof v === "boolean",
+  (from) => from.boolean(),
+);
 
 export const bytes = (max: number): Field<Uint8Array> =>
-  field(`at most ${max} bytes`, (v) => v instanceof Uint8Array && v.length <= max);
+  field(
+    `at most ${max} bytes`,
+    (v) => v instanceof Uint8Array && v.length <= max,
+    (from) => {
+      const value = from.binary();
+      return from.isSure && value.length <= max ? value : from.doubt();
+    },
+  );
 
 export const oneOf = <const T extends string>(...words: readonly T[]): Field<T> =>
-  field(
-    words.map((word) => `"${word}"`).join(" or "),
-    (v) => typeof v === "string" && (words as readonly string[]).includes(v),
+  wordField(words.map((word) => `"${word}"`).join(" or "), (v) =>
+    (words as readonly string[]).includes(v),
   );
 
 export function optional<T>(of: Field<T>): Field<T | undefined> {
@@ -123,6 +158,7 @@ export function optional<T>(of: Field<T>): Field<T | undefined> {
     ...of,
     isOptional: true,
     read: (value) => (value === undefined || value === null ? undefined : of.read(value)),
+    take: (from) => (from.takesNil() ? undefined : of.take(from)),
   };
 }
 
@@ -139,6 +175,13 @@ export function list<T>(of: Field<T>, itemsMin: number, itemsMax: number): Field
       for (let at = 0; at < value.length; at++) items[at] = of.read(value[at]);
       return items;
     },
+    take: (from) => {
+      const length = from.arrayLength();
+      if (!from.isSure || length < itemsMin || length > itemsMax) return from.doubt();
+      const items: T[] = [];
+      for (let at = 0; at < length && from.isSure; at++) items.push(of.take(from));
+      return items;
+    },
   };
 }
 
@@ -149,6 +192,8 @@ export function record<F extends Fields>(fields: F): Field<ValuesOf<F>> {
     says,
     isOptional: false,
     fields,
+    entries,
+    take: (from) => takeFields(entries, from, from.mapLength(), {}) as ValuesOf<F>,
     read: (value) => {
       if (
         typeof value !== "object" ||
@@ -182,7 +227,20 @@ export const headers: Field<Readonly<Record<string, string>>> = {
     }
     return read;
   },
+  take: (from) => {
+    const taken: Record<string, string> = {};
+    for (let left = from.mapLength(); left > 0 && from.isSure; left--) {
+      const key = from.word(HEADER_NAMES);
+      if (!from.isSure || Object.hasOwn(taken, key)) return from.doubt();
+      taken[key] = from.text();
+    }
+    return taken;
+  },
 };
+
+const HEADER_NAMES = new KeptWords(
+  (key) => key.length <= HEADER_NAME_KEPT_MAX && isHeaderName(key),
+);
 
 // Setting `__proto__` would set no header but lose it silently; the pre-scan refuses it on the wire, too.
 const isHeaderName = (key: string): boolean =>
@@ -199,12 +257,31 @@ export const plain: Field<unknown> = {
   says: "plain data",
   isOptional: false,
   read: (value) => value,
+  // Operators' answers are few: they go the careful way.
+  take: (from) => from.doubt(),
 };
 
-export type FieldEntries = readonly (readonly [name: string, field: Field<unknown>])[];
+export interface FieldEntry {
+  readonly name: string;
+  /** The name as MessagePack writes it, with its tag. */
+  readonly key: Uint8Array;
+  readonly field: Field<unknown>;
+}
+
+export type FieldEntries = readonly FieldEntry[];
 
 /** The fields of a frame as a list: made once, walked for every frame. */
-export const entriesOf = (fields: Fields): FieldEntries => Object.entries(fields);
+export const entriesOf = (fields: Fields): FieldEntries =>
+  Object.entries(fields).map(([name, field]) => ({ name, key: encodedKey(name), field }));
+
+const HEADER_NAME_KEPT_MAX = 64;
+const utf8 = new TextEncoder();
+
+/** A short ASCII text as MessagePack writes it. */
+export function encodedKey(name: string): Uint8Array {
+  const text = utf8.encode(name);
+  return Uint8Array.of(0xa0 + text.length, ...text);
+}
 
 /** Copies the known fields, one by one, into `to` (F1). */
 export function readFields(
@@ -216,13 +293,34 @@ export function readFields(
   try {
     for (; at < entries.length; at++) {
       const entry = entries[at];
-      if (entry !== undefined) to[entry[0]] = entry[1].read(from[entry[0]]);
+      if (entry !== undefined) to[entry.name] = entry.field.read(from[entry.name]);
     }
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    throw new Refused(error.says, [entries[at]?.[0] ?? "", ...error.path]);
+    throw new Refused(error.says, [entries[at]?.name ?? "", ...error.path]);
   }
   return to;
+}
+
+/** The same from a map of `pairs` that holds known fields only, in the order of the table. */
+export function takeFields(
+  entries: FieldEntries,
+  from: Reader,
+  pairs: number,
+  to: Record<string, unknown>,
+): Record<string, unknown> {
+  let left = pairs;
+  for (let at = 0; at < entries.length; at++) {
+    const entry = entries[at];
+    if (entry === undefined) continue;
+    if (left > 0 && from.takes(entry.key)) {
+      left--;
+      to[entry.name] = entry.field.take(from);
+      if (!from.isSure) return to;
+    } else if (entry.field.isOptional) to[entry.name] = undefined;
+    else return from.doubt();
+  }
+  return left === 0 ? to : from.doubt();
 }
 
 export const LEASE_MS = integer(LIMITS.leaseMsMin, LIMITS.leaseMsMax);

@@ -3,8 +3,7 @@
  * stores it and hands it on as it is, the consumer decodes it. So its bytes are never re-made on the
  * way, and one checksum covers it from the broker's disk to the consumer.
  */
-import { Packr } from "msgpackr";
-import { unpackViews } from "./codec.ts";
+import { unpack } from "./codec.ts";
 import { EscrowError } from "./errors.ts";
 import {
   bytes,
@@ -16,10 +15,13 @@ import {
   optional,
   Refused,
   readFields,
+  takeFields,
   text,
   type ValuesOf,
 } from "./fields.ts";
 import { LIMITS } from "./limits.ts";
+import { Reader } from "./reader.ts";
+import { Writer } from "./writer.ts";
 
 export const MESSAGE_FIELDS = {
   id: messageId,
@@ -36,35 +38,53 @@ const MESSAGE_ENTRIES = entriesOf(MESSAGE_FIELDS);
 /** A message as the wire knows it; bodies are bytes. */
 export type WireMessage = ValuesOf<typeof MESSAGE_FIELDS>;
 
-const packr = new Packr({ useRecords: false, variableMapSize: true });
+const EMPTY_MESSAGE = Object.fromEntries(
+  Object.keys(MESSAGE_FIELDS).map((key) => [key, undefined]),
+);
+
+const reader = new Reader();
+/** A message lives until its producer has its answer; so do its neighbours. */
+const writer = new Writer(0);
 
 /**
  * The bytes of a message. The message is checked first, so that a producer learns of a bad one at
  * once and not from the broker. Throws INVALID_MESSAGE, BODY_TOO_LARGE, HEADERS_TOO_LARGE.
  */
 export function encodeMessage(message: WireMessage): Uint8Array {
-  const checked = checkMessage(message as unknown as Record<string, unknown>);
-  const plain: Record<string, unknown> = { id: checked.id, topic: checked.topic };
-  if (checked.key !== undefined) plain.key = checked.key;
-  if (checked.tag !== undefined) plain.tag = checked.tag;
-  if (checked.headers !== undefined) plain.headers = checked.headers;
-  plain.body = checked.body;
-  return packr.pack(plain);
+  const checked = checkMessage(readMessage(message as unknown as Record<string, unknown>));
+  writer.begin();
+  writer.fields(MESSAGE_ENTRIES, checked);
+  return writer.cut();
 }
 
 /** The message of these bytes; its body is a view on them. Or a thrown INVALID_MESSAGE, BODY_TOO_LARGE or HEADERS_TOO_LARGE. */
 export function decodeMessage(data: Uint8Array): WireMessage {
-  const value = unpackViews(
+  const taken = takeMessage(data);
+  return taken === null ? readMessageBytes(data) : checkMessage(taken);
+}
+
+/** The careful way (see codec.ts); for tests, too. */
+export const readMessageBytes = (data: Uint8Array): WireMessage =>
+  checkMessage(unpackMessage(data));
+
+/** The quick way; null: in doubt. */
+function takeMessage(data: Uint8Array): WireMessage | null {
+  reader.begin(data);
+  const message = takeFields(MESSAGE_ENTRIES, reader, reader.mapLength(), { ...EMPTY_MESSAGE });
+  return reader.finish() ? (message as unknown as WireMessage) : null;
+}
+
+function unpackMessage(data: Uint8Array): WireMessage {
+  const value = unpack(
     data,
     (reason) => new EscrowError("INVALID_MESSAGE", `The encoded message is malformed: ${reason}.`),
   );
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw new EscrowError("INVALID_MESSAGE", "The encoded message is not a map.");
-  return checkMessage(value as Record<string, unknown>);
+  return readMessage(value as Record<string, unknown>);
 }
 
-function checkMessage(value: Record<string, unknown>): WireMessage {
-  const message = readMessage(value);
+function checkMessage(message: WireMessage): WireMessage {
   if (message.body.length > LIMITS.bodyBytesMax)
     throw new EscrowError(
       "BODY_TOO_LARGE",

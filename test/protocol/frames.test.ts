@@ -229,19 +229,3 @@ describe("text that is cut in the middle of an emoji", () => {
     expect(subscribe).toMatchObject({ type: "bad", id: 2 });
   });
 });
-
-describe("a decoded frame", () => {
-  test("of the broker shares no memory with the bytes that it came in", () => {
-    const check = {
-      type: "check",
-      transactionId: "t".repeat(32),
-      group: "g",
-      attempt: 1,
-      ageMs: 0,
-    };
-    const data = Uint8Array.from(bytesOf([{ ...check, messages: [Uint8Array.of(1, 2, 3)] }]));
-    const [frame] = decodeBrokerBatch(data);
-    data.fill(0);
-    expect(frame).toMatchObject({ messages: [Uint8Array.of(1, 2, 3)] });
-  });
-});

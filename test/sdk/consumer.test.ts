@@ -146,8 +146,17 @@ describe("a handler", () => {
     expect(seen).toEqual([
       ["id-a", "42", 3, { of: "a" }, 3],
       ["id-b", undefined, 1, "hi", 1],
-      ["id-c", undefined, 1, Buffer.from("hi"), 1],
+      ["id-c", undefined, 1, bytes, 1],
     ]);
+  });
+
+  it("may keep a message without keeping all that came with it", async () => {
+    const broker = new FakeBroker();
+    const kept: Uint8Array[] = [];
+    (await start(broker)).run(({ raw }) => void kept.push(raw));
+    deliver(broker.connection, delivery("a", { body: new Uint8Array(10) }));
+    await broker.settle();
+    expect(kept.map(({ buffer }) => buffer.byteLength)).toEqual([10]);
   });
 
   it("that resolves acks its message; acks of one turn share a frame", async () => {

@@ -24,8 +24,6 @@ const BUFFERED_BYTES_MAX = 1_048_576;
  * ones travel, instead of both sides waiting for each other in turns.
  */
 const BATCH_BYTES_TARGET = 65_536;
-/** The outermost array of a batch. */
-const BATCH_OVERHEAD_BYTES = 16;
 
 export interface ConnectionEvents {
   opened(): void;
@@ -61,7 +59,7 @@ export class Connection {
     });
   }
 
-  /** `bytes` is an upper bound of the encoded frame, when the caller knows it. */
+  /** `bytes` is about what the encoded frame has, when the caller knows it. */
   send(frame: ClientFrame, bytes: number = bytesOf(frame)): void {
     if (this.#isOver) return;
     this.#frames.push(frame);
@@ -135,7 +133,7 @@ export class Connection {
 
   /** Where the batch that starts at `from` ends (O2). It holds at least one frame. */
   #cut(from: number): number {
-    let bytes = BATCH_OVERHEAD_BYTES;
+    let bytes = 0;
     let to = from;
     const last = Math.min(this.#frames.length, from + LIMITS.batchFramesMax);
     for (; to < last; to++) {

@@ -1,19 +1,16 @@
-/**
- * An upper bound of what a value takes once encoded, without encoding it: enough to cut batches that
- * the broker's limits let pass.
- */
+/** How much a frame weighs in memory and on the wire, well enough for limits and for cutting batches. */
+import type { ClientFrame } from "../frames.ts";
 
-/** A tag byte and the longest length or number that can follow it: the least that any item counts. */
-const HEADER_BYTES = 9;
-const UTF8_BYTES_PER_UNIT_MAX = 3;
+/** Keys, ids and names of a usual frame. */
+const FRAME_BYTES = 128;
+const TOKEN_BYTES = 16;
 
-/** At least as many bytes as the encoded value has. */
-export function bytesOf(value: unknown): number {
-  if (typeof value === "string") return HEADER_BYTES + value.length * UTF8_BYTES_PER_UNIT_MAX;
-  if (typeof value !== "object" || value === null) return HEADER_BYTES;
-  if (value instanceof Uint8Array) return HEADER_BYTES + value.length;
-  let total = HEADER_BYTES;
-  if (Array.isArray(value)) for (const item of value) total += bytesOf(item);
-  else for (const [name, item] of Object.entries(value)) total += bytesOf(name) + bytesOf(item);
-  return total;
+/** About as many bytes as the frame takes; never less than its messages have. */
+export function bytesOf(frame: ClientFrame): number {
+  let bytes = FRAME_BYTES;
+  if ("messages" in frame && typeof frame.messages === "object")
+    for (const message of frame.messages) bytes += message.length;
+  if ("acks" in frame) bytes += (frame.acks?.length ?? 0) * TOKEN_BYTES;
+  if ("tokens" in frame) bytes += frame.tokens.length * TOKEN_BYTES;
+  return bytes;
 }
