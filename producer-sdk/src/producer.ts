@@ -41,6 +41,7 @@ import {
 import {
   type OutgoingMessages,
   Scope,
+  type ScopeContext,
   type Transaction,
   type TransactionOptions,
   type TransactionResult,
@@ -143,7 +144,10 @@ class ConnectedProducer implements Producer, Session {
   readonly #checkTimeoutMs: number;
   readonly #channel = diagnosticsChannel("escrowmq:producer");
   readonly #newId: () => string;
-  readonly #running = new Set<Promise<unknown>>();
+  readonly #scopes: ScopeContext;
+  /** Transactions whose end is not told yet. */
+  #running = 0;
+  #whenNoneRuns: (() => void)[] = [];
   #isDraining = false;
 
   constructor(calls: Calls, options: ProducerOptions, environment: Environment) {
@@ -154,6 +158,12 @@ class ConnectedProducer implements Producer, Session {
     this.#onCheck = options.onCheck;
     this.#checkTimeoutMs = options.checkTimeoutMs ?? CHECK_TIMEOUT_MS;
     this.#newId = idSource(environment.fillRandom);
+    this.#scopes = {
+      calls,
+      group: options.group,
+      logger: this.#logger,
+      encode: (messages) => encodeTransaction(messages, this.#newId),
+    };
   }
 
   // G2
@@ -189,25 +199,33 @@ class ConnectedProducer implements Producer, Session {
     messages: OutgoingMessages<T>,
     options: SendAllOptions = {},
   ): Promise<Sent> {
-    return this.#send(options.id ?? this.#newId(), () => this.#encode(messages), options);
+    return this.#send(
+      options.id ?? this.#newId(),
+      () => encodeTransaction(messages, this.#newId),
+      options,
+    );
   }
 
-  async transaction(
+  transaction(
     work: (tx: Transaction) => Promise<unknown>,
     options: TransactionOptions = {},
   ): Promise<TransactionResult> {
-    if (this.#isDraining) throw new EscrowError("CLOSED");
-    const id = options.transactionId ?? this.#newId();
-    if (!isTransactionId(id)) throw invalid("transactionId must be 22 to 64 of A-Z a-z 0-9 _ -");
-    const running = this.#run(id, work, options);
-    this.#running.add(running);
-    try {
-      const result = await running;
-      this.#tell("transaction", { id, state: result.state });
-      return result;
-    } finally {
-      this.#running.delete(running);
-    }
+    return new Promise((resolve, reject) => {
+      if (this.#isDraining) throw new EscrowError("CLOSED");
+      const id = options.transactionId ?? this.#newId();
+      if (!isTransactionId(id)) throw invalid("transactionId must be 22 to 64 of A-Z a-z 0-9 _ -");
+      this.#running++;
+      new Scope(id, this.#scopes, options, {
+        resolve: (result) => {
+          this.#ended(result);
+          resolve(result);
+        },
+        reject: (error) => {
+          this.#ended(null);
+          reject(error);
+        },
+      }).run(work);
+    });
   }
 
   async drain({ timeoutMs }: DrainOptions): Promise<ProducerDrained> {
@@ -219,7 +237,7 @@ class ConnectedProducer implements Producer, Session {
         resolve();
       });
     });
-    const unanswered = this.#calls.unanswered + this.#running.size;
+    const unanswered = this.#calls.unanswered + this.#running;
     await this.close();
     return { drained: unanswered === 0, unanswered };
   }
@@ -232,9 +250,6 @@ class ConnectedProducer implements Producer, Session {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.drain({ timeoutMs: DISPOSE_WITHIN_MS });
   }
-
-  readonly #encode = (messages: readonly OutgoingMessage[]): Uint8Array[] =>
-    encodeTransaction(messages, this.#newId);
 
   /** One promise for each send, and no more: this is the hot path. */
   #send(sendId: string, encode: () => Uint8Array[], { signal }: SendOptions): Promise<Sent> {
@@ -253,29 +268,18 @@ class ConnectedProducer implements Producer, Session {
     });
   }
 
-  async #run(
-    id: string,
-    work: (tx: Transaction) => Promise<unknown>,
-    options: TransactionOptions,
-  ): Promise<TransactionResult> {
-    const context = {
-      calls: this.#calls,
-      group: this.group,
-      logger: this.#logger,
-      encode: this.#encode,
-    };
-    const scope = new Scope(id, context, options);
-    try {
-      await work(scope);
-    } catch (error) {
-      return scope.fail(error);
-    }
-    return scope.succeed();
+  #ended(result: TransactionResult | null): void {
+    this.#running--;
+    if (result !== null) this.#tell("transaction", { id: result.id, state: result.state });
+    if (this.#running > 0) return;
+    const waiting = this.#whenNoneRuns;
+    this.#whenNoneRuns = [];
+    for (const resolve of waiting) resolve();
   }
 
   async #quiet(): Promise<void> {
-    while (this.#calls.unanswered + this.#running.size > 0) {
-      await Promise.allSettled(this.#running);
+    while (this.#calls.unanswered + this.#running > 0) {
+      if (this.#running > 0) await new Promise<void>((resolve) => this.#whenNoneRuns.push(resolve));
       await this.#calls.quiet();
     }
   }

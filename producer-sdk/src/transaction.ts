@@ -9,8 +9,19 @@
  *   while the producer lives.
  * - V4 A prepare without an answer may have happened: without an answer nothing is called empty.
  */
-import { EscrowError, type RequestFrame, type TransactionState } from "@escrowmq/protocol";
-import { type Calls, type Logger, shortReason } from "@escrowmq/protocol/client";
+import {
+  EscrowError,
+  type FinalVerdict,
+  type RequestFrame,
+  type TransactionState,
+} from "@escrowmq/protocol";
+import {
+  type CallOptions,
+  type Calls,
+  type Logger,
+  type Outcome,
+  shortReason,
+} from "@escrowmq/protocol/client";
 import type { JoiningDelivery, OutgoingMessage } from "./message.ts";
 
 /** Thrown by a transaction's callback when its local work was rolled back for certain. */
@@ -85,139 +96,186 @@ export interface ScopeContext {
   readonly encode: (messages: readonly OutgoingMessage[]) => Uint8Array[];
 }
 
-type ScopeState =
-  | { readonly kind: "open" }
-  | { readonly kind: "preparing"; readonly answered: Promise<unknown> }
-  | { readonly kind: "prepared" }
-  /** The broker refused, or nothing was sent: it holds nothing of this transaction. */
-  | { readonly kind: "refused" }
-  | { readonly kind: "inDoubt" };
+/** How a scope ends: with a result, or with what the caller is to be thrown. */
+export interface ScopeEnd {
+  resolve(result: TransactionResult): void;
+  reject(error: unknown): void;
+}
 
+type ScopeState =
+  | "open"
+  | "preparing"
+  | "prepared"
+  /** The broker refused, or nothing was sent: it holds nothing of this transaction. */
+  | "refused"
+  | "inDoubt";
+
+/** Without promises of its own but for `prepare`'s: this is the hot path. */
 export class Scope implements Transaction {
   readonly id: string;
   readonly #context: ScopeContext;
   readonly #options: TransactionOptions;
-  #state: ScopeState = { kind: "open" };
+  readonly #end: ScopeEnd;
+  #state: ScopeState = "open";
   #hasEnded = false;
+  /** A verdict that came too late for the caller may still be answered. */
+  #isTold = false;
+  /** What to do once the prepare that nobody awaited is answered. */
+  #whenAnswered: (() => void) | null = null;
 
-  constructor(id: string, context: ScopeContext, options: TransactionOptions) {
+  constructor(id: string, context: ScopeContext, options: TransactionOptions, end: ScopeEnd) {
     this.id = id;
     this.#context = context;
     this.#options = options;
+    this.#end = end;
   }
 
-  async prepare<T extends readonly unknown[]>(
-    messages: OutgoingMessages<T>,
-    { acks = [] }: PrepareOptions = {},
-  ): Promise<Prepared> {
-    if (this.#state.kind !== "open" || this.#hasEnded) throw new EscrowError("NESTED_PREPARE");
-    if (messages.length === 0 && acks.length === 0)
-      throw new EscrowError("INVALID_ARGUMENT", "There is nothing to prepare.");
-    const encoded = this.#context.encode(messages);
-    // From here it may reach the broker.
-    const answered = this.#prepare(
-      encoded,
-      acks.map(({ token }) => token),
-    );
-    this.#state = { kind: "preparing", answered };
+  /** Runs the callback and gives the verdict that follows; `end` is told once. */
+  run(work: (tx: Transaction) => Promise<unknown>): void {
+    let working: Promise<unknown>;
     try {
-      const prepared = await answered;
-      if (prepared.state === "rolledBack") throw new EscrowError("TX_ALREADY_ROLLED_BACK");
-      this.#state = { kind: "prepared" };
-      for (const ack of acks) ack.joined?.();
-      return prepared;
+      working = work(this);
     } catch (error) {
-      // V4
-      this.#state = { kind: EscrowError.is(error, "OUTCOME_UNKNOWN") ? "inDoubt" : "refused" };
-      throw error;
+      this.#failed(error);
+      return;
     }
+    Promise.resolve(working).then(
+      () => this.#succeeded(),
+      (error: unknown) => this.#failed(error),
+    );
   }
 
-  /** The callback resolved. */
-  async succeed(): Promise<TransactionResult> {
-    const kind = await this.#end();
-    if (kind === "inDoubt") return { state: "pending", id: this.id };
-    if (kind !== "prepared") return { state: "empty", id: this.id };
-    const isDelivered = await this.#say("commit");
-    return { state: isDelivered ? "committed" : "pending", id: this.id };
+  prepare<T extends readonly unknown[]>(
+    messages: OutgoingMessages<T>,
+    { acks = NO_ACKS }: PrepareOptions = {},
+  ): Promise<Prepared> {
+    return new Promise((resolve, reject) => {
+      if (this.#state !== "open" || this.#hasEnded) throw new EscrowError("NESTED_PREPARE");
+      if (messages.length === 0 && acks.length === 0)
+        throw new EscrowError("INVALID_ARGUMENT", "There is nothing to prepare.");
+      const encoded = this.#context.encode(messages);
+      // From here it may reach the broker.
+      this.#state = "preparing";
+      this.#prepare(encoded, acks, (prepared) => {
+        if (prepared instanceof EscrowError) reject(prepared);
+        else resolve(prepared);
+        this.#whenAnswered?.();
+      });
+    });
   }
 
-  /** The callback threw. Returns for a Rollback, and throws anything else again (V2). */
-  async fail(error: unknown): Promise<TransactionResult> {
-    const kind = await this.#end();
-    if (!isRollback(error)) throw error;
-    const { reason } = error;
-    const mayBeHeld = kind === "prepared" || kind === "inDoubt";
-    const isDelivered = !mayBeHeld || (await this.#say("rollback", reason));
-    return isDelivered
-      ? { state: "rolledBack", id: this.id, reason }
-      : { state: "pending", id: this.id };
-  }
-
-  async #prepare(messages: Uint8Array[], acks: string[]): Promise<Prepared> {
+  #prepare(
+    messages: Uint8Array[],
+    acks: readonly JoiningDelivery[],
+    answered: (prepared: Prepared | EscrowError) => void,
+  ): void {
     const { calls, group } = this.#context;
     const { checkAfterMs, onUndecided, signal } = this.#options;
-    const frame = { transactionId: this.id, group, messages, acks, checkAfterMs, onUndecided };
-    const { duplicate, state } = await calls.request(
-      (id): RequestFrame => ({ type: "prepare", id, ...frame }),
-      { onReconnect: "resend", signal },
+    const transactionId = this.id;
+    const tokens = acks.length === 0 ? undefined : acks.map(({ token }) => token);
+    calls.start(
+      (id): RequestFrame => ({
+        type: "prepare",
+        id,
+        transactionId,
+        group,
+        messages,
+        acks: tokens,
+        checkAfterMs,
+        onUndecided,
+      }),
+      signal === undefined ? RESENT : { onReconnect: "resend", signal },
+      (outcome) => answered(this.#prepared(outcome, acks)),
     );
-    return { duplicate: duplicate === true, state: state ?? "undecided" };
+  }
+
+  #prepared(outcome: Outcome, acks: readonly JoiningDelivery[]): Prepared | EscrowError {
+    if (outcome.kind === "refused") {
+      // V4
+      this.#state = outcome.error.code === "OUTCOME_UNKNOWN" ? "inDoubt" : "refused";
+      return outcome.error;
+    }
+    const { duplicate, state = "undecided" } = outcome.frame;
+    if (state === "rolledBack") {
+      this.#state = "refused";
+      return new EscrowError("TX_ALREADY_ROLLED_BACK");
+    }
+    this.#state = "prepared";
+    for (const ack of acks) ack.joined?.();
+    return { duplicate: duplicate === true, state };
+  }
+
+  #succeeded(): void {
+    this.#settle(() => {
+      const { id } = this;
+      if (this.#state === "inDoubt") this.#resolve({ state: "pending", id });
+      else if (this.#state === "prepared") this.#say("commit", { state: "committed", id });
+      else this.#resolve({ state: "empty", id });
+    });
+  }
+
+  /** V2: anything but a Rollback is thrown again. */
+  #failed(error: unknown): void {
+    this.#settle(() => {
+      if (!isRollback(error)) return this.#reject(error);
+      const { reason } = error;
+      const result = { state: "rolledBack", id: this.id, reason } as const;
+      const mayBeHeld = this.#state === "prepared" || this.#state === "inDoubt";
+      if (mayBeHeld) this.#say("rollback", result, reason);
+      else this.#resolve(result);
+    });
   }
 
   /** After this nothing more can be prepared; a prepare that nobody awaited is waited for. */
-  async #end(): Promise<ScopeState["kind"]> {
+  #settle(end: () => void): void {
     this.#hasEnded = true;
-    if (this.#state.kind === "preparing") {
-      try {
-        await this.#state.answered;
-      } catch {
-        // prepare() has given it to the callback; here only the state that it led to counts.
-      }
-      // Lets prepare(), which waits for the same answer, note it first.
-      await Promise.resolve();
-    }
-    return this.#state.kind;
+    if (this.#state === "preparing") this.#whenAnswered = end;
+    else end();
   }
 
-  /** True: the broker has it. False: it is still on its way (V3). Rejects when the broker contradicts. */
-  #say(verdict: "commit" | "rollback", reason?: string): Promise<boolean> {
+  #resolve(result: TransactionResult): void {
+    if (this.#isTold) return;
+    this.#isTold = true;
+    this.#end.resolve(result);
+  }
+
+  #reject(error: unknown): void {
+    if (this.#isTold) return;
+    this.#isTold = true;
+    this.#end.reject(error);
+  }
+
+  /** `done` once the broker has it, pending while it is on its way (V3); a rejection when it contradicts. */
+  #say(verdict: FinalVerdict, done: TransactionResult, reason?: string): void {
     const { calls, group, logger } = this.#context;
     const { signal } = this.#options;
     const transactionId = this.id;
-    return new Promise((resolve, reject) => {
-      const late = (): void => {
+    const late = (): void => {
+      signal?.removeEventListener("abort", late);
+      this.#resolve({ state: "pending", id: transactionId });
+    };
+    const why = reason === undefined || reason === "" ? undefined : shortReason(reason);
+    calls.start(
+      (id) => ({ type: "verdict", id, transactionId, group, verdict, reason: why }),
+      { onReconnect: "resend", isPatient: true, onLate: late },
+      (outcome) => {
         signal?.removeEventListener("abort", late);
-        resolve(false);
-      };
-      calls.start(
-        (id) => ({
-          type: "verdict",
-          id,
-          transactionId,
-          group,
-          verdict,
-          ...(reason === undefined || reason === "" ? {} : { reason: shortReason(reason) }),
-        }),
-        { onReconnect: "resend", isPatient: true, onLate: late },
-        (outcome) => {
-          signal?.removeEventListener("abort", late);
-          if (outcome.kind === "ok") resolve(true);
-          else if (isUndelivered(outcome.error)) resolve(false);
-          else if (verdict === "rollback" && outcome.error.code === "TX_NOT_FOUND") resolve(true);
-          else {
-            // Said here as well, because after `late` nobody hears the rejection.
-            const { code, message } = outcome.error;
-            logger.error({ transactionId, verdict, code }, `the verdict was refused: ${message}`);
-            reject(outcome.error);
-          }
-        },
-      );
-      if (signal?.aborted === true) late();
-      else signal?.addEventListener("abort", late, { once: true });
-    });
+        if (outcome.kind === "ok") return this.#resolve(done);
+        const { code, message } = outcome.error;
+        if (isUndelivered(outcome.error)) return late();
+        if (verdict === "rollback" && code === "TX_NOT_FOUND") return this.#resolve(done);
+        // Said here as well, because after `late` nobody hears the rejection.
+        logger.error({ transactionId, verdict, code }, `the verdict was refused: ${message}`);
+        this.#reject(outcome.error);
+      },
+    );
+    if (signal?.aborted === true) late();
+    else signal?.addEventListener("abort", late, { once: true });
   }
 }
+
+const NO_ACKS: readonly JoiningDelivery[] = [];
+const RESENT: CallOptions = { onReconnect: "resend" };
 
 const isRollback = (error: unknown): error is Rollback =>
   error instanceof Error && error.name === "Rollback" && "reason" in error;

@@ -204,6 +204,8 @@ describe("a transaction", () => {
     await broker.settle();
     expect((await done).state).toBe("pending");
     expect(broker.received("verdict")).toMatchObject([{ verdict: "commit" }]);
+    // The answer that came too late for the caller ends nothing a second time.
+    expect(await producer.drain({ timeoutMs: 1_000 })).toEqual({ drained: true, unanswered: 0 });
   });
 
   it.each([

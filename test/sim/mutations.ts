@@ -19,8 +19,8 @@ class MutantEngine extends Engine {
     this.#around = around;
   }
 
-  override step(input: Input, nowMs: number): Ready {
-    return this.#around((one, atMs) => super.step(one, atMs), input, nowMs);
+  override step(input: Input, nowMs: number, isMoreComing?: boolean): Ready {
+    return this.#around((one, atMs) => super.step(one, atMs, isMoreComing), input, nowMs);
   }
 }
 

@@ -148,12 +148,15 @@ export class Consumers {
     subscription.turn = (turn + 1) % feeds.length;
   }
 
-  /** Ends the bookkeeping of a delivery that was settled or given back. */
-  endLease(entry: Entry<unknown>): void {
-    const lease = entry.state.kind === "leased" ? (entry.state.lease as Lease | null) : null;
-    if (lease === null) return;
+  /** Ends the bookkeeping of a delivery that is being settled or given back; false: that was done before. */
+  endLease(entry: Entry<unknown>): boolean {
+    const { state } = entry;
+    if (state.kind !== "leased" || state.lease === null) return false;
+    const lease = state.lease as Lease;
+    state.lease = null;
     this.#core().deadlines.cancel(lease.deadline);
     lease.subscription.leases.delete(lease);
+    return true;
   }
 
   /** The delivery never reached its consumer, which thus will never grant its credit again. */

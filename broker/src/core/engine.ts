@@ -6,7 +6,8 @@
  *   const engine = new Engine(policy);
  *   recover: engine.load(checkpoint parts), then engine.replay(block) for each block after it
  *   engine.step({ kind: "open" }, nowMs)
- *   loop: ready = engine.step(input, nowMs); …; block = engine.sealBlock(); write it, synced; do the sends
+ *   loop: ready = engine.step(input, nowMs, true); …; a tick at last; block = engine.sealBlock(); write it,
+ *   synced; do the sends
  *
  * Invariants
  * - P4 Records of a step are in the open block when it returns; its sends wait for that block.
@@ -76,25 +77,37 @@ export class Engine {
     for (const record of block.records) this.#core.state.apply(record);
   }
 
-  step(input: Input, nowMs: number): Ready {
+  /**
+   * One input and all that follows from it. With `isMoreComing` what may wait for the other inputs does:
+   * checks and deliveries, so that many of them share a record and a frame. Then the caller must come
+   * back with a tick before it seals the block.
+   */
+  step(input: Input, nowMs: number, isMoreComing = false): Ready {
     invariant(nowMs >= this.#lastNowMs, "time does not go back");
     this.#lastNowMs = nowMs;
-    const turn = new Turn(this.#core.state, nowMs, () => this.#openBlock(nowMs));
+    const turn = new Turn(this.#core.state, nowMs, this.#openBlock);
     this.#take(input, turn);
+    if (!isMoreComing) this.#workOff(turn);
+    for (const record of turn.records) this.#openRecords.push(record);
+    const { records, sends } = turn;
+    return { records, sends, wakeAtMs: isMoreComing ? nowMs : this.#wakeAtMs(nowMs) };
+  }
+
+  /** What became due, and what can be asked and delivered now. */
+  #workOff(turn: Turn): void {
+    const { admission, checks, consumers } = this.#core;
     this.#ripen(turn);
     // A delivery is a record, and so is the answer to a check; what frees space goes on.
-    if (this.#core.admission !== "none") {
-      this.#core.checks.pump(turn);
-      this.#core.consumers.pump(turn);
+    if (admission !== "none") {
+      checks.pump(turn);
+      consumers.pump(turn);
     }
-    if (this.#isClockDue(nowMs)) turn.log({ kind: "clock" });
-    for (const record of turn.records) this.#openRecords.push(record);
-    const hasMore = this.#core.admission !== "none" && this.#core.consumers.hasMore;
-    return {
-      records: turn.records,
-      sends: turn.sends,
-      wakeAtMs: hasMore ? nowMs : this.#nextWakeAtMs(),
-    };
+    if (this.#isClockDue(turn.nowMs)) turn.log({ kind: "clock" });
+  }
+
+  #wakeAtMs(nowMs: number): number | null {
+    const { admission, consumers } = this.#core;
+    return admission !== "none" && consumers.hasMore ? nowMs : this.#nextWakeAtMs();
   }
 
   /** While something waits, time must not pass unrecorded: a restart would take it for downtime (C5, D7). */
@@ -129,12 +142,12 @@ export class Engine {
     return { number: block, atMs, records };
   }
 
-  #openBlock(nowMs: number): void {
+  readonly #openBlock = (nowMs: number): void => {
     if (this.#isBlockOpen) return;
     this.#isBlockOpen = true;
     const { state } = this.#core;
     state.beginBlock(state.block + 1, Math.max(nowMs, state.atMs));
-  }
+  };
 
   #take(input: Input, turn: Turn): void {
     const core = this.#core;

@@ -111,22 +111,23 @@ export function credit(core: Core, from: ConnectionId, frame: ClientFrames["cred
 
 export function ack(core: Core, turn: Turn, from: ConnectionId, frame: ClientFrames["ack"]): void {
   const stale: string[] = [];
-  const byCursor = new Map<Cursor, Set<Entry<unknown>>>();
+  let cursor: Cursor | null = null;
+  let offsets: number[] = [];
   for (const token of frame.tokens) {
     const found = findDelivery(core, token);
-    const entries = found === null ? null : (byCursor.get(found.cursor) ?? new Set());
-    if (found === null || entries === null || entries.has(found.entry)) stale.push(token);
-    else byCursor.set(found.cursor, entries.add(found.entry));
-  }
-  // From here it must succeed.
-  for (const [cursor, entries] of byCursor) {
-    const offsets: number[] = [];
-    for (const entry of entries) {
-      core.consumers.endLease(entry);
-      offsets.push(entry.offset);
+    // Without a lease the token stands here for the second time.
+    if (found === null || !core.consumers.endLease(found.entry)) {
+      stale.push(token);
+      continue;
     }
-    turn.log({ kind: "acked", cursorNo: cursor.no, offsets });
+    if (cursor !== null && cursor !== found.cursor) {
+      turn.log({ kind: "acked", cursorNo: cursor.no, offsets });
+      offsets = [];
+    }
+    cursor = found.cursor;
+    offsets.push(found.entry.offset);
   }
+  if (cursor !== null) turn.log({ kind: "acked", cursorNo: cursor.no, offsets });
   turn.ok(from, frame.id, stale.length > 0 ? { stale } : {});
 }
 

@@ -12,31 +12,44 @@ import type { ConnectionId, Send } from "./types.ts";
 
 type Answer = Omit<BrokerFrames["ok"], "type" | "re">;
 
+/** Shared by all turns that bring nothing about: most bring one record and one send, or less. */
+const NONE: readonly never[] = [];
+
 export class Turn {
   readonly nowMs: number;
-  readonly records: LogRecord[] = [];
-  readonly sends: Send[] = [];
   readonly #state: State;
-  readonly #openBlock: () => void;
+  readonly #openBlock: (nowMs: number) => void;
+  #records: LogRecord[] | null = null;
+  #sends: Send[] | null = null;
 
-  constructor(state: State, nowMs: number, openBlock: () => void) {
+  constructor(state: State, nowMs: number, openBlock: (nowMs: number) => void) {
     this.#state = state;
     this.nowMs = nowMs;
     this.#openBlock = openBlock;
   }
 
+  get records(): readonly LogRecord[] {
+    return this.#records ?? NONE;
+  }
+
+  get sends(): readonly Send[] {
+    return this.#sends ?? NONE;
+  }
+
   log(record: LogRecord): void {
-    this.#openBlock();
-    this.records.push(record);
+    this.#openBlock(this.nowMs);
+    if (this.#records === null) this.#records = [record];
+    else this.#records.push(record);
     this.#state.apply(record);
   }
 
   send(send: Send): void {
-    this.sends.push(send);
+    if (this.#sends === null) this.#sends = [send];
+    else this.#sends.push(send);
   }
 
   ok(to: ConnectionId, re: number, answer: Answer = {}): void {
-    this.sends.push({ kind: "frame", to, frame: { type: "ok", re, ...answer } });
+    this.send({ kind: "frame", to, frame: { type: "ok", re, ...answer } });
   }
 
   refuse(
@@ -47,7 +60,7 @@ export class Turn {
     detail?: ErrorDetail,
   ): void {
     const frame = { type: "error", re, code, message } as const;
-    this.sends.push({
+    this.send({
       kind: "frame",
       to,
       frame: detail === undefined ? frame : { ...frame, detail },

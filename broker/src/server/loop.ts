@@ -32,6 +32,8 @@ export interface LoopOptions {
 /** The open block may grow to this while the one before it is synced; then inputs wait. */
 const OPEN_BYTES_MAX = 8 * 1_048_576;
 
+const TICK: Input = { kind: "tick" };
+
 type LoopState = "running" | "stopping" | "broken";
 
 export class Loop {
@@ -41,7 +43,7 @@ export class Loop {
   #openBytes = 0;
   #isWriting = false;
   #isScheduled = false;
-  /** The engine has more to do as soon as what it did is said. */
+  /** The engine has more to do: what inputs brought about, or what one step was too short for. */
   #hasMore = false;
   #timer: { readonly atMs: number; readonly timer: Timer } | null = null;
   #idle: (() => void) | null = null;
@@ -53,14 +55,19 @@ export class Loop {
   /** One input. Ignored once the loop has stopped or failed: the connections are being closed. */
   take(input: Input): void {
     if (this.#state !== "running") return;
+    if (input.kind === "send" || input.kind === "prepare")
+      for (const { data } of input.messages) this.#openBytes += data.length;
+    this.#step(input, true);
+    this.#hasMore = true;
+    this.#schedule();
+  }
+
+  #step(input: Input, isMoreComing: boolean): void {
     const { engine, clock } = this.#options;
     try {
-      const { records, sends, wakeAtMs } = engine.step(input, clock.nowMs());
+      const { sends, wakeAtMs } = engine.step(input, clock.nowMs(), isMoreComing);
       for (const send of sends) this.#sends.push(send);
-      if (input.kind === "send" || input.kind === "prepare")
-        for (const { data } of input.messages) this.#openBytes += data.length;
-      if (records.length > 0 || sends.length > 0) this.#schedule();
-      this.#sleepUntil(wakeAtMs);
+      if (!isMoreComing) this.#sleepUntil(wakeAtMs);
     } catch (fault) {
       this.#break(fault);
     }
@@ -93,7 +100,9 @@ export class Loop {
   }
 
   #advance(): void {
-    if (this.#isWriting || this.#state === "broken") return;
+    if (this.#isWriting) return;
+    this.#workOff();
+    if (this.#state === "broken") return;
     const block = this.#options.engine.sealBlock();
     const sends = this.#sends;
     this.#sends = [];
@@ -111,6 +120,13 @@ export class Loop {
     );
   }
 
+  /** What the inputs since the last block brought about: checks and deliveries, many at once. */
+  #workOff(): void {
+    if (!this.#hasMore || this.#state !== "running") return;
+    this.#hasMore = false;
+    this.#step(TICK, false);
+  }
+
   async #write(block: Block): Promise<void> {
     const { store, clock, sealed, written } = this.#options;
     sealed(block);
@@ -126,11 +142,8 @@ export class Loop {
     } catch (fault) {
       return this.#break(fault);
     }
-    if (this.#hasMore) {
-      this.#hasMore = false;
-      this.take({ kind: "tick" });
-    }
-    if (this.#options.engine.isBlockOpen || this.#sends.length > 0) return this.#schedule();
+    const isOpen = this.#options.engine.isBlockOpen || this.#sends.length > 0;
+    if (isOpen || (this.#hasMore && this.#state === "running")) return this.#schedule();
     const idle = this.#idle;
     this.#idle = null;
     idle?.();
@@ -141,13 +154,13 @@ export class Loop {
     const delayMs = Math.ceil(wakeAtMs - this.#options.clock.nowMs());
     if (delayMs <= 0) {
       this.#hasMore = true;
-      return this.#schedule();
+      return;
     }
     if (this.#timer !== null && this.#timer.atMs <= wakeAtMs) return;
     this.#timer?.timer.cancel();
     const timer = this.#options.clock.setTimer(() => {
       this.#timer = null;
-      this.take({ kind: "tick" });
+      this.take(TICK);
     }, delayMs);
     this.#timer = { atMs: wakeAtMs, timer };
   }

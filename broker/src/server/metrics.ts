@@ -74,12 +74,14 @@ export class Metrics {
 
   wrote(records: readonly LogRecord[], seconds: number): void {
     this.#sync.observe(seconds);
-    const counts = new Map<string, number>();
-    for (const record of records) {
-      counts.set(record.kind, (counts.get(record.kind) ?? 0) + 1);
-      this.#wroteOne(record);
-    }
-    for (const [kind, count] of counts) this.#records.inc({ kind }, count);
+    const tally = new Tally();
+    for (const record of records) tally.add(record);
+    this.#messages.inc(tally.messages);
+    this.#deliveries.inc(tally.deliveries);
+    for (const [kind, count] of tally.kinds) this.#records.inc({ kind }, count);
+    for (const { labels, count } of tally.verdicts.values()) this.#verdicts.inc(labels, count);
+    for (const [outcome, count] of tally.checks) this.#checks.inc({ outcome }, count);
+    for (const [cause, count] of tally.returns) this.#returns.inc({ cause }, count);
   }
 
   said(send: Send): void {
@@ -95,23 +97,6 @@ export class Metrics {
     this.#failures.inc();
   }
 
-  #wroteOne(record: LogRecord): void {
-    switch (record.kind) {
-      case "sent":
-      case "prepared":
-        return this.#messages.inc(record.messages.length);
-      case "decided":
-        return this.#verdicts.inc({ verdict: record.verdict, by: record.by });
-      case "checked":
-        return this.#checks.inc({ outcome: record.outcome });
-      case "delivered":
-        return this.#deliveries.inc(record.offsets.length);
-      case "returned":
-        return this.#returns.inc({ cause: record.cause });
-      default:
-    }
-  }
-
   #counter<Label extends string>(
     name: string,
     help: string,
@@ -119,6 +104,47 @@ export class Metrics {
   ): Counter<Label> {
     return new Counter({ name: `escrowmq_${name}`, help, labelNames, registers: [this.#registry] });
   }
+}
+
+/** One block's records, counted before the counters are touched: a touch costs more than the counting. */
+class Tally {
+  messages = 0;
+  deliveries = 0;
+  readonly kinds = new Map<string, number>();
+  readonly checks = new Map<string, number>();
+  readonly returns = new Map<string, number>();
+  readonly verdicts = new Map<string, { labels: { verdict: string; by: string }; count: number }>();
+
+  add(record: LogRecord): void {
+    countOne(this.kinds, record.kind);
+    switch (record.kind) {
+      case "sent":
+      case "prepared":
+        this.messages += record.messages.length;
+        return;
+      case "decided":
+        return this.#decided(record.verdict, record.by);
+      case "checked":
+        return countOne(this.checks, record.outcome);
+      case "delivered":
+        this.deliveries += record.offsets.length;
+        return;
+      case "returned":
+        return countOne(this.returns, record.cause);
+      default:
+    }
+  }
+
+  #decided(verdict: string, by: string): void {
+    const key = `${verdict} ${by}`;
+    const known = this.verdicts.get(key);
+    if (known === undefined) this.verdicts.set(key, { labels: { verdict, by }, count: 1 });
+    else known.count++;
+  }
+}
+
+function countOne(counts: Map<string, number>, key: string): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
 }
 
 const GAUGES: readonly (readonly [
