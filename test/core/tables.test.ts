@@ -1,14 +1,16 @@
 /** The pure pieces under the state machines: memory that forgets, the topic index, tokens, the retry ladder. */
 import { describe, expect, test } from "vitest";
+import { DecisionColumns, DigestColumns } from "../../broker/src/core/decisions.ts";
 import { DEFAULT_POLICY, retryDelayMs } from "../../broker/src/core/policy.ts";
 import type { GroupPolicy } from "../../broker/src/core/records.ts";
 import { Remembered } from "../../broker/src/core/remembered.ts";
 import { readToken, tokenOf } from "../../broker/src/core/token.ts";
 import { Topic } from "../../broker/src/core/topic.ts";
+import type { Decision } from "../../broker/src/core/transaction.ts";
 
 describe("remembered", () => {
   test("an entry is kept for its time, whatever comes meanwhile", () => {
-    const remembered = new Remembered<number>(100, 1_000);
+    const remembered = new Remembered(() => new DigestColumns(), 100, 1_000);
     for (let atMs = 1_000; atMs < 2_000; atMs += 7) {
       remembered.set(`at ${atMs}`, atMs, atMs);
       for (let keptMs = 1_000; keptMs <= atMs; keptMs += 7)
@@ -17,7 +19,7 @@ describe("remembered", () => {
   });
 
   test("an entry is forgotten at last, and never more is held than allowed", () => {
-    const remembered = new Remembered<number>(100, 10);
+    const remembered = new Remembered(() => new DigestColumns(), 100, 10);
     for (let at = 0; at < 1_000; at++) {
       remembered.set(`key ${at}`, at, 1_000 + at);
       expect(remembered.size).toBeLessThanOrEqual(10);
@@ -27,15 +29,15 @@ describe("remembered", () => {
   });
 
   test("zero and other falsy values are remembered, too", () => {
-    const remembered = new Remembered<number>(100, 10);
+    const remembered = new Remembered(() => new DigestColumns(), 100, 10);
     remembered.set("zero", 0, 1);
     expect(remembered.get("zero")).toBe(0);
   });
 
   test("what is loaded forgets exactly when what was saved would have", () => {
-    const live = new Remembered<number>(100, 6);
+    const live = new Remembered(() => new DigestColumns(), 100, 6);
     for (let at = 0; at < 40; at++) live.set(`key ${at}`, at, 1_000 + at * 13);
-    const loaded = new Remembered<number>(100, 6);
+    const loaded = new Remembered(() => new DigestColumns(), 100, 6);
     for (const part of live.save(7)) loaded.load(structuredClone(part));
     for (let at = 40; at < 60; at++)
       for (const one of [live, loaded]) one.set(`key ${at}`, at, 1_000 + at * 13);
@@ -43,12 +45,37 @@ describe("remembered", () => {
   });
 
   test("a save that is taken later holds what was there when it was asked for", () => {
-    const live = new Remembered<number>(1_000, 10);
+    const live = new Remembered(() => new DigestColumns(), 1_000, 10);
     for (let at = 0; at < 4; at++) live.set(`key ${at}`, at, at);
     const later = live.save(2);
     for (let at = 4; at < 30; at++) live.set(`key ${at}`, at, at);
-    const saved = [...later].flatMap(({ entries }) => entries.map(([key]) => key));
+    const saved = [...later].flatMap(({ keys }) => keys);
     expect(saved).toEqual(["key 0", "key 1", "key 2", "key 3"]);
+  });
+});
+
+describe("remembered decisions", () => {
+  const decision = (at: number): Decision => ({
+    state: at % 3 === 0 ? "rolledBack" : "committed",
+    group: `group ${at % 7}`,
+    digest: (at * 2_654_435_761) % 2 ** 32,
+    by: (["producer", "check", "operator", "policy"] as const)[at % 4] ?? "producer",
+    who: at % 5 === 0 ? `somebody new ${at}` : "host-1",
+    atMs: 1_763_700_000_000.25 + at,
+    preparedAtMs: 1_763_699_999_000.5 + at,
+    preparedBlock: 2 ** 40 + at,
+    decidedBlock: 2 ** 40 + at + 1,
+  });
+
+  test("come back as they were, live and from parts of any size, and go on from there", () => {
+    const live = new Remembered(() => new DecisionColumns(), 1_000_000, 2_000);
+    for (let at = 0; at < 1_500; at++) live.set(`tx ${at}`, decision(at), at);
+    const loaded = new Remembered(() => new DecisionColumns(), 1_000_000, 2_000);
+    for (const part of live.save(64)) loaded.load(structuredClone(part));
+    for (const one of [live, loaded]) one.set("tx 1500", decision(1_500), 1_500);
+    for (const one of [live, loaded])
+      for (let at = 0; at <= 1_500; at++) expect(one.get(`tx ${at}`)).toEqual(decision(at));
+    expect([...loaded.save(100)]).toEqual([...live.save(100)]);
   });
 });
 

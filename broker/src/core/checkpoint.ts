@@ -12,14 +12,9 @@ import type { Endpoint, GroupPolicy } from "./records.ts";
 import type { RememberedPart } from "./remembered.ts";
 import type { State } from "./state.ts";
 import { Topic, type TopicState } from "./topic.ts";
-import {
-  type Decision,
-  type Transaction,
-  type TransactionFacts,
-  totalBytes,
-} from "./transaction.ts";
+import { type Transaction, type TransactionFacts, totalBytes } from "./transaction.ts";
 
-const VERSION = 1;
+const VERSION = 2;
 /** Keeps a part near 1 MiB: it is encoded in one piece. */
 const INDEX_CHUNKS = 85;
 const ITEMS = 2_000;
@@ -46,8 +41,8 @@ type Part =
     }
   | { readonly part: "cursor"; readonly cursor: CursorState }
   | { readonly part: "transactions"; readonly transactions: readonly SavedTransaction[] }
-  | { readonly part: "decisions"; readonly decisions: RememberedPart<Decision> }
-  | { readonly part: "sends"; readonly sends: RememberedPart<number> };
+  | { readonly part: "decisions"; readonly decisions: RememberedPart }
+  | { readonly part: "sends"; readonly sends: RememberedPart };
 
 /**
  * The state as it is at the call. What changes is copied at once, which takes time for each cursor, entry

@@ -8,6 +8,7 @@
  */
 import { groupOfDeadLetters } from "@escrowmq/protocol/names";
 import { Cursor } from "./cursor.ts";
+import { DecisionColumns, DigestColumns } from "./decisions.ts";
 import { invariant } from "./invariant.ts";
 import type { Policy } from "./policy.ts";
 import type { Endpoint, GroupPolicy, LogRecord, Place, RecordOf } from "./records.ts";
@@ -51,8 +52,9 @@ export class State {
   #slot = 0;
 
   constructor(policy: Policy) {
-    this.decisions = new Remembered(policy.decisionsKeptMs, policy.decisionsKeptMax);
-    this.sends = new Remembered(policy.sendsKeptMs, policy.sendsKeptMax);
+    const { decisionsKeptMs, decisionsKeptMax, sendsKeptMs, sendsKeptMax } = policy;
+    this.decisions = new Remembered(() => new DecisionColumns(), decisionsKeptMs, decisionsKeptMax);
+    this.sends = new Remembered(() => new DigestColumns(), sendsKeptMs, sendsKeptMax);
   }
 
   beginBlock(block: number, atMs: number): void {
