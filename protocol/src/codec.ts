@@ -145,7 +145,7 @@ const ALL_SHAPES = new Map([...CLIENT_SHAPES, ...BROKER_SHAPES]);
 const TYPES = new KeptWords((word) => ALL_SHAPES.has(word));
 const reader = new Reader();
 /** A small batch may wait long for a slow peer. */
-const writer = new Writer(16_384);
+const writer = new Writer({ copiedBytesMax: 16_384 });
 
 function writeFrame(frame: ClientFrame | BrokerFrame): void {
   const shape = ALL_SHAPES.get(frame.type);

@@ -37,3 +37,4 @@ export {
   isTransactionId,
 } from "./names.ts";
 export { type PreScanLimits, preScan } from "./pre-scan.ts";
+export { Writer } from "./writer.ts";

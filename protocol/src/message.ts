@@ -44,7 +44,7 @@ const EMPTY_MESSAGE = Object.fromEntries(
 
 const reader = new Reader();
 /** A message lives until its producer has its answer; so do its neighbours. */
-const writer = new Writer(0);
+const writer = new Writer();
 
 /**
  * The bytes of a message. The message is checked first, so that a producer learns of a bad one at

@@ -1,10 +1,11 @@
+/// <reference lib="es2024.string" />
 /**
  * Writes values as MessagePack into slabs, from which what is finished is cut.
  *
  * Invariants
  * - Y1 What was cut is never written to again: it is a view on a slab, or, if it is small, a copy.
  * - Y2 Only what a strict decoder takes is written: whole numbers as integers, no extensions, no `undefined`:
- *   it is left out of maps and becomes nil elsewhere; text that is not well-formed is mended.
+ *   it is left out of maps and becomes nil elsewhere; no text that is not well-formed.
  */
 import type { FieldEntries } from "./fields.ts";
 
@@ -17,16 +18,24 @@ const UTF8_BYTES_PER_UNIT_MAX = 3;
 const utf8 = new TextEncoder();
 const float = new DataView(new ArrayBuffer(8));
 
+export interface WriterOptions {
+  /** Up to this what is cut is a copy, so that it does not keep a slab in memory while it waits. Default 0. */
+  readonly copiedBytesMax?: number;
+  /** What becomes of text with half a surrogate pair: U+FFFD in its place, or a thrown TypeError. Default "mend". */
+  readonly illFormedText?: "mend" | "refuse";
+}
+
 export class Writer {
   #slab: Uint8Array = new Uint8Array(SLAB_BYTES);
   /** Where what is being written begins. */
   #from = 0;
   #at = 0;
   readonly #copiedBytesMax: number;
+  readonly #isMending: boolean;
 
-  /** Up to `copiedBytesMax` what is cut is a copy, so that it does not keep a slab in memory while it waits. */
-  constructor(copiedBytesMax: number) {
+  constructor({ copiedBytesMax = 0, illFormedText = "mend" }: WriterOptions = {}) {
     this.#copiedBytesMax = copiedBytesMax;
+    this.#isMending = illFormedText === "mend";
   }
 
   begin(): void {
@@ -82,6 +91,8 @@ export class Writer {
     const { length } = text;
     this.#reserve(5 + length * UTF8_BYTES_PER_UNIT_MAX);
     if (length <= LOOP_LENGTH_MAX && this.#ascii(text, length)) return;
+    if (!this.#isMending && !text.isWellFormed())
+      throw new TypeError("A text holds half a surrogate pair.");
     // The header's size follows from the longest that the text can be, so that it is known beforehand.
     const headBytes = length < 11 ? 1 : length < 86 ? 2 : length < 21_846 ? 3 : 5;
     const from = this.#at + headBytes;
