@@ -243,8 +243,9 @@ export class Writer {
   #reserve(bytes: number): void {
     if (this.#at + bytes <= this.#slab.length) return;
     const written = this.#slab.subarray(this.#from, this.#at);
-    // Twice what is there: a batch that grows is copied so often only as it doubles.
-    const slab = new Uint8Array(Math.max(SLAB_BYTES, 2 * (written.length + bytes)));
+    // Some more than is needed: a batch that grows is copied a few times only.
+    const needed = written.length + bytes;
+    const slab = new Uint8Array(Math.max(SLAB_BYTES, needed + (needed >> 2)));
     slab.set(written);
     this.#slab = slab;
     this.#from = 0;
