@@ -138,6 +138,8 @@ describe("stats and doctor", () => {
     waiting: 2,
     deadLetters: 3,
     blocks: 100,
+    retired: 12,
+    expired: 0,
     storeBytes: 1_048_576,
     rssBytes: 83_886_080,
   };

@@ -96,6 +96,8 @@ export function sayRecord(names: Names, record: LogRecord): string {
     case "replayed":
     case "purged":
       return `${record.kind} ${topic(record.deadTopicNo)}/${record.offset} by ${record.operator}${because(record.reason)}`;
+    case "retired":
+      return `retired ${topic(record.topicNo)} before ${record.beforeOffset}`;
   }
 }
 

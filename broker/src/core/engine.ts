@@ -24,6 +24,7 @@ import * as inspect from "./inspect.ts";
 import { invariant } from "./invariant.ts";
 import { DEFAULT_POLICY, type Policy } from "./policy.ts";
 import type { LogRecord } from "./records.ts";
+import { Retention } from "./retention.ts";
 import * as settle from "./settle.ts";
 import { State } from "./state.ts";
 import * as transact from "./transact.ts";
@@ -54,6 +55,7 @@ export class Engine {
       connections: new Connections(),
       consumers: new Consumers(core),
       checks: new Checks(core, transact.decide),
+      retention: new Retention(core),
       admission: "all",
     };
   }
@@ -102,6 +104,7 @@ export class Engine {
       checks.pump(turn);
       consumers.pump(turn);
     }
+    this.#retire(turn);
     if (this.#isClockDue(turn.nowMs)) turn.log({ kind: "clock" });
   }
 
@@ -123,8 +126,17 @@ export class Engine {
   }
 
   #nextWakeAtMs(): number | null {
-    const nextAtMs = this.#core.deadlines.nextAtMs;
-    return nextAtMs === null ? null : Math.min(nextAtMs, this.#clockAtMs());
+    const { deadlines, retention } = this.#core;
+    const dueAtMs = deadlines.nextAtMs ?? Number.POSITIVE_INFINITY;
+    const nextAtMs = Math.min(dueAtMs, this.#clockAtMs(), retention.nextAtMs);
+    return nextAtMs === Number.POSITIVE_INFINITY ? null : nextAtMs;
+  }
+
+  /** At the end of a step: what it settled may go, what it delivered may not. */
+  #retire(turn: Turn): void {
+    const { retention } = this.#core;
+    if (turn.records.length > 0) retention.stir();
+    if (turn.nowMs >= retention.nextAtMs) retention.look(turn);
   }
 
   /** There are records that stand in no sealed block yet. */

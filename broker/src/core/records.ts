@@ -27,6 +27,12 @@ export interface LoggedMessage {
 export interface TopicSettings {
   readonly bodyBytesMax: number;
   readonly isPaused: boolean;
+  /** Messages older than this are due to be retired. */
+  readonly retentionMs: number;
+  /** While the topic holds more than this its oldest messages are due, too; 0: no limit. */
+  readonly retentionBytes: number;
+  /** What becomes of a due message that some group has not settled. */
+  readonly unsettled: "keep" | "drop";
 }
 
 export interface GroupPolicy {
@@ -197,7 +203,9 @@ export type LogRecord =
       readonly offset: number;
       readonly operator: string;
       readonly reason: string;
-    };
+    }
+  /** Retention took all messages of the topic before this offset. */
+  | { readonly kind: "retired"; readonly topicNo: number; readonly beforeOffset: number };
 
 export type RecordKind = LogRecord["kind"];
 export type RecordOf<Kind extends RecordKind> = Extract<LogRecord, { readonly kind: Kind }>;

@@ -150,7 +150,25 @@ export type Inspection =
   /** `value` plus uptime, memory and store figures. */
   | { readonly kind: "stats"; readonly value: CoreFigures }
   /** `value` (the same figures) judged against limits and exposure. */
-  | { readonly kind: "doctor"; readonly value: CoreFigures };
+  | {
+      readonly kind: "doctor";
+      readonly value: CoreFigures;
+      readonly groups: readonly GroupBehind[];
+    };
+
+/** A group that retention has met: it holds messages back, or is about to lose some. */
+export interface GroupBehind {
+  readonly group: string;
+  readonly topic: string;
+  readonly unsettled: "keep" | "drop";
+  /** Of its oldest unsettled message. */
+  readonly oldestAgeMs: number;
+  readonly retentionMs: number;
+  /** Due, and there only for this group (and others that are as far behind). */
+  readonly heldBytes: number;
+  /** Lost to it so far. */
+  readonly expired: number;
+}
 
 export interface Ready {
   readonly records: readonly LogRecord[];
