@@ -12,7 +12,8 @@
 import { randomBytes } from "node:crypto";
 import { type DoctorView, EscrowError, type StatsView } from "@escrowmq/protocol";
 import type { Engine } from "../core/engine.ts";
-import type { Admission, ConnectionId, CoreFigures, Input } from "../core/types.ts";
+import { heldBytes } from "../core/retention-views.ts";
+import type { Admission, ConnectionId, CoreFigures, GroupBehind, Input } from "../core/types.ts";
 import { stats } from "../core/views.ts";
 import { openLevelStore } from "../store/level-store.ts";
 import type { BlockStore } from "../store/store.ts";
@@ -28,6 +29,7 @@ import { Loop } from "./loop.ts";
 import { type Figures, Metrics } from "./metrics.ts";
 import { type BrokerOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { recover } from "./recovery.ts";
+import { Retirer } from "./retirer.ts";
 import { CLOSE_GOING_AWAY, Session, type SessionHost, type Socket } from "./session.ts";
 import { timelineSource } from "./timeline-source.ts";
 import { VERSION } from "./version.ts";
@@ -51,6 +53,7 @@ interface Serving {
   readonly store: BlockStore;
   readonly loop: Loop;
   readonly checkpointer: Checkpointer;
+  readonly retirer: Retirer;
 }
 
 type Life = Serving | { readonly kind: "reopening" } | { readonly kind: "closed" };
@@ -178,7 +181,10 @@ class RunningBroker implements Broker, SessionHost {
   async #close(): Promise<void> {
     const life = this.#life;
     if (this.#admissionTimer !== null) clearInterval(this.#admissionTimer);
-    if (life.kind === "serving") await life.loop.stop();
+    if (life.kind === "serving") {
+      life.retirer.stop();
+      await life.loop.stop();
+    }
     this.#life = { kind: "closed" };
     for (const session of [...this.#sessions.values()])
       session.refuse("SHUTTING_DOWN", "The broker is stopping.", CLOSE_GOING_AWAY);
@@ -200,23 +206,28 @@ class RunningBroker implements Broker, SessionHost {
         ...(segmentBytesMax === undefined ? {} : { segmentBytesMax }),
       }));
     try {
-      const recovery = await recover(store, policy, this.#log);
+      const recovery = await recover(store, policy, this.#log, acceptLoss);
       // Closed meanwhile: a store that nobody would close again must not stay open.
       if (this.#life.kind === "closed") throw new EscrowError("SHUTTING_DOWN");
       this.#storeId = store.storeId;
       this.#clock.startAfter(recovery.engine.core.state.atMs);
-      return this.#serve(
-        recovery.engine,
+      const retirer = new Retirer(recovery.engine, store, this.#clock, this.#log);
+      const saved = (): void => retirer.retire();
+      const checkpointer = new Checkpointer(
+        recovery,
         store,
-        new Checkpointer(recovery, store, checkpointEveryBytes, this.#log),
+        checkpointEveryBytes,
+        this.#log,
+        saved,
       );
+      return this.#serve(recovery.engine, store, checkpointer, retirer);
     } catch (error) {
       await store.close();
       throw error;
     }
   }
 
-  #serve(engine: Engine, store: BlockStore, checkpointer: Checkpointer): Serving {
+  #serve(engine: Engine, store: BlockStore, checkpointer: Checkpointer, retirer: Retirer): Serving {
     const dispatch = new Dispatch({
       store,
       sessions: this.#sessions,
@@ -226,7 +237,7 @@ class RunningBroker implements Broker, SessionHost {
       log: this.#log,
       take: (input) => this.take(input),
       stats: (figures) => this.#stats(figures, store),
-      doctor: (figures) => this.#doctor(figures, store),
+      doctor: (figures, groups) => this.#doctor(figures, groups, store),
     });
     const loop = new Loop({
       engine,
@@ -235,15 +246,20 @@ class RunningBroker implements Broker, SessionHost {
       deliver: (sends) => dispatch.send(sends),
       failed: (cause) => void this.#failStop(cause),
       roomy: () => this.#inbox.wake(),
-      sealed: (block) => checkpointer.sealed(block),
+      sealed: (block) => {
+        checkpointer.sealed(block);
+        retirer.sealed(block);
+      },
       written: (block, seconds) => {
         this.#metrics.wrote(block.records, seconds);
         checkpointer.written(block);
+        retirer.written(block);
       },
     });
-    const serving: Serving = { kind: "serving", engine, store, loop, checkpointer };
+    const serving: Serving = { kind: "serving", engine, store, loop, checkpointer, retirer };
     this.#life = serving;
     loop.take({ kind: "open" });
+    retirer.retire();
     return serving;
   }
 
@@ -252,6 +268,7 @@ class RunningBroker implements Broker, SessionHost {
     const life = this.#life;
     if (life.kind !== "serving") return;
     this.#life = { kind: "reopening" };
+    life.retirer.stop();
     this.#storeFailures++;
     this.#metrics.storeFailed();
     this.#log.error(
@@ -315,8 +332,12 @@ class RunningBroker implements Broker, SessionHost {
   #figures(): Figures {
     const life = this.#life;
     if (life.kind !== "serving") return NO_FIGURES;
-    const figures = stats(life.engine.core, this.#clock.nowMs());
-    return { ...figures, storeBytes: life.store.bytes, freeBytes: this.#freeBytes };
+    const { core } = life.engine;
+    const nowMs = this.#clock.nowMs();
+    const figures = { ...stats(core, nowMs), heldBytes: heldBytes(core, nowMs) };
+    const { bytes, retiredBytes } = life.store;
+    const storeBytes = bytes - retiredBytes;
+    return { ...figures, storeBytes, retiredBytes, freeBytes: this.#freeBytes };
   }
 
   #stats(figures: CoreFigures, store: BlockStore): StatsView {
@@ -325,16 +346,17 @@ class RunningBroker implements Broker, SessionHost {
       version: VERSION,
       uptimeMs,
       ...figures,
-      storeBytes: store.bytes,
+      storeBytes: store.bytes - store.retiredBytes,
       rssBytes: process.memoryUsage.rss(),
     };
   }
 
-  #doctor(figures: CoreFigures, store: BlockStore): DoctorView {
+  #doctor(figures: CoreFigures, groups: readonly GroupBehind[], store: BlockStore): DoctorView {
     const { policy, sendFreeBytesMin, isExposed, host, allowedOrigins, endpointRanges } =
       this.#options;
     return examine({
       stats: this.#stats(figures, store),
+      groups,
       policy,
       freeBytes: this.#freeBytes,
       sendFreeBytesMin,
@@ -357,7 +379,11 @@ const NO_FIGURES: Figures = {
   leased: 0,
   waiting: 0,
   deadLetters: 0,
+  retired: 0,
+  expired: 0,
+  heldBytes: 0,
   storeBytes: 0,
+  retiredBytes: 0,
   freeBytes: 0,
 };
 

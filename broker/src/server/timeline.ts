@@ -2,12 +2,14 @@
  * The inspector: what happened to one transaction, read from the records that exist anyway. No index is
  * kept for it; the log is read from the prepare on, within bounds that are said when they are reached.
  */
-import type { TimelineEvent } from "@escrowmq/protocol";
+import { EscrowError, type TimelineEvent } from "@escrowmq/protocol";
 import type { LogRecord, Place, RecordOf } from "../core/records.ts";
 import type { Block } from "../store/store.ts";
 
 export interface TimelineSource {
   readBlock(block: number): Promise<Block>;
+  /** Blocks before it were retired; it may move forward while a timeline is read. */
+  firstBlock(): number;
   /** Names by number; "" for what is gone. */
   topicName(topicNo: number): string;
   cursor(cursorNo: number): { readonly group: string; readonly topicNo: number } | null;
@@ -18,9 +20,12 @@ export interface TimelineSource {
 export interface TimelineResult {
   readonly timeline: readonly TimelineEvent[];
   readonly isTruncated: boolean;
-  readonly messages: readonly { readonly topic: string; readonly bytes: number }[];
-  readonly acks: number;
-  readonly checks: number;
+  /** What came before the first event was retired with its blocks. */
+  readonly isHistoryRetired: boolean;
+  /** What the prepare said; absent when it was retired. */
+  readonly messages?: readonly { readonly topic: string; readonly bytes: number }[];
+  readonly acks?: number;
+  readonly checks?: number;
 }
 
 /** An inspection may read this many blocks, and take this long: it shares the disk with everybody. */
@@ -34,13 +39,30 @@ export async function readTimeline(
   toBlock: number,
 ): Promise<TimelineResult> {
   const reader = new Reader(source, transactionId);
-  const last = Math.min(toBlock, fromBlock + BLOCKS_MAX - 1);
-  let number = fromBlock;
-  for (; number <= last && reader.events.length < EVENTS_MAX; number++) {
-    const block = await source.readBlock(number);
+  let number = Math.max(fromBlock, source.firstBlock());
+  let isHistoryRetired = number > fromBlock;
+  const last = Math.min(toBlock, number + BLOCKS_MAX - 1);
+  while (number <= last && reader.events.length < EVENTS_MAX) {
+    const block = await readUnlessRetired(source, number);
+    if (block === null) {
+      isHistoryRetired = true;
+      number = Math.max(number + 1, source.firstBlock());
+      continue;
+    }
     for (const record of block.records) reader.read(record, block);
+    number++;
   }
-  return { ...reader.result(), isTruncated: number <= toBlock };
+  return { ...reader.result(), isTruncated: number <= toBlock, isHistoryRetired };
+}
+
+/** Null: retention removed it since the reading began. */
+async function readUnlessRetired(source: TimelineSource, number: number): Promise<Block | null> {
+  try {
+    return await source.readBlock(number);
+  } catch (error) {
+    if (EscrowError.is(error, "MESSAGE_RETIRED")) return null;
+    throw error;
+  }
 }
 
 class Reader {
@@ -62,7 +84,9 @@ class Reader {
     this.#id = id;
   }
 
-  result(): Omit<TimelineResult, "isTruncated"> {
+  result(): Omit<TimelineResult, "isTruncated" | "isHistoryRetired"> {
+    // The prepare was retired: the broker's memory knows more than is left of the log.
+    if (this.#block === 0) return { timeline: this.events };
     const messages = this.#messages.map(({ topicNo, bytes }) => ({
       topic: this.#source.topicName(topicNo),
       bytes,
