@@ -1,5 +1,5 @@
 /** What the ledger knows of each thing, in words of its own: no type of the engine's state is used here. */
-import type { Place } from "../../broker/src/core/records.ts";
+import type { Place, TopicSettings } from "../../broker/src/core/records.ts";
 
 export interface LedgerTransaction {
   readonly id: string;
@@ -34,6 +34,8 @@ export interface LedgerCursor {
   readonly topicNo: number;
   nextOffset: number;
   nextDeliveryNo: number;
+  /** Lost to the group by retention. */
+  expired: number;
   readonly entries: Map<number, LedgerEntry>;
 }
 
@@ -43,10 +45,15 @@ export interface LedgerTopic {
   readonly places: Place[];
   readonly isDeadLetters: boolean;
   readonly origins: Map<number, { readonly topicNo: number; readonly offset: number }>;
-  isPaused: boolean;
+  settings: TopicSettings;
+  /** Offsets before it were retired; their places are remembered, for what was revived. */
+  firstOffset: number;
+  expired: number;
+  readonly atMs: number[];
 }
 
 export interface Limits {
+  readonly dropAfterStartMs: number;
   readonly checkAttemptsMax: number;
   readonly undecidedAgeMaxMs: number;
 }

@@ -30,6 +30,7 @@ export class Ledger {
   readonly #limits: Limits;
   /** One visible place for each message, in one topic (T3); dead letters aside. */
   readonly #visible = new Set<string>();
+  #openedAtMs = 0;
   #slot = 0;
 
   constructor(limits: Limits) {
@@ -47,14 +48,17 @@ export class Ledger {
     }
     switch (record.kind) {
       case "opened":
+        this.#openedAtMs = record.atMs;
         return this.#opened(record.pausedMs);
       case "clock":
         return;
       case "topicCreated":
         return this.#topicCreated(record);
       case "topicUpdated":
-        this.topic(record.topicNo).isPaused = record.settings.isPaused;
+        this.topic(record.topicNo).settings = record.settings;
         return;
+      case "retired":
+        return this.#retired(record, nowMs);
       case "groupUpdated":
         this.groups.set(record.groupNo, { name: record.group, policy: record.policy });
         return;
@@ -65,6 +69,7 @@ export class Ledger {
           topicNo: record.topicNo,
           nextOffset: record.nextOffset,
           nextDeliveryNo: 1,
+          expired: 0,
           entries: new Map(),
         });
         return;
@@ -185,7 +190,10 @@ export class Ledger {
       places: [],
       isDeadLetters: topic.startsWith("%DLQ%"),
       origins: new Map(),
-      isPaused: settings.isPaused,
+      settings,
+      firstOffset: 0,
+      expired: 0,
+      atMs: [],
     });
   }
 
@@ -302,6 +310,7 @@ export class Ledger {
     demand(place !== undefined, "D8", () => "what is buried was never visible");
     dead.origins.set(dead.places.length, { topicNo: cursor.topicNo, offset });
     dead.places.push(place);
+    dead.atMs.push(this.atMs);
   }
 
   #deadLetterEnded({ kind, deadTopicNo, offset }: RecordOf<"replayed" | "purged">): void {
@@ -316,6 +325,91 @@ export class Ledger {
       if (cursor.entries.has(origin.offset) || origin.offset >= cursor.nextOffset) continue;
       cursor.entries.set(origin.offset, { kind: "ready", number: 0, deliveries: 0, failures: 0 });
     }
+  }
+
+  /** E1 to E3: what may be retired, and what each group loses by it. `nowMs`: as in `apply`. */
+  #retired({ topicNo, beforeOffset }: RecordOf<"retired">, nowMs: number): void {
+    const topic = this.topic(topicNo);
+    const { firstOffset: first, places, name, settings } = topic;
+    demand(beforeOffset > first && beforeOffset <= places.length, "E1", () => `${name} is retired`);
+    const isKept =
+      settings.unsettled === "keep" || nowMs < this.#openedAtMs + this.#limits.dropAfterStartMs;
+    let bytes = this.bytesOf(topic);
+    for (let offset = first; offset < beforeOffset; offset++) {
+      const where = (): string => `${name}/${offset}`;
+      const isDue =
+        nowMs - (topic.atMs[offset] ?? 0) > settings.retentionMs ||
+        (settings.retentionBytes > 0 && bytes > settings.retentionBytes);
+      demand(isDue || !this.isLive(topic, offset), "E0", () => `${where()} is still in its time`);
+      if (this.isLive(topic, offset))
+        bytes -= this.bytesAt.get(placeKey(places[offset] as Place)) ?? 0;
+      for (const cursor of this.cursors.values())
+        if (cursor.topicNo === topicNo) this.#expire(topic, cursor, offset, isKept);
+      if (topic.origins.delete(offset)) {
+        demand(!isKept, "E2", () => `the dead letter ${where()} is retired`);
+        topic.expired++;
+      }
+    }
+    topic.firstOffset = beforeOffset;
+  }
+
+  #expire(topic: LedgerTopic, cursor: LedgerCursor, offset: number, isKept: boolean): void {
+    const where = (): string => `${this.groupName(cursor)} in ${topic.name}/${offset}`;
+    const kind = cursor.entries.get(offset)?.kind;
+    demand(kind !== "leased" && kind !== "pending", "E1", () => `${where()} is retired, ${kind}`);
+    const isFresh = offset >= cursor.nextOffset && this.isLive(topic, offset);
+    cursor.nextOffset = Math.max(cursor.nextOffset, offset + 1);
+    if (kind === undefined && !isFresh) return;
+    demand(!isKept, "E2", () => `${where()} is retired unsettled`);
+    cursor.entries.delete(offset);
+    cursor.expired++;
+    topic.expired++;
+  }
+
+  /** Due by its age, and settled by every group. */
+  mayGo({ no, atMs, settings, places }: LedgerTopic, offset: number, nowMs: number): boolean {
+    if (offset >= places.length || this.topic(no).isDeadLetters) return false;
+    if (nowMs - (atMs[offset] ?? 0) <= settings.retentionMs) return false;
+    for (const cursor of this.cursors.values())
+      if (cursor.topicNo === no && (offset >= cursor.nextOffset || cursor.entries.has(offset)))
+        return false;
+    return true;
+  }
+
+  /** Not retired, and not a dead letter that was replayed or purged. */
+  isLive({ isDeadLetters, origins, firstOffset }: LedgerTopic, offset: number): boolean {
+    return offset >= firstOffset && (!isDeadLetters || origins.has(offset));
+  }
+
+  /** Of what is live, or revived and not settled yet. */
+  bytesOf(topic: LedgerTopic): number {
+    let bytes = 0;
+    for (const offset of this.neededOffsets(topic))
+      if (offset >= topic.firstOffset)
+        bytes += this.bytesAt.get(placeKey(topic.places[offset] as Place)) ?? 0;
+    return bytes;
+  }
+
+  /** The offsets whose bytes somebody may still read. */
+  neededOffsets(topic: LedgerTopic): Set<number> {
+    const needed = new Set<number>();
+    for (let offset = topic.firstOffset; offset < topic.places.length; offset++)
+      if (this.isLive(topic, offset)) needed.add(offset);
+    for (const cursor of this.cursors.values())
+      if (cursor.topicNo === topic.no)
+        for (const offset of cursor.entries.keys()) needed.add(offset);
+    return needed;
+  }
+
+  /** No block before it is read again (A3). */
+  get neededBlock(): number {
+    let needed = this.block + 1;
+    for (const topic of this.topics.values())
+      for (const offset of this.neededOffsets(topic))
+        needed = Math.min(needed, topic.places[offset]?.block ?? 0);
+    for (const { messages } of this.undecided.values())
+      for (const { place } of messages) needed = Math.min(needed, place.block);
+    return needed;
   }
 
   #passOver(cursor: LedgerCursor, offset: number): void {
@@ -342,6 +436,7 @@ export class Ledger {
     demand(!this.#visible.has(key), "T3", () => `the message at ${key} becomes visible twice`);
     this.#visible.add(key);
     this.topic(topicNo).places.push(place);
+    this.topic(topicNo).atMs.push(this.atMs);
   }
 
   #takeSlot(bytes: number): Place {

@@ -11,6 +11,7 @@ import type { Auditor } from "./auditor.ts";
 import type { Random } from "./random.ts";
 import { sameStates } from "./same-states.ts";
 import type { Time } from "./time.ts";
+import { demand } from "./violation.ts";
 
 export interface ShellOptions {
   readonly time: Time;
@@ -31,6 +32,9 @@ interface Checkpoint {
   readonly slackMs: number;
 }
 
+/** Small, so that segments go all the time. */
+const SEGMENT_BLOCKS = 4;
+
 export class Shell {
   readonly #options: ShellOptions;
   #engine: Engine | null = null;
@@ -42,7 +46,10 @@ export class Shell {
   #frozenUntilMs = 0;
   /** What came while it stood still. */
   #frozen: (() => void)[] = [];
-  #checkpoint: Checkpoint | null = null;
+  /** As the store does: the newest last, two at most. */
+  #checkpoints: readonly Checkpoint[] = [];
+  /** Blocks before it were removed: their records are kept for the oracle only. */
+  #first = 1;
   #steps = 0;
   readonly #durable: SealedBlock[] = [];
   readonly #bodies = new Map<string, Uint8Array>();
@@ -63,6 +70,11 @@ export class Shell {
     return this.#durable;
   }
 
+  /** How many blocks retention has removed. */
+  get removed(): number {
+    return this.#first - 1;
+  }
+
   get engine(): Engine | null {
     return this.#engine;
   }
@@ -74,10 +86,14 @@ export class Shell {
   start(): void {
     const { auditor, policy, makeEngine, random } = this.#options;
     const engine = makeEngine(policy);
-    const checkpoint = random.chance(0.5) ? this.#checkpoint : null;
+    const [older = null, newer = null] = this.#checkpoints;
+    const isNewest = random.chance(0.5);
+    // Without the beginning of the log there is no start without a checkpoint; the newest may be damaged.
+    const checkpoint = isNewest ? (newer ?? older) : this.#first > 1 ? older : null;
     if (checkpoint !== null) engine.load(structuredClone(checkpoint.parts));
     for (const block of this.#durable.slice(checkpoint?.block ?? 0)) engine.replay(block);
     auditor.recovered(engine, checkpoint?.slackMs ?? 0);
+    this.#demandThere(engine.core.state.neededBlock, "the state after a start");
     this.#engine = engine;
     this.#life++;
     this.take({ kind: "open" });
@@ -160,11 +176,13 @@ export class Shell {
           slackMs: Math.max(0, Math.floor(time.nowMs) - block.atMs),
         }
       : null;
+    const { neededBlock } = engine.core.state;
     this.#writing = { block, sends };
     this.#after(random.chance(0.05) ? random.between(20, 400) : random.next() * 3, () => {
       this.#writing = null;
       this.#keep(block);
-      if (checkpoint !== null) this.#checkpoint = checkpoint;
+      if (checkpoint !== null) this.#checkpoints = [...this.#checkpoints.slice(-1), checkpoint];
+      this.#retire(neededBlock);
       this.#say(sends);
     });
   }
@@ -179,6 +197,19 @@ export class Shell {
     }
   }
 
+  /** As the store does: whole segments, and only what lies before the older one of two checkpoints. */
+  #retire(neededBlock: number): void {
+    const [older, newer] = this.#checkpoints;
+    if (older === undefined || newer === undefined) return;
+    const before = Math.min(neededBlock, older.block);
+    this.#first = Math.max(this.#first, before - (before % SEGMENT_BLOCKS));
+  }
+
+  /** A3: nothing refers to what retention has removed. */
+  #demandThere(block: number, what: string): void {
+    demand(block >= this.#first, "A3", () => `${what} needs block ${block}, which was removed`);
+  }
+
   #say(sends: readonly Send[]): void {
     for (const send of sends) this.#release(send);
     if (this.#engine?.isBlockOpen === true || this.#sends.length > 0) this.#schedule();
@@ -186,6 +217,10 @@ export class Shell {
 
   #release(send: Send): void {
     this.#options.auditor.released(send, this.#durable.length);
+    if (send.kind === "deliver")
+      for (const { place } of send.deliveries) this.#demandThere(place.block, "a delivery");
+    if ((send.kind === "check" || send.kind === "askEndpoint") && send.slots.length > 0)
+      this.#demandThere(send.block, "a check");
     this.#options.deliver(send);
   }
 
