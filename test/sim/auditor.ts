@@ -188,8 +188,7 @@ export class Auditor {
     for (const [at, { token, offset, attempt, place }] of send.deliveries.entries()) {
       const entry = cursor.entries.get(offset);
       demand(record.offsets[at] === offset && entry !== undefined, "D5", () => "not as in the log");
-      const visible = topic.places[offset];
-      demand(visible !== undefined, "T1", () => `${topic.name}/${offset} is not visible`);
+      const visible = this.ledger.where(topic, offset);
       demand(placeKey(visible) === placeKey(place), "D1", () => `${topic.name}/${offset} moved`);
       demand(
         attempt === entry.failures + 1,

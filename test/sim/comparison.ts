@@ -46,8 +46,8 @@ function compareTopics(ledger: Ledger, state: State): void {
       for (const message of transaction.messages) if (message.topicNo === no) half++;
     demand(topic.halfMessages === half, "B2", () => `${name} has ${half} half messages`);
     const last = places.length - 1;
-    const place = places[last];
-    if (place === undefined || !ledger.isLive(known, last)) continue;
+    if (last < 0 || !ledger.isLive(known, last)) continue;
+    const place = ledger.where(known, last);
     const found = topic.placeOf(last);
     demand(
       found.block === place.block && found.slot === place.slot,

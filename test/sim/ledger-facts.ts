@@ -9,6 +9,8 @@ export interface LedgerTransaction {
   readonly messages: readonly { readonly topicNo: number; readonly place: Place }[];
   readonly acks: readonly { readonly cursorNo: number; readonly offset: number }[];
   readonly preparedAtMs: number;
+  /** Where its messages stand now, after they were copied forward. */
+  movedTo: Place | null;
   state: "undecided" | "parked" | "committed" | "rolledBack";
   by: string;
   who: string;
@@ -50,6 +52,8 @@ export interface LedgerTopic {
   firstOffset: number;
   expired: number;
   readonly atMs: number[];
+  /** Where the bytes stand now, of what was copied forward; `places` tell messages from each other. */
+  readonly moved: Map<number, Place>;
 }
 
 export interface Limits {

@@ -59,6 +59,8 @@ export class Ledger {
         return;
       case "retired":
         return this.#retired(record, nowMs);
+      case "moved":
+        return this.#moved(record);
       case "groupUpdated":
         this.groups.set(record.groupNo, { name: record.group, policy: record.policy });
         return;
@@ -194,6 +196,7 @@ export class Ledger {
       firstOffset: 0,
       expired: 0,
       atMs: [],
+      moved: new Map(),
     });
   }
 
@@ -213,6 +216,7 @@ export class Ledger {
       messages,
       acks,
       preparedAtMs: this.atMs,
+      movedTo: null,
       state: "undecided",
       by: "",
       who: "",
@@ -233,7 +237,13 @@ export class Ledger {
     transaction.decidedAtMs = this.atMs;
     this.undecided.delete(transactionId);
     if (verdict === "commit")
-      for (const { topicNo, place } of transaction.messages) this.#append(topicNo, place);
+      for (const [at, { topicNo, place }] of transaction.messages.entries()) {
+        const topic = this.topic(topicNo);
+        this.#append(topicNo, place);
+        const moved = transaction.movedTo;
+        if (moved !== null)
+          topic.moved.set(topic.places.length - 1, { ...moved, slot: moved.slot + at });
+      }
     for (const { cursorNo, offset } of transaction.acks) {
       const cursor = this.cursor(cursorNo);
       const entry = cursor.entries.get(offset);
@@ -308,6 +318,7 @@ export class Ledger {
     demand(dead.name === `%DLQ%${this.groupName(cursor)}`, "D11", () => `buried in ${dead.name}`);
     const place = this.topic(cursor.topicNo).places[offset];
     demand(place !== undefined, "D8", () => "what is buried was never visible");
+    dead.moved.set(dead.places.length, this.where(this.topic(cursor.topicNo), offset));
     dead.origins.set(dead.places.length, { topicNo: cursor.topicNo, offset });
     dead.places.push(place);
     dead.atMs.push(this.atMs);
@@ -317,6 +328,10 @@ export class Ledger {
     const dead = this.topic(deadTopicNo);
     const origin = dead.origins.get(offset);
     demand(origin !== undefined, "D8", () => `${dead.name}/${offset} is ${kind}, but not there`);
+    const topic = this.topic(origin.topicNo);
+    // What its own topic has let go of is read where the dead letter stands.
+    const isGone = !this.isLive(topic, origin.offset);
+    if (kind === "replayed" && isGone) topic.moved.set(origin.offset, this.where(dead, offset));
     dead.origins.delete(offset);
     for (const cursor of this.cursors.values()) {
       if (cursor.topicNo === deadTopicNo) this.#passOver(cursor, offset);
@@ -390,6 +405,30 @@ export class Ledger {
     return bytes;
   }
 
+  /** Where the bytes of an offset are read. */
+  where(topic: LedgerTopic, offset: number): Place {
+    const place = topic.moved.get(offset) ?? topic.places[offset];
+    demand(place !== undefined, "T1", () => `${topic.name}/${offset} is not visible`);
+    return place;
+  }
+
+  /** F1: what is copied forward is there, and nothing but its place changes. */
+  #moved({ messages, entries, transactions }: RecordOf<"moved">): void {
+    const { block } = this;
+    const first = this.#slot;
+    for (const { bytes } of messages) this.#takeSlot(bytes);
+    for (const { topicNo, offset, at, from } of entries) {
+      const topic = this.topic(topicNo);
+      const isNeeded = this.neededOffsets(topic).has(offset);
+      demand(isNeeded, "F2", () => `${topic.name}/${offset} is moved, and nobody needs it`);
+      const isThere = placeKey(this.where(topic, offset)) === placeKey(from);
+      demand(isThere, "F2", () => `${topic.name}/${offset} is moved from where it is not`);
+      topic.moved.set(offset, { block, slot: first + at });
+    }
+    for (const { transactionId, at } of transactions)
+      this.#undecidedOne(transactionId, "F2").movedTo = { block, slot: first + at };
+  }
+
   /** The offsets whose bytes somebody may still read. */
   neededOffsets(topic: LedgerTopic): Set<number> {
     const needed = new Set<number>();
@@ -406,9 +445,9 @@ export class Ledger {
     let needed = this.block + 1;
     for (const topic of this.topics.values())
       for (const offset of this.neededOffsets(topic))
-        needed = Math.min(needed, topic.places[offset]?.block ?? 0);
-    for (const { messages } of this.undecided.values())
-      for (const { place } of messages) needed = Math.min(needed, place.block);
+        needed = Math.min(needed, this.where(topic, offset).block);
+    for (const { messages, movedTo } of this.undecided.values())
+      for (const { place } of messages) needed = Math.min(needed, (movedTo ?? place).block);
     return needed;
   }
 

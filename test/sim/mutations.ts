@@ -369,9 +369,33 @@ export const MUTATIONS: Readonly<Record<string, WorldOptions>> = {
     return Math.min(
       block + 1,
       ...alive.map((topic) => topic.lowestBlock),
-      ...undecided.map((transaction) => transaction.block),
+      ...undecided.map((transaction) => transaction.place.block),
     );
   }),
+  "what is copied forward is taken for its neighbour": applies((_engine, apply, record) => {
+    if (record.kind !== "moved") return apply(record);
+    const { length } = record.messages;
+    const entries = record.entries.map((one) => ({ ...one, at: (one.at + 1) % length }));
+    apply({ ...record, entries });
+  }),
+  "a transaction is looked for where it stood before it was copied forward": applies(
+    (_engine, apply, record) =>
+      apply(record.kind === "moved" ? { ...record, transactions: [] } : record),
+  ),
+  "what was retired while it was read is copied forward": rewritten(
+    ({ core: { state } }, input) => {
+      if (input.kind !== "copied") return input;
+      // Whatever stands at the topic's front now is said to be it.
+      const messages = input.messages.map((one) => {
+        if (one.of.kind !== "entry") return one;
+        const topic = state.topics.get(one.of.topicNo);
+        const offset = topic?.firstOffset ?? 0;
+        const place = topic?.neededPlaceOf(offset);
+        return place == null ? one : { ...one, of: { ...one.of, offset, place } };
+      });
+      return { ...input, messages };
+    },
+  ),
   "a checkpoint forgets what a group lost to retention": losing((part) =>
     "cursor" in part ? { ...part, cursor: { ...(part.cursor as object), expired: 0 } } : part,
   ),

@@ -3,9 +3,10 @@
  * written at a time, what a step wants said waits for its block; one timer. Here the disk is slow, the power
  * goes at any moment, and the block under way is then lost or kept (I2).
  */
+import { type Copied, type Movable, movableBefore } from "../../broker/src/core/copy-forward.ts";
 import type { Engine, SealedBlock } from "../../broker/src/core/engine.ts";
 import type { Policy } from "../../broker/src/core/policy.ts";
-import type { Place } from "../../broker/src/core/records.ts";
+import type { Place, RecordOf } from "../../broker/src/core/records.ts";
 import type { Input, Send } from "../../broker/src/core/types.ts";
 import type { Auditor } from "./auditor.ts";
 import type { Random } from "./random.ts";
@@ -183,6 +184,7 @@ export class Shell {
       this.#keep(block);
       if (checkpoint !== null) this.#checkpoints = [...this.#checkpoints.slice(-1), checkpoint];
       this.#retire(neededBlock);
+      this.#copyForward(engine);
       this.#say(sends);
     });
   }
@@ -191,7 +193,8 @@ export class Shell {
     this.#durable.push(block);
     let slot = 0;
     for (const record of block.records) {
-      if (record.kind !== "sent" && record.kind !== "prepared") continue;
+      if (!("messages" in record)) continue;
+      if (record.kind === "moved") this.#demandSameBytes(record);
       for (const { data } of record.messages)
         this.#bodies.set(`${block.number}.${slot++}`, data ?? new Uint8Array());
     }
@@ -203,6 +206,38 @@ export class Shell {
     if (older === undefined || newer === undefined) return;
     const before = Math.min(neededBlock, older.block);
     this.#first = Math.max(this.#first, before - (before % SEGMENT_BLOCKS));
+  }
+
+  /** D1, F1: what is copied forward is what stood there. */
+  #demandSameBytes({ messages, entries }: RecordOf<"moved">): void {
+    for (const { at, from } of entries)
+      demand(
+        Buffer.from(messages[at]?.data ?? []).equals(this.body(from)),
+        "F1",
+        () => `what is copied forward from ${from.block}.${from.slot} is something else`,
+      );
+  }
+
+  /** As broker/src/server/copy-forward.ts does, but whatever the segment holds; it is read for a while. */
+  #copyForward(engine: Engine): void {
+    const { random } = this.#options;
+    if (!random.chance(0.02) || engine.core.admission !== "all") return;
+    const [older] = this.#checkpoints;
+    if (older === undefined) return;
+    const messages: Copied[] = [];
+    for (const of of movableBefore(engine.core.state, older.block)) {
+      if (messages.push(this.#read(of)) >= random.between(1, 20)) break;
+    }
+    if (messages.length > 0)
+      this.#after(random.next() * 20, () => this.#step({ kind: "copied", messages }));
+  }
+
+  #read(of: Movable): Copied {
+    const { block, slot } = of.place;
+    this.#demandThere(block, "a copy");
+    const count = of.kind === "entry" ? 1 : of.count;
+    const data = Array.from({ length: count }, (_, at) => this.body({ block, slot: slot + at }));
+    return { of, data };
   }
 
   /** A3: nothing refers to what retention has removed. */

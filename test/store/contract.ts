@@ -247,6 +247,23 @@ export function promisesOfAStore(name: string, newHarness: () => Harness): void 
       expect(again.first).toBeGreaterThanOrEqual(before[0] ?? 0);
     });
 
+    it("says which blocks at its front could go, were it not for who needs them", async () => {
+      const { store } = await openNew();
+      await fill(store, 6);
+      expect(await store.front()).toBeNull();
+      await store.saveCheckpoint(5, ["older"]);
+      await store.saveCheckpoint(6, ["newer"]);
+      const front = await store.front();
+      // Null where all blocks stand in the one segment that is written to.
+      if (front === null) return;
+      expect(front.bytes).toBeGreaterThan(0);
+      expect(await store.retire(front.last + 1)).toEqual({
+        blocks: front.last,
+        bytes: front.bytes,
+      });
+      expect((await store.front())?.last).toBeGreaterThan(front.last);
+    });
+
     it("says how much space its disk has left", async () => {
       const { store } = await openNew();
       expect(await store.freeBytes()).toBeGreaterThan(0);

@@ -20,7 +20,7 @@ const INDEX_CHUNKS = 85;
 const ITEMS = 2_000;
 
 type SavedTransaction = TransactionFacts &
-  Pick<Transaction, "ageFromMs" | "checks" | "nextCheckAtMs" | "parked">;
+  Pick<Transaction, "place" | "ageFromMs" | "checks" | "nextCheckAtMs" | "parked">;
 
 type Part =
   | {

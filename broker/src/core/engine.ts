@@ -18,6 +18,7 @@ import { loadState, saveState } from "./checkpoint.ts";
 import { Checks } from "./checks.ts";
 import { Connections } from "./connections.ts";
 import { Consumers } from "./consumers.ts";
+import { copied } from "./copy-forward.ts";
 import type { Core, Due } from "./core.ts";
 import { Deadlines } from "./deadlines.ts";
 import * as inspect from "./inspect.ts";
@@ -203,6 +204,8 @@ export class Engine {
         if (transaction !== undefined) core.checks.notAsked(transaction, input.attempt, turn);
         return;
       }
+      case "copied":
+        return copied(core.state, turn, input.messages);
       case "unreadable":
         return settle.unreadable(core, turn, input.token);
       default:

@@ -10,7 +10,7 @@
  */
 import type { FinalVerdict, Verdict } from "@escrowmq/protocol";
 
-/** Where a message's bytes are: never moves, never changes. */
+/** Where a message's bytes are. They never change; the same bytes may stand at a later place, too (`moved`). */
 export interface Place {
   readonly block: number;
   readonly slot: number;
@@ -205,7 +205,21 @@ export type LogRecord =
       readonly reason: string;
     }
   /** Retention took all messages of the topic before this offset. */
-  | { readonly kind: "retired"; readonly topicNo: number; readonly beforeOffset: number };
+  | { readonly kind: "retired"; readonly topicNo: number; readonly beforeOffset: number }
+  /** Messages copied forward out of an old segment: the same bytes, which from now on are read here. */
+  | {
+      readonly kind: "moved";
+      readonly messages: readonly LoggedMessage[];
+      /** `at`: which of `messages`. */
+      readonly entries: readonly {
+        readonly topicNo: number;
+        readonly offset: number;
+        readonly at: number;
+        readonly from: Place;
+      }[];
+      /** `at`: the first of them. */
+      readonly transactions: readonly { readonly transactionId: string; readonly at: number }[];
+    };
 
 export type RecordKind = LogRecord["kind"];
 export type RecordOf<Kind extends RecordKind> = Extract<LogRecord, { readonly kind: Kind }>;

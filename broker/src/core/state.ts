@@ -125,6 +125,8 @@ export class State {
         return this.#endDeadLetter(this.topic(record.deadTopicNo), record.offset);
       case "retired":
         return this.#retired(record);
+      case "moved":
+        return this.#moved(record);
       default:
         record satisfies never;
     }
@@ -158,11 +160,11 @@ export class State {
   get neededBlock(): number {
     let needed = this.block + 1;
     for (const topic of this.topics.values()) needed = Math.min(needed, topic.lowestBlock);
-    for (const { messages, block } of this.transactions.values()) {
+    for (const { messages, block, place } of this.transactions.values()) {
       if (messages.length === 0) continue;
-      needed = Math.min(needed, block);
-      // They stand in the order of their prepares.
-      break;
+      needed = Math.min(needed, place.block);
+      // They stand in the order of their prepares, and a message is only ever moved forward.
+      if (place.block === block) break;
     }
     return needed;
   }
@@ -271,13 +273,12 @@ export class State {
   #sent({ sendId, digest, messages }: RecordOf<"sent">): void {
     this.sends.set(sendId, digest, this.atMs);
     for (const { topicNo, bytes } of messages)
-      this.topic(topicNo).append(this.#takeSlot(), bytes, this.atMs);
+      this.topic(topicNo).append(this.#takeSlots(1), bytes, this.atMs);
   }
 
   #prepared(record: RecordOf<"prepared">): void {
     const { transactionId: id, group, digest, messages, acks, checkAtMs, onUndecided } = record;
-    const firstSlot = this.#slot;
-    this.#slot += messages.length;
+    const place = this.#takeSlots(messages.length);
     for (const { cursorNo, offset } of acks) this.cursor(cursorNo).join(offset);
     this.hold({
       id,
@@ -286,7 +287,7 @@ export class State {
       preparedAtMs: this.atMs,
       ageFromMs: this.atMs,
       block: this.block,
-      firstSlot,
+      place,
       messages: messages.map(({ topicNo, bytes }) => ({ topicNo, bytes })),
       acks,
       onUndecided,
@@ -331,9 +332,9 @@ export class State {
     }
   }
 
-  #makeVisible({ messages, block, firstSlot }: Transaction): void {
+  #makeVisible({ messages, place: { block, slot } }: Transaction): void {
     for (const [at, { topicNo, bytes }] of messages.entries())
-      this.topic(topicNo).append({ block, slot: firstSlot + at }, bytes, this.atMs);
+      this.topic(topicNo).append({ block, slot: slot + at }, bytes, this.atMs);
   }
 
   #release(transaction: Transaction): void {
@@ -461,7 +462,19 @@ export class State {
     this.#ended(reader, [offset]);
   }
 
-  #takeSlot(): Place {
-    return { block: this.block, slot: this.#slot++ };
+  /** F1. What is named was there when the record was made. */
+  #moved({ messages, entries, transactions }: RecordOf<"moved">): void {
+    const { block, slot } = this.#takeSlots(messages.length);
+    for (const { topicNo, offset, at } of entries)
+      this.topic(topicNo).move(offset, { block, slot: slot + at });
+    for (const { transactionId, at } of transactions)
+      this.transaction(transactionId).place = { block, slot: slot + at };
+  }
+
+  /** The first of the next `count`. */
+  #takeSlots(count: number): Place {
+    const slot = this.#slot;
+    this.#slot += count;
+    return { block: this.block, slot };
   }
 }

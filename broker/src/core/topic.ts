@@ -162,6 +162,38 @@ export class Topic {
     });
   }
 
+  /** The same bytes stand here, too, and are read here from now on. */
+  move(offset: number, place: Place): void {
+    const revived = this.#revived.get(offset);
+    if (revived !== undefined) {
+      this.#revived.set(offset, { ...revived, place });
+      return;
+    }
+    this.#rewrite(offset, (chunk, at) => {
+      chunk.blocks[at] = place.block;
+      chunk.slots[at] = place.slot;
+    });
+  }
+
+  /** The offsets whose bytes stand before `block` and are needed still. */
+  *offsetsBefore(block: number): Generator<number> {
+    for (const [offset, { place }] of this.#revived) if (place.block < block) yield offset;
+    for (const [at, { lowestBlock }] of this.#chunks.entries()) {
+      if (lowestBlock >= block) continue;
+      const start = (this.#firstChunk + at) * CHUNK;
+      const end = Math.min(start + CHUNK, this.#nextOffset);
+      for (let offset = Math.max(start, this.#firstOffset); offset < end; offset++)
+        if (this.placeOf(offset).block < block) yield offset;
+    }
+  }
+
+  /** Null: it is retired, or nobody needs its bytes. */
+  neededPlaceOf(offset: number): Place | null {
+    if (offset < this.#firstOffset) return this.#revived.get(offset)?.place ?? null;
+    const place = offset < this.#nextOffset ? this.placeOf(offset) : null;
+    return place?.block === NO_BLOCK ? null : place;
+  }
+
   placeOf(offset: number): Place {
     if (offset < this.#firstOffset) return this.#revivedAt(offset).place;
     const chunk = this.#chunkOf(offset);

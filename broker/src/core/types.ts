@@ -11,6 +11,7 @@ import type {
   EscrowError,
   StatsView,
 } from "@escrowmq/protocol";
+import type { Copied } from "./copy-forward.ts";
 import type { CheckOutcome, LogRecord, Place } from "./records.ts";
 import type { Origin } from "./topic.ts";
 
@@ -87,6 +88,8 @@ export type Input =
     }
   /** The messages of a check could not be read: nobody was asked, so nothing is counted. */
   | { readonly kind: "notAsked"; readonly transactionId: string; readonly attempt: number }
+  /** The shell has read these messages out of an old segment, to log them again. */
+  | { readonly kind: "copied"; readonly messages: readonly Copied[] }
   /** The body of a delivery could not be read, or does not match its checksum. */
   | { readonly kind: "unreadable"; readonly token: string };
 

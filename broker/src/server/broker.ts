@@ -20,6 +20,7 @@ import type { BlockStore } from "../store/store.ts";
 import { type CheckEndpointClient, createCheckEndpointClient } from "./check-endpoint.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import { type Clock, systemClock } from "./clock.ts";
+import { CopyForward } from "./copy-forward.ts";
 import { Dispatch } from "./dispatch.ts";
 import { examine } from "./doctor.ts";
 import { type Arrival, Inbox } from "./inbox.ts";
@@ -54,6 +55,7 @@ interface Serving {
   readonly loop: Loop;
   readonly checkpointer: Checkpointer;
   readonly retirer: Retirer;
+  readonly copyForward: CopyForward;
 }
 
 type Life = Serving | { readonly kind: "reopening" } | { readonly kind: "closed" };
@@ -122,7 +124,10 @@ class RunningBroker implements Broker, SessionHost {
     this.#life = await this.#open();
     this.#startedAtMs = this.#clock.nowMs();
     await this.#admit();
-    this.#admissionTimer = setInterval(() => void this.#admit(), ADMISSION_EVERY_MS);
+    this.#admissionTimer = setInterval(() => {
+      if (this.#life.kind === "serving") this.#life.copyForward.look();
+      void this.#admit();
+    }, ADMISSION_EVERY_MS);
     this.#admissionTimer.unref();
     if (this.#options.port === null) return;
     const { host, port, allowedOrigins, connectionsMax } = this.#options;
@@ -183,6 +188,7 @@ class RunningBroker implements Broker, SessionHost {
     if (this.#admissionTimer !== null) clearInterval(this.#admissionTimer);
     if (life.kind === "serving") {
       life.retirer.stop();
+      life.copyForward.stop();
       await life.loop.stop();
     }
     this.#life = { kind: "closed" };
@@ -256,7 +262,16 @@ class RunningBroker implements Broker, SessionHost {
         retirer.written(block);
       },
     });
-    const serving: Serving = { kind: "serving", engine, store, loop, checkpointer, retirer };
+    const copyForward = new CopyForward({
+      engine,
+      store,
+      clock: this.#clock,
+      log: this.#log,
+      afterMs: this.#options.copyForwardAfterMs,
+      take: (input) => loop.take(input),
+    });
+    const parts = { engine, store, loop, checkpointer, retirer, copyForward };
+    const serving: Serving = { kind: "serving", ...parts };
     this.#life = serving;
     loop.take({ kind: "open" });
     retirer.retire();
@@ -269,6 +284,7 @@ class RunningBroker implements Broker, SessionHost {
     if (life.kind !== "serving") return;
     this.#life = { kind: "reopening" };
     life.retirer.stop();
+    life.copyForward.stop();
     this.#storeFailures++;
     this.#metrics.storeFailed();
     this.#log.error(
@@ -337,7 +353,9 @@ class RunningBroker implements Broker, SessionHost {
     const figures = { ...stats(core, nowMs), heldBytes: heldBytes(core, nowMs) };
     const { bytes, retiredBytes } = life.store;
     const storeBytes = bytes - retiredBytes;
-    return { ...figures, storeBytes, retiredBytes, freeBytes: this.#freeBytes };
+    const { liveBytes: frontLiveBytes, copiedBytes } = life.copyForward;
+    const store = { storeBytes, retiredBytes, frontLiveBytes, copiedBytes };
+    return { ...figures, ...store, freeBytes: this.#freeBytes };
   }
 
   #stats(figures: CoreFigures, store: BlockStore): StatsView {
@@ -384,6 +402,8 @@ const NO_FIGURES: Figures = {
   heldBytes: 0,
   storeBytes: 0,
   retiredBytes: 0,
+  frontLiveBytes: 0,
+  copiedBytes: 0,
   freeBytes: 0,
 };
 

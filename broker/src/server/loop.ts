@@ -57,6 +57,7 @@ export class Loop {
     if (this.#state !== "running") return;
     if (input.kind === "send" || input.kind === "prepare")
       for (const { data } of input.messages) this.#openBytes += data.length;
+    if (input.kind === "copied") for (const { of } of input.messages) this.#openBytes += of.bytes;
     this.#step(input, true);
     this.#hasMore = true;
     this.#schedule();

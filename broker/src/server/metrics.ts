@@ -18,6 +18,8 @@ export interface Figures {
   readonly heldBytes: number;
   readonly storeBytes: number;
   readonly retiredBytes: number;
+  readonly frontLiveBytes: number;
+  readonly copiedBytes: number;
   readonly freeBytes: number;
 }
 
@@ -186,5 +188,15 @@ const GAUGES: readonly (readonly [
   ],
   ["store_bytes", "Bytes of all blocks on disk", (figures) => figures.storeBytes],
   ["retired_bytes", "Bytes of blocks that were removed, ever", (figures) => figures.retiredBytes],
+  [
+    "front_segment_live_bytes",
+    "Bytes of messages that are all that keeps the oldest segment, counted up to 32 MiB",
+    (figures) => figures.frontLiveBytes,
+  ],
+  [
+    "copied_forward_bytes",
+    "Bytes of messages copied out of old segments since the start",
+    (figures) => figures.copiedBytes,
+  ],
   ["disk_free_bytes", "Free bytes on the data directory's disk", (figures) => figures.freeBytes],
 ];

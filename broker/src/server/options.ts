@@ -35,6 +35,8 @@ export interface BrokerOptions {
   readonly acceptLoss?: boolean;
   /** Size in bytes after which a new segment begins. Default 512 MiB. */
   readonly segmentBytesMax?: number;
+  /** How long an old segment must have been nearly empty before the rest of it is copied. Default 60 s. */
+  readonly copyForwardAfterMs?: number;
   /** Instead of LevelDB in `dataDir`: opens a store, at the start and after each failure. */
   readonly openStore?: () => Promise<BlockStore>;
   /** Instead of the system's clock. */
@@ -55,6 +57,7 @@ export interface ResolvedOptions {
   readonly connectionsMax: number;
   readonly acceptLoss: boolean;
   readonly segmentBytesMax: number | undefined;
+  readonly copyForwardAfterMs: number;
   readonly openStore: (() => Promise<BlockStore>) | undefined;
   readonly clock: Clock | undefined;
   /** Anybody who can reach the machine can reach the broker. */
@@ -79,6 +82,7 @@ export function resolveOptions(options: BrokerOptions): ResolvedOptions {
     connectionsMax: options.connectionsMax ?? 10_000,
     acceptLoss: options.acceptLoss ?? false,
     segmentBytesMax: options.segmentBytesMax,
+    copyForwardAfterMs: options.copyForwardAfterMs ?? 60_000,
     openStore: options.openStore,
     clock: options.clock,
     isExposed: !isLoopback(host),
@@ -112,6 +116,7 @@ function faultsOf(options: ResolvedOptions, isInsecureBindAllowed: boolean): str
     "sendFreeBytesMin",
     "settleFreeBytesMin",
     "connectionsMax",
+    "copyForwardAfterMs",
   ] as const) {
     if (!(Number.isFinite(options[name]) && options[name] >= 0))
       faults.push(`${name} must be a number from 0`);

@@ -38,7 +38,27 @@ export async function readTimeline(
   fromBlock: number,
   toBlock: number,
 ): Promise<TimelineResult> {
-  const reader = new Reader(source, transactionId);
+  const moved = new Map<string, Offset>();
+  const first = await readOnce(source, transactionId, fromBlock, toBlock, moved);
+  // What was copied forward is known by its new place only; the log says where it was before.
+  return moved.size === 0 ? first : readOnce(source, transactionId, fromBlock, toBlock, moved);
+}
+
+/** Where a message that was copied forward stands in its topic. */
+interface Offset {
+  readonly topicNo: number;
+  readonly offset: number;
+}
+
+/** `moved`: by the place that the message had when it became visible; found here, and made use of. */
+async function readOnce(
+  source: TimelineSource,
+  transactionId: string,
+  fromBlock: number,
+  toBlock: number,
+  moved: Map<string, Offset>,
+): Promise<TimelineResult> {
+  const reader = new Reader(source, transactionId, moved);
   let number = Math.max(fromBlock, source.firstBlock());
   let isHistoryRetired = number > fromBlock;
   const last = Math.min(toBlock, number + BLOCKS_MAX - 1);
@@ -78,10 +98,12 @@ class Reader {
   readonly #leased = new Map<string, string>();
   /** topicNo:offset of its messages, once committed or buried, and their slots. */
   readonly #slots = new Map<string, number>();
+  readonly #moved: Map<string, Offset>;
 
-  constructor(source: TimelineSource, id: string) {
+  constructor(source: TimelineSource, id: string, moved: Map<string, Offset>) {
     this.#source = source;
     this.#id = id;
+    this.#moved = moved;
   }
 
   result(): Omit<TimelineResult, "isTruncated" | "isHistoryRetired"> {
@@ -121,6 +143,8 @@ class Reader {
       case "decided":
         if (record.transactionId === this.#id) this.#decided(record, block);
         return;
+      case "moved":
+        return this.#movedOn(record, block);
       case "delivered":
         return this.#delivered(record, block);
       case "acked":
@@ -213,8 +237,25 @@ class Reader {
     if (slot !== null) this.#place(deadTopicNo, slot, block.atMs);
   }
 
+  #movedOn(record: RecordOf<"moved">, block: Block): void {
+    const first = slotOf(record, block);
+    // Only the first move tells where it was when it became visible.
+    for (const { topicNo, offset, from } of record.entries)
+      if (from.block === this.#block && !this.#moved.has(keyOf(topicNo, from)))
+        this.#moved.set(keyOf(topicNo, from), { topicNo, offset });
+    for (const { transactionId, at } of record.transactions) {
+      if (transactionId !== this.#id) continue;
+      this.#block = block.number;
+      this.#firstSlot = first + at;
+    }
+  }
+
   #place(topicNo: number, slot: number, atMs: number): void {
-    const offset = this.#source.offsetOf(topicNo, { block: this.#block, slot }, atMs);
+    const place = { block: this.#block, slot };
+    const offset =
+      this.#source.offsetOf(topicNo, place, atMs) ??
+      this.#moved.get(keyOf(topicNo, place))?.offset ??
+      null;
     if (offset !== null) this.#slots.set(`${topicNo}:${offset}`, slot);
   }
 
@@ -243,14 +284,16 @@ class Reader {
 }
 
 /** Messages of a block are numbered in the order of its records (L3). */
-function slotOf(wanted: RecordOf<"prepared">, block: Block): number {
+function slotOf(wanted: RecordOf<"prepared" | "moved">, block: Block): number {
   let slot = 0;
   for (const record of block.records) {
     if (record === wanted) return slot;
-    if (record.kind === "sent" || record.kind === "prepared") slot += record.messages.length;
+    if ("messages" in record) slot += record.messages.length;
   }
   return slot;
 }
+
+const keyOf = (topicNo: number, { block, slot }: Place): string => `${topicNo}:${block}.${slot}`;
 
 const because = (what: string, reason: string): string =>
   reason === "" ? what : `${what}: ${reason}`;

@@ -26,7 +26,7 @@ import { type LogStart, retiredBlock, startWith, writeLogStart } from "./log-sta
 import { type OpenedLog, openLog } from "./open-log.ts";
 import { replay } from "./replay.ts";
 import type { Database, Segments } from "./segments.ts";
-import type { Block, BlockStore, CheckpointPart, Recovered, Retired } from "./store.ts";
+import type { Block, BlockStore, CheckpointPart, Front, Recovered, Retired } from "./store.ts";
 import { type VerifyProgress, type VerifyReport, verifyDirectory } from "./verify-store.ts";
 
 const MIB = 1_048_576;
@@ -237,6 +237,14 @@ export class LevelStore implements BlockStore {
     } finally {
       this.#retiring = null;
     }
+  }
+
+  async front(): Promise<Front | null> {
+    this.#refuseUnlessUsable();
+    const next = this.#segments.second;
+    if (next === null || next > (await this.#checkpoints.neededFrom())) return null;
+    const { bytesBefore } = await this.#read(next);
+    return { last: next - 1, bytes: bytesBefore - this.retiredBytes };
   }
 
   async freeBytes(): Promise<number> {

@@ -16,7 +16,7 @@ import {
 import { packPart, unpackPart } from "./checkpoint-file.ts";
 import { retiredBlock } from "./log-start.ts";
 import type { MemoryDisk } from "./memory-disk.ts";
-import type { Block, BlockStore, CheckpointPart, Recovered, Retired } from "./store.ts";
+import type { Block, BlockStore, CheckpointPart, Front, Recovered, Retired } from "./store.ts";
 
 /** Rejects with STORE_LOCKED, STORE_CORRUPT or STORE_TAIL_MISSING. */
 export const openMemoryStore = (disk: MemoryDisk): Promise<MemoryStore> => MemoryStore.open(disk);
@@ -165,6 +165,13 @@ export class MemoryStore implements BlockStore {
     const before = { blocks: this.first, bytes: this.retiredBytes };
     this.#disk.retire(first);
     return { blocks: first - before.blocks, bytes: this.retiredBytes - before.bytes };
+  }
+
+  async front(): Promise<Front | null> {
+    this.#refuseUnlessUsable();
+    const [older, newer] = this.#disk.checkpoints;
+    if (older === undefined || newer === undefined || this.first >= older.block) return null;
+    return { last: this.first, bytes: this.#readSync(this.first).bytes.length };
   }
 
   async freeBytes(): Promise<number> {

@@ -321,6 +321,27 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
     write: (code, r) => [code, r.topicNo, r.beforeOffset],
     read: (f) => ({ kind: "retired", topicNo: f.number(), beforeOffset: f.number() }),
   },
+  moved: {
+    code: 24,
+    write: (code, r) => [
+      code,
+      writeMessages(r.messages),
+      r.entries.flatMap((e) => [e.topicNo, e.offset, e.at, e.from.block, e.from.slot]),
+      r.transactions.map(({ transactionId }) => transactionId),
+      r.transactions.map(({ at }) => at),
+    ],
+    read: (f) => ({
+      kind: "moved",
+      messages: f.messages(),
+      entries: f.groups(5, ([topicNo = 0, offset = 0, at = 0, block = 0, slot = 0]) => ({
+        topicNo,
+        offset,
+        at,
+        from: { block, slot },
+      })),
+      transactions: f.named((transactionId, at) => ({ transactionId, at })),
+    }),
+  },
   clock: {
     code: 22,
     write: (code) => [code],

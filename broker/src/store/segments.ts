@@ -128,6 +128,11 @@ export class Segments {
     return this.#firsts[0] ?? 1;
   }
 
+  /** The first block of the segment behind the first one; null: there is only one. */
+  get second(): number | null {
+    return this.#firsts[1] ?? null;
+  }
+
   /** The last block boundary at or before `block` where the log could begin. */
   startBefore(block: number): number {
     return this.#firstOf(Math.max(block, this.first));

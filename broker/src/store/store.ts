@@ -40,6 +40,11 @@ export interface Retired {
   readonly bytes: number;
 }
 
+export interface Front {
+  readonly last: number;
+  readonly bytes: number;
+}
+
 export interface BlockStore {
   /** 128 random bits (hex), made with the store. */
   readonly storeId: string;
@@ -76,6 +81,8 @@ export interface BlockStore {
    * be removed is removed by a later call or open. One at a time.
    */
   retire(beforeBlock: number): Promise<Retired>;
+  /** The blocks at the front that can only go together; null: a start needs some of them, whoever else does. */
+  front(): Promise<Front | null>;
   /** What the disk of the store has left. */
   freeBytes(): Promise<number>;
   /** Marks a clean end when nothing failed. */
