@@ -35,7 +35,8 @@ class Shop extends Driver {
   /** What the shell would read of everything that stands before now. */
   read(): readonly Copied[] {
     const { state } = this.engine.core;
-    return [...movableBefore(state, state.block + 1)].map((of) => {
+    return [...movableBefore(state, state.block + 1)].flatMap((of) => {
+      if (of === null) return [];
       const { block, slot } = of.place;
       const count = of.kind === "entry" ? 1 : of.count;
       const bodies = Array.from({ length: count }, (_, at) =>

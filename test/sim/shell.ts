@@ -54,9 +54,12 @@ export class Shell {
   #steps = 0;
   readonly #durable: SealedBlock[] = [];
   readonly #bodies = new Map<string, Uint8Array>();
+  /** The server never lets an input but the tick be the last before a block; others may, as well. */
+  readonly #shareOfMore: number;
 
   constructor(options: ShellOptions) {
     this.#options = options;
+    this.#shareOfMore = options.random.pick([0.7, 1]);
   }
 
   get isRunning(): boolean {
@@ -141,8 +144,11 @@ export class Shell {
     if (engine === null) return;
     const { time, auditor, trace, random } = this.#options;
     const nowMs = Math.floor(time.nowMs);
-    // The server never lets an input but the tick be the last before a block; others may, as well.
-    const ready = engine.step(input, nowMs, input.kind !== "tick" && random.chance(0.7));
+    const ready = engine.step(
+      input,
+      nowMs,
+      input.kind !== "tick" && random.chance(this.#shareOfMore),
+    );
     const { block, atMs } = engine.core.state;
     auditor.stepped(input, ready, nowMs, block, atMs);
     trace(input, ready.records, nowMs);
@@ -226,6 +232,7 @@ export class Shell {
     if (older === undefined) return;
     const messages: Copied[] = [];
     for (const of of movableBefore(engine.core.state, older.block)) {
+      if (of === null) continue;
       if (messages.push(this.#read(of)) >= random.between(1, 20)) break;
     }
     if (messages.length > 0)

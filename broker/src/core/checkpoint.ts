@@ -88,6 +88,7 @@ export function loadState(state: State, parts: readonly unknown[]): boolean {
   const head = (parts as readonly Part[])[0];
   if (head?.part !== "head" || head.version !== VERSION) return false;
   for (const part of parts as readonly Part[]) loadPart(state, part);
+  state.sortHalves();
   return true;
 }
 

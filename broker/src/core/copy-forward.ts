@@ -34,18 +34,26 @@ export interface Copied {
   readonly data: readonly Uint8Array[];
 }
 
-/** Everything that is still needed and stands before `block`; nothing may change while it is gone through. */
-export function* movableBefore(state: State, block: number): Generator<Movable> {
+/**
+ * What is still needed and stands before `block`; null: nothing here, but a step was made. A step is short,
+ * whatever there is, and the state may change between two of them (F2): so the caller can go through many
+ * millions of messages without holding up anybody.
+ */
+export function* movableBefore(state: State, block: number): Generator<Movable | null> {
   for (const topic of state.topics.values()) {
     for (const offset of topic.offsetsBefore(block)) {
+      if (offset === null) {
+        yield null;
+        continue;
+      }
       const [place, bytes] = [topic.placeOf(offset), topic.bytesOf(offset)];
       yield { kind: "entry", topicNo: topic.no, offset, place, bytes };
     }
   }
-  for (const { id, messages, place, bytes, block: preparedIn } of state.transactions.values()) {
-    if (preparedIn >= block) return;
-    if (messages.length > 0 && place.block < block)
-      yield { kind: "transaction", transactionId: id, place, bytes, count: messages.length };
+  // Those that are copied meanwhile come again, at the end, from where on all are later.
+  for (const { id, messages, place, bytes } of state.halves) {
+    if (place.block >= block) return;
+    yield { kind: "transaction", transactionId: id, place, bytes, count: messages.length };
   }
 }
 
@@ -53,7 +61,7 @@ export function copied(state: State, turn: Turn, all: readonly Copied[]): void {
   const messages: LoggedMessage[] = [];
   const entries: RecordOf<"moved">["entries"][number][] = [];
   const transactions: RecordOf<"moved">["transactions"][number][] = [];
-  /** A dead letter and its original share their bytes, and go on doing so. */
+  /** A dead letter and its original share their bytes, and go on doing so if they are copied together. */
   const known = new Map<string, number>();
   for (const { of, data } of all) {
     if (!isStillThere(state, of)) continue;

@@ -90,7 +90,8 @@ export class Engine {
     this.#lastNowMs = nowMs;
     const turn = new Turn(this.#core.state, nowMs, this.#openBlock);
     this.#take(input, turn);
-    if (!isMoreComing) this.#workOff(turn);
+    if (isMoreComing) this.#stirRetention(turn);
+    else this.#workOff(turn);
     for (const record of turn.records) this.#openRecords.push(record);
     const { records, sends } = turn;
     return { records, sends, wakeAtMs: isMoreComing ? nowMs : this.#wakeAtMs(nowMs) };
@@ -136,8 +137,12 @@ export class Engine {
   /** At the end of a step: what it settled may go, what it delivered may not. */
   #retire(turn: Turn): void {
     const { retention } = this.#core;
-    if (turn.records.length > 0) retention.stir();
+    this.#stirRetention(turn);
     if (turn.nowMs >= retention.nextAtMs) retention.look(turn);
+  }
+
+  #stirRetention({ records }: Turn): void {
+    if (records.length > 0) this.#core.retention.stir();
   }
 
   /** There are records that stand in no sealed block yet. */
@@ -205,7 +210,9 @@ export class Engine {
         return;
       }
       case "copied":
-        return copied(core.state, turn, input.messages);
+        // Where the disk is short, its rest is for those who cannot wait.
+        if (core.admission === "all") copied(core.state, turn, input.messages);
+        return;
       case "unreadable":
         return settle.unreadable(core, turn, input.token);
       default:

@@ -15,7 +15,7 @@
  * is no deadline of the core's heap: a broker that only has old messages notes no clock for them.
  */
 import type { Core } from "./core.ts";
-import type { Cursor } from "./cursor.ts";
+import type { Cursor, Entry } from "./cursor.ts";
 import type { State } from "./state.ts";
 import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
@@ -58,8 +58,7 @@ export class Retention {
     const { state, policy } = this.#core();
     const isKept = isKeeping(this.#core(), topic, turn.nowMs);
     const due = dueBefore(topic, turn.nowMs);
-    const beforeOffset =
-      due > topic.firstOffset ? Math.min(due, heldFrom(state, topic, isKept)) : 0;
+    const beforeOffset = due > topic.firstOffset ? heldFrom(state, topic, due, isKept) : 0;
     if (beforeOffset > topic.firstOffset)
       turn.log({ kind: "retired", topicNo: topic.no, beforeOffset });
     if (topic.firstOffset >= topic.nextOffset) return NEVER;
@@ -81,14 +80,10 @@ export function dueBefore(topic: Topic, nowMs: number): number {
   return Math.max(byAge, byBytes, topic.nextLive(topic.firstOffset));
 }
 
-/** The first offset that this group has still to settle, or the topic's end. */
-export function firstUnsettled(topic: Topic, cursor: Cursor): number {
-  // The usual case of a group that stands still, without a look at all that it has in hand.
-  if (cursor.entry(topic.firstOffset) !== undefined) return topic.firstOffset;
-  let first = topic.nextLive(cursor.nextOffset);
-  for (const { offset } of cursor.entries())
-    if (offset >= topic.firstOffset && offset < first) first = offset;
-  return first;
+/** The first offset before `end` that this group has still to settle, or `end`. */
+export function firstUnsettled(topic: Topic, cursor: Cursor, end = topic.nextOffset): number {
+  const fresh = topic.nextLive(Math.max(cursor.nextOffset, topic.firstOffset));
+  return firstEntry(topic, cursor, Math.min(end, fresh), () => true);
 }
 
 /** Unsettled messages are kept for now: because the topic says so, or the groups are still coming back. */
@@ -96,21 +91,43 @@ export function isKeeping({ state, policy }: Core, topic: Topic, nowMs: number):
   return topic.settings.unsettled === "keep" || nowMs < state.openedAtMs + policy.dropAfterStartMs;
 }
 
-/** Nothing from here on may go, however old it is (E1, E2). */
-function heldFrom({ readers }: State, topic: Topic, isKept: boolean): number {
-  let held = topic.nextOffset;
-  for (const cursor of readers.get(topic.no) ?? [])
-    held = Math.min(held, isKept ? firstUnsettled(topic, cursor) : firstUnderWay(topic, cursor));
-  return isKept && topic.isDeadLetters ? Math.min(held, topic.nextLive(topic.firstOffset)) : held;
+/** Nothing from here on may go, however old it is (E1, E2); at most `due`. */
+function heldFrom({ readers }: State, topic: Topic, due: number, isKept: boolean): number {
+  const firstHeld = isKept ? firstUnsettled : firstUnderWay;
+  let held = isKept && topic.isDeadLetters ? Math.min(due, topic.nextLive(topic.firstOffset)) : due;
+  for (const cursor of readers.get(topic.no) ?? []) held = firstHeld(topic, cursor, held);
+  return held;
 }
 
-/** The first offset that somebody of this group has in hand, or the topic's end. */
-export function firstUnderWay(topic: Topic, cursor: Cursor): number {
-  let first = topic.nextOffset;
-  if (cursor.counts.leased + cursor.counts.pending === 0) return first;
-  for (const { offset, state } of cursor.entries()) {
-    const isUnderWay = state.kind === "leased" || state.kind === "pending";
-    if (isUnderWay && offset >= topic.firstOffset && offset < first) first = offset;
+/** The first offset before `end` that somebody of this group has in hand, or `end`. */
+export function firstUnderWay(topic: Topic, cursor: Cursor, end = topic.nextOffset): number {
+  if (cursor.counts.leased + cursor.counts.pending === 0) return end;
+  return firstEntry(topic, cursor, end, isUnderWay);
+}
+
+const isUnderWay = ({ state }: Entry<unknown>): boolean =>
+  state.kind === "leased" || state.kind === "pending";
+
+/**
+ * The first offset that is before `end` and has such an entry, or `end`. Looked for on the shorter way, through
+ * the offsets or through the entries: a group may have a million of either.
+ */
+function firstEntry(
+  topic: Topic,
+  cursor: Cursor,
+  end: number,
+  isSuch: (entry: Entry<unknown>) => boolean,
+): number {
+  if (end - topic.firstOffset <= cursor.unsettled) {
+    for (let offset = topic.firstOffset; offset < end; offset++) {
+      const entry = cursor.entry(offset);
+      if (entry !== undefined && isSuch(entry)) return offset;
+    }
+    return end;
   }
+  let first = end;
+  for (const entry of cursor.entries())
+    if (entry.offset >= topic.firstOffset && entry.offset < first && isSuch(entry))
+      first = entry.offset;
   return first;
 }

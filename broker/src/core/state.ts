@@ -39,7 +39,10 @@ export class State {
   readonly cursors = new Map<number, Cursor>();
   /** The cursors that read a topic, by topic number. */
   readonly readers = new Map<number, Cursor[]>();
+  /** In the order of their prepares. */
   readonly transactions = new Map<string, Transaction>();
+  /** Those of them that have messages, in the order of their places: the first stands in the oldest block. */
+  readonly halves = new Set<Transaction>();
   readonly totals: UndecidedTotals = { count: 0, bytes: 0, parked: 0 };
   readonly totalsByGroup = new Map<string, UndecidedTotals>();
   readonly decisions: Remembered<Decision>;
@@ -160,13 +163,8 @@ export class State {
   get neededBlock(): number {
     let needed = this.block + 1;
     for (const topic of this.topics.values()) needed = Math.min(needed, topic.lowestBlock);
-    for (const { messages, block, place } of this.transactions.values()) {
-      if (messages.length === 0) continue;
-      needed = Math.min(needed, place.block);
-      // They stand in the order of their prepares, and a message is only ever moved forward.
-      if (place.block === block) break;
-    }
-    return needed;
+    const [oldest] = this.halves;
+    return oldest === undefined ? needed : Math.min(needed, oldest.place.block);
   }
 
   totalsOf(group: string): UndecidedTotals {
@@ -178,12 +176,22 @@ export class State {
   /** Puts a transaction among the undecided ones: its messages are half, its acks pending (T9). */
   hold(transaction: Transaction): void {
     this.transactions.set(transaction.id, transaction);
+    if (transaction.messages.length > 0) this.halves.add(transaction);
     for (const totals of [this.totals, this.totalsOf(transaction.group)]) {
       totals.count++;
       totals.bytes += transaction.bytes;
       if (transaction.parked !== null) totals.parked++;
     }
     for (const { topicNo } of transaction.messages) this.topic(topicNo).halfMessages++;
+  }
+
+  /** After a checkpoint, which tells the transactions in the order of their prepares. */
+  sortHalves(): void {
+    const sorted = [...this.halves].sort(
+      ({ place: one }, { place: other }) => one.block - other.block || one.slot - other.slot,
+    );
+    this.halves.clear();
+    for (const transaction of sorted) this.halves.add(transaction);
   }
 
   #opened({ atMs, pausedMs }: RecordOf<"opened">): void {
@@ -339,6 +347,7 @@ export class State {
 
   #release(transaction: Transaction): void {
     this.transactions.delete(transaction.id);
+    this.halves.delete(transaction);
     for (const totals of [this.totals, this.totalsOf(transaction.group)]) {
       totals.count--;
       totals.bytes -= transaction.bytes;
@@ -467,8 +476,13 @@ export class State {
     const { block, slot } = this.#takeSlots(messages.length);
     for (const { topicNo, offset, at } of entries)
       this.topic(topicNo).move(offset, { block, slot: slot + at });
-    for (const { transactionId, at } of transactions)
-      this.transaction(transactionId).place = { block, slot: slot + at };
+    for (const { transactionId, at } of transactions) {
+      const transaction = this.transaction(transactionId);
+      transaction.place = { block, slot: slot + at };
+      // No place is behind it.
+      this.halves.delete(transaction);
+      this.halves.add(transaction);
+    }
   }
 
   /** The first of the next `count`. */

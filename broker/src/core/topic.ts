@@ -175,15 +175,18 @@ export class Topic {
     });
   }
 
-  /** The offsets whose bytes stand before `block` and are needed still. */
-  *offsetsBefore(block: number): Generator<number> {
-    for (const [offset, { place }] of this.#revived) if (place.block < block) yield offset;
-    for (const [at, { lowestBlock }] of this.#chunks.entries()) {
-      if (lowestBlock >= block) continue;
-      const start = (this.#firstChunk + at) * CHUNK;
-      const end = Math.min(start + CHUNK, this.#nextOffset);
-      for (let offset = Math.max(start, this.#firstOffset); offset < end; offset++)
-        if (this.placeOf(offset).block < block) yield offset;
+  /**
+   * The offsets whose bytes stand before `block` and are needed still; null after a chunk without any more.
+   * The topic may change between two steps: what comes or goes then may be told or not.
+   */
+  *offsetsBefore(block: number): Generator<number | null> {
+    for (const [offset, { place }] of this.#revived) yield place.block < block ? offset : null;
+    for (let at = this.#firstOffset; at < this.#nextOffset; at = Math.max(at, this.#firstOffset)) {
+      const { lowestBlock, blocks } = this.#chunkOf(at);
+      const offset = at;
+      at = lowestBlock < block ? offset + 1 : (Math.floor(offset / CHUNK) + 1) * CHUNK;
+      if (lowestBlock < block && (blocks[offset % CHUNK] ?? NO_BLOCK) < block) yield offset;
+      else if (at % CHUNK === 0) yield null;
     }
   }
 

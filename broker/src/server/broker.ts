@@ -125,7 +125,7 @@ class RunningBroker implements Broker, SessionHost {
     this.#startedAtMs = this.#clock.nowMs();
     await this.#admit();
     this.#admissionTimer = setInterval(() => {
-      if (this.#life.kind === "serving") this.#life.copyForward.look();
+      this.#tidy();
       void this.#admit();
     }, ADMISSION_EVERY_MS);
     this.#admissionTimer.unref();
@@ -318,6 +318,13 @@ class RunningBroker implements Broker, SessionHost {
       }
     };
     void attempt(0, cause);
+  }
+
+  /** Gives the disk back what has become free, and frees what nearly is. */
+  #tidy(): void {
+    if (this.#life.kind !== "serving") return;
+    this.#life.retirer.look();
+    this.#life.copyForward.look();
   }
 
   /** Head-room: sends are refused before the disk is full, verdicts and acks last. */

@@ -5,7 +5,10 @@
  * - W1 Only a segment that has been nearly empty for a while: what is on its way out by itself is not copied.
  * - W2 In small pieces with waits in between, one at a time, and not when the disk is short: writers come first.
  * - W3 What cannot be read stays where it is, and keeps its segment: nothing is given up to free space.
+ * - W4 Looking and copying go on in steps of well under a millisecond, with the event loop free in between,
+ *   however many messages there are.
  */
+import { EscrowError } from "@escrowmq/protocol";
 import { type Copied, type Movable, movableBefore } from "../core/copy-forward.ts";
 import type { Engine } from "../core/engine.ts";
 import type { Input } from "../core/types.ts";
@@ -21,14 +24,18 @@ const LIVE_BYTES_MAX = 32 * MIB;
 /** About a millisecond of the disk's time; 5 MiB/s with the wait. */
 const PIECE_BYTES = MIB / 4;
 const PIECE_MESSAGES_MAX = 256;
+/** Each is read and checked as a whole. */
+const PIECE_BLOCKS_MAX = 16;
 const PIECE_EVERY_MS = 50;
+/** Of `movableBefore`, before others get their turn (W4). */
+const STEPS_AT_ONCE = 256;
 
 export interface CopyForwardOptions {
   readonly engine: Engine;
   readonly store: BlockStore;
   readonly clock: Clock;
   readonly log: Log;
-  /** How long a segment must have been nearly empty. */
+  /** How long a segment must have been nearly empty, and how long one that is not is left alone. */
   readonly afterMs: number;
   readonly take: (input: Input) => void;
 }
@@ -37,6 +44,8 @@ export class CopyForward {
   readonly #options: CopyForwardOptions;
   /** The front segment, by its last block, and since when it is known to be nearly empty. */
   #nearlyEmpty: { readonly last: number; readonly sinceMs: number } | null = null;
+  /** A segment, by its last block, in which much is needed, and when to look at it again. */
+  #full: { readonly last: number; readonly untilMs: number } | null = null;
   /** Something in the segment that ends with this block could not be read (W3). */
   #unreadable = 0;
   #working: Promise<void> | null = null;
@@ -74,7 +83,7 @@ export class CopyForward {
   }
 
   async #look(): Promise<void> {
-    const { store, clock, engine, afterMs } = this.#options;
+    const { store, clock, afterMs } = this.#options;
     const front = await store.front();
     if (front === null || this.#isStopped) {
       this.#liveBytes = 0;
@@ -82,32 +91,48 @@ export class CopyForward {
       return;
     }
     const { last, bytes } = front;
-    const liveBytesMax = Math.min(LIVE_BYTES_MAX, bytes * LIVE_SHARE_MAX);
-    this.#liveBytes = bytesOf(movableBefore(engine.core.state, last + 1), LIVE_BYTES_MAX);
-    if (this.#liveBytes > liveBytesMax || this.#liveBytes === 0) {
+    const nowMs = clock.monotonicMs();
+    if (this.#full?.last === last && nowMs < this.#full.untilMs) return;
+    this.#liveBytes = await this.#count(last);
+    const isFull = this.#liveBytes > Math.min(LIVE_BYTES_MAX, bytes * LIVE_SHARE_MAX);
+    this.#full = isFull ? { last, untilMs: nowMs + afterMs } : null;
+    if (isFull || this.#liveBytes === 0) {
       this.#nearlyEmpty = null;
       return;
     }
-    const nowMs = clock.monotonicMs();
     if (this.#nearlyEmpty?.last !== last) this.#nearlyEmpty = { last, sinceMs: nowMs };
     if (nowMs - this.#nearlyEmpty.sinceMs >= afterMs && this.#unreadable !== last)
       await this.#copy(last);
   }
 
+  /** The bytes that are needed in the segment, or somewhat more than LIVE_BYTES_MAX. */
+  async #count(last: number): Promise<number> {
+    let bytes = 0;
+    let steps = 0;
+    for (const one of movableBefore(this.#options.engine.core.state, last + 1)) {
+      bytes += one?.bytes ?? 0;
+      if (bytes > LIVE_BYTES_MAX || this.#isStopped) break;
+      if (++steps % STEPS_AT_ONCE === 0) await othersTurn();
+    }
+    return bytes;
+  }
+
+  /** What comes into the segment's account while it is gone through is found by the next look. */
   async #copy(last: number): Promise<void> {
     const { engine, log, take } = this.#options;
+    const all = movableBefore(engine.core.state, last + 1);
     let bytes = 0;
     while (!this.#isStopped && engine.core.admission === "all") {
-      const piece = pieceOf(movableBefore(engine.core.state, last + 1));
+      const piece = await pieceOf(all);
       if (piece.length === 0) break;
       const messages = await this.#read(piece, last);
-      if (messages === null || this.#isStopped) return;
+      if (messages === null || this.#isStopped) break;
       take({ kind: "copied", messages });
       for (const { of } of messages) bytes += of.bytes;
       await this.#pause();
     }
     this.#copiedBytes += bytes;
-    log.info({ last, bytes }, "copied forward");
+    if (bytes > 0) log.info({ last, bytes }, "copied forward");
   }
 
   /** Null, with a word in the log: some of it cannot be read. */
@@ -121,6 +146,9 @@ export class CopyForward {
       try {
         messages.push({ of, data: await store.readMessages(block, slots) });
       } catch (error) {
+        // Settled by everybody since it was found, and gone with its segment.
+        if (EscrowError.is(error, "MESSAGE_RETIRED")) continue;
+        if (this.#isStopped) return null;
         this.#unreadable = last;
         log.error({ err: error, block }, "a segment is kept: messages in it cannot be read");
         return null;
@@ -136,24 +164,26 @@ export class CopyForward {
   }
 }
 
-function bytesOf(all: Iterable<Movable>, most: number): number {
-  let total = 0;
-  for (const { bytes } of all) {
-    total += bytes;
-    if (total > most) break;
-  }
-  return total;
-}
-
-/** At least one, whatever its size: a transaction is moved as a whole. */
-function pieceOf(all: Iterable<Movable>): Movable[] {
+/** The next of them; none: that was all. */
+async function pieceOf(all: Iterator<Movable | null>): Promise<Movable[]> {
   const piece: Movable[] = [];
-  let total = 0;
-  for (const one of all) {
-    if (piece.length > 0 && total + one.bytes > PIECE_BYTES) break;
-    piece.push(one);
-    total += one.bytes;
-    if (piece.length >= PIECE_MESSAGES_MAX) break;
+  const blocks = new Set<number>();
+  let bytes = 0;
+  let steps = 0;
+  while (
+    bytes < PIECE_BYTES &&
+    piece.length < PIECE_MESSAGES_MAX &&
+    blocks.size < PIECE_BLOCKS_MAX
+  ) {
+    const { value, done } = all.next();
+    if (done === true) break;
+    if (++steps % STEPS_AT_ONCE === 0) await othersTurn();
+    if (value === null) continue;
+    piece.push(value);
+    blocks.add(value.place.block);
+    bytes += value.bytes;
   }
   return piece;
 }
+
+const othersTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

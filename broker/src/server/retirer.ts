@@ -4,7 +4,8 @@
  *
  * Invariants
  * - R1 That block is taken at the seal of a block, when the state is exactly that after it, and used once that
- *   block is on disk: a record that let messages go must not be lost after their bytes.
+ *   block is on disk: a record that let messages go must not be lost after their bytes. Where no block is
+ *   open or under way, the state is that of the last block on disk.
  * - R2 One retirement at a time, beside the writes. One that fails is logged and tried again: the disk is
  *   fuller than it need be, and nothing else.
  */
@@ -26,6 +27,8 @@ export class Retirer {
   #taken: { readonly block: number; readonly needed: number } | null = null;
   /** Nothing before it will be read again, whatever is lost of what is not on disk yet. */
   #needed: number;
+  #sealedBlock = 0;
+  #writtenBlock = 0;
   #retiring: Promise<void> | null = null;
   #isStopped = false;
 
@@ -40,6 +43,7 @@ export class Retirer {
   }
 
   sealed(block: Block): void {
+    this.#sealedBlock = block.number;
     const nowMs = this.#clock.monotonicMs();
     if (this.#taken !== null || nowMs - this.#lookedAtMs < LOOK_EVERY_MS) return;
     this.#lookedAtMs = nowMs;
@@ -47,9 +51,17 @@ export class Retirer {
   }
 
   written(block: Block): void {
+    this.#writtenBlock = block.number;
     if (this.#taken?.block !== block.number) return;
     this.#needed = this.#taken.needed;
     this.#taken = null;
+    this.retire();
+  }
+
+  /** Now and then: what the last blocks before a quiet time let go of is told by no later one. */
+  look(): void {
+    if (this.#engine.isBlockOpen || this.#sealedBlock !== this.#writtenBlock) return;
+    this.#needed = this.#engine.core.state.neededBlock;
     this.retire();
   }
 

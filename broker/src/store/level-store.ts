@@ -91,6 +91,8 @@ export class LevelStore implements BlockStore {
   #tail: number;
   #end: LogEnd;
   #start: LogStart;
+  /** As it was told last: its first segment never changes. */
+  #front: Front | null = null;
   #segmentBytes: number;
   #appending: Promise<void> | null = null;
   #saving: Promise<void> | null = null;
@@ -243,8 +245,10 @@ export class LevelStore implements BlockStore {
     this.#refuseUnlessUsable();
     const next = this.#segments.second;
     if (next === null || next > (await this.#checkpoints.neededFrom())) return null;
+    if (this.#front?.last === next - 1) return this.#front;
     const { bytesBefore } = await this.#read(next);
-    return { last: next - 1, bytes: bytesBefore - this.retiredBytes };
+    this.#front = { last: next - 1, bytes: bytesBefore - this.retiredBytes };
+    return this.#front;
   }
 
   async freeBytes(): Promise<number> {
