@@ -89,6 +89,7 @@ class Reader {
   readonly events: TimelineEvent[] = [];
   readonly #source: TimelineSource;
   readonly #id: string;
+  #hasPrepare = false;
   #messages: readonly { readonly topicNo: number; readonly bytes: number }[] = [];
   #acks: readonly { readonly cursorNo: number; readonly offset: number }[] = [];
   #checks = 0;
@@ -108,7 +109,7 @@ class Reader {
 
   result(): Omit<TimelineResult, "isTruncated" | "isHistoryRetired"> {
     // The prepare was retired: the broker's memory knows more than is left of the log.
-    if (this.#block === 0) return { timeline: this.events };
+    if (!this.#hasPrepare) return { timeline: this.events };
     const messages = this.#messages.map(({ topicNo, bytes }) => ({
       topic: this.#source.topicName(topicNo),
       bytes,
@@ -171,6 +172,7 @@ class Reader {
   }
 
   #prepared(record: RecordOf<"prepared">, block: Block): void {
+    this.#hasPrepare = true;
     this.#messages = record.messages;
     this.#acks = record.acks;
     this.#block = block.number;
