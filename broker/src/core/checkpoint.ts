@@ -1,10 +1,11 @@
 /**
- * The whole durable state as plain data, in parts, and back. A checkpoint only shortens recovery: the
- * blocks are the truth, and any checkpoint can be thrown away.
+ * The whole durable state as plain data, in parts, and back. A checkpoint shortens recovery; once retention
+ * has removed blocks it is also all that is left of what only they told.
  *
  * Invariants
  * - P8 `load(save(state))` equals the state; the version is raised when a part changes its shape, and a
- *   checkpoint of another version is not used.
+ *   checkpoint of another version is not used. So a version that was released keeps its reader: a store
+ *   without its first blocks has nothing else to start from.
  */
 import { Cursor, type CursorState } from "./cursor.ts";
 import { invariant } from "./invariant.ts";

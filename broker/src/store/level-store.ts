@@ -45,8 +45,8 @@ export interface LevelStoreOptions {
    */
   readonly openSegmentsMax?: number;
   /**
-   * Between two files of retired segments that are removed. Default 20 ms: 16 MiB each, so that the disk
-   * gets back 800 MiB a second and has most of its time for the writes.
+   * Between two files of retired segments that are removed. Default 50 ms: 16 MiB each, so that the disk
+   * gets back 320 MiB a second, more than a broker writes, and has most of its time for the writes.
    */
   readonly removeEveryMs?: number;
   /** How far the acked-mark may lag behind. Default 1,000 ms; 0 writes it after every block. */

@@ -36,7 +36,7 @@ export interface OpenedLog {
 }
 
 const OPEN_SEGMENTS_MAX = 8;
-const REMOVE_EVERY_MS = 20;
+const REMOVE_EVERY_MS = 50;
 const NOTHING: Mark = { block: 0, hash: Buffer.from(NO_HASH).toString("hex"), clean: false };
 
 export async function openLog(
