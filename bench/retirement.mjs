@@ -14,7 +14,7 @@ import { parseArgs } from "node:util";
 import { connectAdmin } from "@escrowmq/protocol/client";
 import { nowMs, paused } from "./clock.mjs";
 import { merged } from "./histogram.mjs";
-import { machineLine, machineOf, syncMs } from "./machine.mjs";
+import { machineCpuMs, machineLine, machineOf, syncMs } from "./machine.mjs";
 import { killAll, Process } from "./process.mjs";
 import { spread } from "./statistics.mjs";
 import { scratch } from "./suite.mjs";
@@ -100,19 +100,39 @@ async function run(folder) {
     await paused(SETTLE_MS);
     const producer = await startProducer(url, LOAD);
     await load(producer);
+    const used = await usedSoFar(broker);
     const before = await load(producer);
     const [during, retired] = await Promise.all([load(producer), retireSoon(url, dataDir)]);
     await paused(SETTLE_MS / 4);
     const after = await load(producer);
+    const otherCores = await othersSince(used, broker);
     await producer.stop();
     if (retired.bytes < RETIRED_BYTES_MIN) throw new Error(`only ${retired.bytes} bytes went`);
     if (retired.ms > seconds * 1000) throw new Error(`it took ${retired.ms} ms: raise --seconds`);
-    return { calm: merged([before, after]).plain, during, retired };
+    return { calm: merged([before, after]).plain, during, retired, otherCores };
   } finally {
     await broker.stop();
     rmSync(dataDir, { recursive: true, force: true });
   }
 }
+
+/** CPU time in ms of the whole machine, and of what is measured. */
+async function usedSoFar(broker) {
+  const { cpuMs } = await broker.ask("usage");
+  return { atMs: nowMs(), machineMs: machineCpuMs(), ownMs: cpuMs + ownCpuMs() };
+}
+
+/** Cores that programs outside of the measurement have taken; the producer's share is among them. */
+async function othersSince(before, broker) {
+  const after = await usedSoFar(broker);
+  const ownMs = after.ownMs - before.ownMs;
+  return (after.machineMs - before.machineMs - ownMs) / (after.atMs - before.atMs);
+}
+
+const ownCpuMs = () => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+};
 
 /** Once the load has begun. */
 async function retireSoon(url, dataDir) {
@@ -133,7 +153,7 @@ function lineOf(title, measured) {
   const quantiles = ({ p50Ms, p99Ms: ninetyNine, maxMs }) =>
     [p50Ms, ninetyNine, maxMs].map((ms) => ms.toFixed(2)).join(" / ");
   const freed = `${spread(megabytes).median.toFixed(0)} MB in ${spread(secondsTaken).median.toFixed(1)} s`;
-  return `${title}: calm ${quantiles(calm)} ms, while ${freed} were freed ${quantiles(during)} ms (p50 / p99 / max); p99 ${ratioOf(measured).toFixed(2)} times the calm one`;
+  return `${title}: calm ${quantiles(calm)} ms, while ${freed} were freed ${quantiles(during)} ms (p50 / p99 / max); p99 ${ratioOf(measured).toFixed(2)} times the calm one; ${spread(measured.map((one) => one.otherCores)).median.toFixed(2)} cores for the sender and other programs`;
 }
 
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, () => process.exit(1));
