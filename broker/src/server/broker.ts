@@ -351,8 +351,9 @@ class RunningBroker implements Broker, SessionHost {
   }
 
   #doctor(figures: CoreFigures, store: BlockStore): DoctorView {
-    const { policy, sendFreeBytesMin, isExposed, host, allowedOrigins, endpointRanges } =
-      this.#options;
+    const { policy, sendFreeBytesMin, memoryBytesMax, isExposed, host } = this.#options;
+    const { allowedOrigins, endpointRanges } = this.#options;
+    const { memory, pausedConnections } = this.#figures();
     return examine({
       stats: this.#stats(figures, store),
       policy,
@@ -363,6 +364,9 @@ class RunningBroker implements Broker, SessionHost {
       allowedOrigins,
       endpointRanges,
       storeFailures: this.#storeFailures,
+      memory,
+      memoryBytesMax,
+      pausedConnections,
     });
   }
 }

@@ -98,8 +98,7 @@ export class Dispatch {
         readyBytes += sizeOf(delivery);
       } else cold.set(block, [...(cold.get(block) ?? []), delivery]);
     }
-    session.unplan(readyBytes);
-    session.outbox.addDeliveries(send.subscription, ready);
+    session.handOver(readyBytes, () => session.outbox.addDeliveries(send.subscription, ready));
     for (const [block, deliveries] of cold)
       void this.#deliverCold(session, send, block, deliveries);
   }
@@ -113,17 +112,16 @@ export class Dispatch {
     const slots = deliveries.map(({ place }) => place.slot);
     await this.#reading(async () => {
       const messages = await this.#read(block, slots);
-      session.unplan(sizeOfAll(deliveries));
-      if (messages === null) {
-        for (const { token } of deliveries) this.#options.take({ kind: "unreadable", token });
-      } else {
-        const frames = deliveries.flatMap((delivery, at) => {
-          const message = messages[at];
-          return message === undefined ? [] : [deliveryFrame(send, delivery, message)];
-        });
-        session.outbox.addDeliveries(send.subscription, frames);
-      }
+      const frames = deliveries.flatMap((delivery, at) => {
+        const message = messages?.[at];
+        return message === undefined ? [] : [deliveryFrame(send, delivery, message)];
+      });
+      session.handOver(sizeOfAll(deliveries), () =>
+        session.outbox.addDeliveries(send.subscription, frames),
+      );
       session.flush();
+      if (messages === null)
+        for (const { token } of deliveries) this.#options.take({ kind: "unreadable", token });
     });
   }
 

@@ -72,9 +72,9 @@ export const laneBytesMax = (shareBytesMax: number, usedBytes: number): number =
 /** Beyond this nothing more is delivered to a peer until it has read: more would add memory, not speed. */
 const CONGESTED_BYTES = MIB;
 
-/** F2: what one peer may leave unread before deliveries to it stop. */
+/** F2: what one peer may leave unread before deliveries to it stop. A quarter is kept for replies. */
 export const unreadAllowance = (shareBytesMax: number, usedBytes: number): number =>
-  Math.min(CONGESTED_BYTES, Math.max(READ_BYTES, (shareBytesMax - usedBytes) / 8));
+  Math.min(CONGESTED_BYTES, Math.max(READ_BYTES, ((shareBytesMax * 3) / 4 - usedBytes) / 8));
 
 /** Beyond this a peer is closed whatever the others hold: it gets replies, too, which cannot be held back. */
 export const tooSlowBytes = (shareBytesMax: number): number =>

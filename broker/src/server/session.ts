@@ -101,6 +101,7 @@ export class Session implements SessionEvents {
   #state: State = "opened";
   #isSender = false;
   #plannedBytes = 0;
+  #isHandingOver = false;
   #isLanePaused = false;
   #isAssemblyPaused = false;
   #roomy: (() => void)[] = [];
@@ -176,9 +177,15 @@ export class Session implements SessionEvents {
     this.#weigh();
   }
 
-  /** They are about to be handed to the outbox, or will never be; to be followed by `flush`. */
-  unplan(bytes: number): void {
-    this.#plannedBytes -= bytes;
+  /**
+   * `give` hands what was planned to the outbox, or finds that it cannot; to be followed by `flush`. In
+   * between nothing is weighed: half handed over it would look as if the peer had read the other half.
+   */
+  handOver(plannedBytes: number, give: () => void): void {
+    this.#isHandingOver = true;
+    give();
+    this.#isHandingOver = false;
+    this.#plannedBytes -= plannedBytes;
   }
 
   flush(): void {
@@ -244,7 +251,7 @@ export class Session implements SessionEvents {
   #write(data: Uint8Array): void {
     if (this.#state === "closed") return;
     this.#socket.send(data);
-    this.#weigh();
+    if (!this.#isHandingOver) this.#weigh();
   }
 
   #hello(data: Uint8Array): void {

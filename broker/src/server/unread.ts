@@ -21,6 +21,8 @@ export class Unread {
   readonly #bytesMax: number;
   readonly #shelves = new Set<Shelf>();
   #bytes = 0;
+  /** The allowance by which all peers were judged last. */
+  #judgedBy = Number.POSITIVE_INFINITY;
   #isClosing = false;
 
   constructor(bytesMax: number) {
@@ -44,7 +46,10 @@ export class Unread {
     shelf.bytes = bytes;
     if (bytes > tooSlowBytes(this.#bytesMax)) return shelf.reader.tooSlow();
     if (this.#bytes > this.#bytesMax) this.#closeWorst();
-    if (this.#shelves.has(shelf)) this.#judge(shelf);
+    const allowance = unreadAllowance(this.#bytesMax, this.#bytes);
+    if (allowance < this.#judgedBy / 2) this.#judgeAll(allowance);
+    else if (this.#shelves.has(shelf)) this.#judge(shelf, allowance);
+    if (allowance > this.#judgedBy) this.#judgedBy = allowance;
   }
 
   // U3
@@ -52,9 +57,14 @@ export class Unread {
     if (this.#shelves.delete(shelf)) this.#bytes -= shelf.bytes;
   }
 
+  /** Memory runs short: who was let go on by a larger allowance may have to stop, each time it is halved. */
+  #judgeAll(allowance: number): void {
+    this.#judgedBy = allowance;
+    for (const shelf of this.#shelves) this.#judge(shelf, allowance);
+  }
+
   // U1
-  #judge(shelf: Shelf): void {
-    const allowance = unreadAllowance(this.#bytesMax, this.#bytes);
+  #judge(shelf: Shelf, allowance: number): void {
     const isCongested = shelf.bytes > (shelf.isCongested ? allowance / 2 : allowance);
     if (isCongested === shelf.isCongested) return;
     shelf.isCongested = isCongested;
