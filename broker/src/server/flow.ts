@@ -6,7 +6,7 @@
 import { Assembly } from "./assembly.ts";
 import type { Clock } from "./clock.ts";
 import { Inbox, type InboxOptions } from "./inbox.ts";
-import { assemblyPlaces, type MemoryShares, sharesOf } from "./memory-budget.ts";
+import { type MemoryShares, sharesOf } from "./memory-budget.ts";
 import { Asking, Reading } from "./reading.ts";
 import { Unread } from "./unread.ts";
 
@@ -36,7 +36,7 @@ export class Flow {
   ) {
     this.shares = sharesOf(memoryBytesMax);
     this.inbox = new Inbox({ ...this.shares, ...inbox });
-    this.assembly = new Assembly(assemblyPlaces(this.shares), clock);
+    this.assembly = new Assembly(this.shares.assemblingBytesMax, clock);
     this.reading = new Reading(this.shares.readingBytesMax);
     this.asking = new Asking(this.shares.askingBytesMax);
     this.unread = new Unread(this.shares.unreadBytesMax);

@@ -40,12 +40,12 @@ export function sharesOf(memoryBytesMax: number): MemoryShares {
     // About 0.2 s of work: more would only add latency to what comes behind it.
     sendingBytesMax: sixteenth,
     settlingBytesMax: sixteenth,
-    assemblingBytesMax: 2 * sixteenth,
+    assemblingBytesMax: 3 * sixteenth,
     blocksBytesMax: 2 * sixteenth,
     readingBytesMax: 3 * sixteenth,
     askingBytesMax: sixteenth,
     // The largest part: what peers do not take can be held back, but not taken back.
-    unreadBytesMax: 6 * sixteenth,
+    unreadBytesMax: 5 * sixteenth,
   };
 }
 
@@ -80,9 +80,13 @@ export const unreadAllowance = (shareBytesMax: number, usedBytes: number): numbe
 export const tooSlowBytes = (shareBytesMax: number): number =>
   Math.min(32 * MIB, shareBytesMax / 4);
 
-/** Batches larger than one read that may be assembled at the same time: each of them can be finished. */
-export const assemblyPlaces = ({ assemblingBytesMax }: MemoryShares): number =>
-  Math.floor(assemblingBytesMax / LIMITS.batchBytesMax);
+/** F2, for the first half of the share: what an unfinished batch may hold without a place. */
+export const assemblyAllowance = (shareBytesMax: number, usedBytes: number): number =>
+  Math.max(READ_BYTES, (shareBytesMax / 2 - usedBytes) / 4);
+
+/** The other half has places for the largest batches: as many as can be finished, whatever they become. */
+export const assemblyPlaces = (shareBytesMax: number): number =>
+  Math.floor(shareBytesMax / 2 / LIMITS.batchBytesMax);
 
 /** Whom to close so that what is left fits again, with some room: those who hold most. */
 export function worstFirst<Holder extends { readonly bytes: number }>(
