@@ -173,6 +173,7 @@ describe("memory", () => {
       flooding.every(({ frames }) => frames.filter(({ type }) => type === "ok").length === 120),
     );
     await check();
+    console.log(most);
     // It was no idle test: the parts were in use.
     expect(most.unread).toBeGreaterThan(16 * MIB);
     expect(most.assembling).toBeGreaterThan(4 * MIB);

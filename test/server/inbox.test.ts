@@ -18,7 +18,7 @@ function anInbox(options: { sendingBytesMax?: number; settlingBytesMax?: number 
   const room: Record<LaneKind, boolean> = { sending: false, settling: false };
   let workedBytes = 0;
   const inbox = new Inbox({
-    sendingBytesMax: options.sendingBytesMax ?? 16 * MIB,
+    sendingBytesMax: () => options.sendingBytesMax ?? 16 * MIB,
     settlingBytesMax: options.settlingBytesMax ?? 16 * MIB,
     hasRoom: (kind) => room[kind],
     working: (bytes) => {

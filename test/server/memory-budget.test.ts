@@ -7,9 +7,11 @@ import {
   MEMORY_BYTES_DEFAULT,
   MEMORY_BYTES_MIN,
   narrowedWindow,
+  nextOpenBytes,
   openBytesMax,
   READ_BYTES,
   SETTLING_RESERVE_BYTES,
+  sendingBytes,
   sharesOf,
   tooSlowBytes,
   unreadAllowance,
@@ -100,5 +102,31 @@ describe("a window", () => {
   it("is doubled up to what the client had at first", () => {
     expect(widenedWindow(16_384)).toBe(32_768);
     expect(widenedWindow(1.5 * MIB)).toBe(LIMITS.windowBytesMax);
+  });
+});
+
+describe("a block", () => {
+  it.each([
+    // full at, MiB written, in ms, full at next
+    [8, 8, 40, 8],
+    [8, 8, 160, 5],
+    [8, 8, 1_000, 4],
+    [1, 1, 40, 2],
+    [1, 0.4, 40, 1],
+    [1, 1, 60, 1],
+    [0.25, 0.5, 1_000, 0.25],
+    // A stall of a tiny block says nothing about its size.
+    [8, 0.1, 1_000, 8],
+  ])(
+    "full at %d MiB, of %d written in %d ms, lets the next be full at %d",
+    (full, written, ms, next) => {
+      expect(nextOpenBytes(full * MIB, 8 * MIB, written * MIB, ms)).toBe(next * MIB);
+    },
+  );
+
+  it("that is full sooner lets fewer sends wait", () => {
+    expect(sendingBytes(16 * MIB, 8 * MIB)).toBe(16 * MIB);
+    expect(sendingBytes(16 * MIB, MIB)).toBe(2 * MIB);
+    expect(sendingBytes(16 * MIB, Number.POSITIVE_INFINITY)).toBe(16 * MIB);
   });
 });

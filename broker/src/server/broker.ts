@@ -94,6 +94,8 @@ class RunningBroker implements Broker, SessionHost {
     this.#log = createLog(options.logLevel);
     this.#clock = options.clock ?? systemClock();
     this.flow = new Flow(options.memoryBytesMax, this.#clock, {
+      openBytes: () =>
+        this.#life.kind === "serving" ? this.#life.loop.fullAtBytes : Number.POSITIVE_INFINITY,
       hasRoom: (kind) => this.#life.kind !== "serving" || this.#life.loop.hasRoom(kind),
       working: (bytes) => {
         if (this.#life.kind === "serving") this.#life.loop.hold(bytes);

@@ -6,7 +6,7 @@
 import { Assembly } from "./assembly.ts";
 import type { Clock } from "./clock.ts";
 import { Inbox, type InboxOptions } from "./inbox.ts";
-import { type MemoryShares, sharesOf } from "./memory-budget.ts";
+import { type MemoryShares, sendingBytes, sharesOf } from "./memory-budget.ts";
 import { Asking, Reading } from "./reading.ts";
 import { Unread } from "./unread.ts";
 
@@ -32,10 +32,15 @@ export class Flow {
   constructor(
     memoryBytesMax: number,
     clock: Clock,
-    inbox: Pick<InboxOptions, "hasRoom" | "working">,
+    inbox: Pick<InboxOptions, "hasRoom" | "working"> & { readonly openBytes: () => number },
   ) {
     this.shares = sharesOf(memoryBytesMax);
-    this.inbox = new Inbox({ ...this.shares, ...inbox });
+    const { sendingBytesMax, settlingBytesMax } = this.shares;
+    this.inbox = new Inbox({
+      ...inbox,
+      settlingBytesMax,
+      sendingBytesMax: () => sendingBytes(sendingBytesMax, inbox.openBytes()),
+    });
     this.assembly = new Assembly(this.shares.assemblingBytesMax, clock);
     this.reading = new Reading(this.shares.readingBytesMax);
     this.asking = new Asking(this.shares.askingBytesMax);

@@ -31,7 +31,8 @@ export interface Source {
 }
 
 export interface InboxOptions {
-  readonly sendingBytesMax: number;
+  /** The share of sending, or less of it while the disk is slow. */
+  readonly sendingBytesMax: () => number;
   readonly settlingBytesMax: number;
   /** False while the open block is full for sends, or for settling: that waits until `wake`. */
   readonly hasRoom: (kind: LaneKind) => boolean;
@@ -57,7 +58,7 @@ export class Inbox {
   constructor(options: InboxOptions) {
     this.#options = options;
     this.#pools = {
-      settling: new Pool("settling", options.settlingBytesMax),
+      settling: new Pool("settling", () => options.settlingBytesMax),
       sending: new Pool("sending", options.sendingBytesMax),
     };
   }
@@ -209,7 +210,7 @@ const COMPACT_AFTER = 1_024;
 /** The lanes of one kind, and their share of memory. */
 class Pool {
   readonly #kind: LaneKind;
-  readonly #bytesMax: number;
+  readonly #bytesMax: () => number;
   /** All open lanes: whom the gate stops. */
   readonly #lanes = new Set<Lane>();
   /** Those with something to do, in the order of their turns. */
@@ -218,7 +219,7 @@ class Pool {
   paused = 0;
   #isFull = false;
 
-  constructor(kind: LaneKind, bytesMax: number) {
+  constructor(kind: LaneKind, bytesMax: () => number) {
     this.#kind = kind;
     this.#bytesMax = bytesMax;
   }
@@ -249,15 +250,15 @@ class Pool {
   }
 
   mustStop(lane: Lane): boolean {
-    return this.#isFull || lane.bytes > laneBytesMax(this.#bytesMax, this.bytes);
+    return this.#isFull || lane.bytes > this.#laneBytesMax();
   }
 
   added(lane: Lane, bytes: number, wasEmpty: boolean): void {
     lane.bytes += bytes;
     this.bytes += bytes;
     if (wasEmpty) this.#busy.add(lane);
-    if (this.bytes > this.#bytesMax) return this.#close();
-    const maxBytes = laneBytesMax(this.#bytesMax, this.bytes);
+    if (this.bytes > this.#bytesMax()) return this.#close();
+    const maxBytes = this.#laneBytesMax();
     if (lane.bytes <= maxBytes || lane.isPaused || !this.#lanes.has(lane)) return;
     // N3: alone.
     this.#stop(lane, maxBytes);
@@ -298,15 +299,18 @@ class Pool {
   /** N3: half of the allowance, so that reading does not go on and off with each arrival. */
   #release(lane: Lane): void {
     if (!this.#lanes.has(lane)) return;
-    if (lane.isEmpty && isCalm(this.#bytesMax, this.bytes)) lane.widen();
+    if (lane.isEmpty && isCalm(this.#bytesMax(), this.bytes)) lane.widen();
     if (!lane.isPaused || this.#isFull) return;
-    if (lane.isEmpty || lane.bytes <= laneBytesMax(this.#bytesMax, this.bytes) / 2)
-      lane.pause(false);
+    if (lane.isEmpty || lane.bytes <= this.#laneBytesMax() / 2) lane.pause(false);
+  }
+
+  #laneBytesMax(): number {
+    return laneBytesMax(this.#bytesMax(), this.bytes);
   }
 
   #shrink(bytes: number): void {
     this.bytes -= bytes;
-    if (!this.#isFull || this.bytes > (this.#bytesMax * 3) / 4) return;
+    if (!this.#isFull || this.bytes > (this.#bytesMax() * 3) / 4) return;
     this.#isFull = false;
     for (const lane of this.#lanes) this.#release(lane);
   }
@@ -315,7 +319,7 @@ class Pool {
   #close(): void {
     if (this.#isFull) return;
     this.#isFull = true;
-    const maxBytes = laneBytesMax(this.#bytesMax, this.bytes);
+    const maxBytes = this.#laneBytesMax();
     for (const lane of this.#lanes) this.#stop(lane, maxBytes);
   }
 

@@ -13,7 +13,7 @@ import type { Input, Send } from "../core/types.ts";
 import type { Block, BlockStore } from "../store/store.ts";
 import type { Clock, Timer } from "./clock.ts";
 import type { LaneKind } from "./inbox.ts";
-import { SETTLING_RESERVE_BYTES } from "./memory-budget.ts";
+import { nextOpenBytes, SETTLING_RESERVE_BYTES } from "./memory-budget.ts";
 
 export interface LoopOptions {
   readonly engine: Engine;
@@ -23,7 +23,7 @@ export interface LoopOptions {
   readonly deliver: (sends: readonly Send[]) => void;
   /** Called once, with what broke the loop. */
   readonly failed: (cause: unknown) => void;
-  /** The open block takes so many bytes of batches while the one before it is synced; then sends wait. */
+  /** The open block takes so many bytes of batches at most while the one before it is synced; then sends wait. */
   readonly openBytesMax: number;
   /** The open block has room again. */
   readonly roomy: () => void;
@@ -44,6 +44,7 @@ export class Loop {
   #state: LoopState = "running";
   #sends: Send[] = [];
   #openBytes = 0;
+  #fullAtBytes: number;
   #writtenBytes = 0;
   /** Answers with a listing, an inspection or a figure: far larger than what asked for them. */
   #pages = 0;
@@ -56,6 +57,7 @@ export class Loop {
 
   constructor(options: LoopOptions) {
     this.#options = options;
+    this.#fullAtBytes = options.openBytesMax;
   }
 
   /** One input. Ignored once the loop has stopped or failed: the connections are being closed. */
@@ -81,10 +83,13 @@ export class Loop {
 
   /** Verdicts and acks have room where sends have none any more. */
   hasRoom(kind: LaneKind): boolean {
-    const { openBytesMax } = this.#options;
-    return (
-      this.#openBytes <= (kind === "sending" ? openBytesMax : openBytesMax + SETTLING_RESERVE_BYTES)
-    );
+    const reserve = kind === "sending" ? 0 : SETTLING_RESERVE_BYTES;
+    return this.#openBytes <= this.#fullAtBytes + reserve;
+  }
+
+  /** When the open block is full for sends: on a slow disk sooner. */
+  get fullAtBytes(): number {
+    return this.#fullAtBytes;
   }
 
   /** Bytes of batches in the open block and in the one that is being written. */
@@ -154,7 +159,10 @@ export class Loop {
     sealed(block);
     const startMs = clock.monotonicMs();
     await store.append(block);
-    written(block, (clock.monotonicMs() - startMs) / 1_000);
+    const ms = clock.monotonicMs() - startMs;
+    const { openBytesMax } = this.#options;
+    this.#fullAtBytes = nextOpenBytes(this.#fullAtBytes, openBytesMax, this.#writtenBytes, ms);
+    written(block, ms / 1_000);
   }
 
   #say(sends: readonly Send[]): void {

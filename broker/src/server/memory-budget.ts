@@ -37,7 +37,6 @@ export const MEMORY_BYTES_DEFAULT = 256 * MIB;
 export function sharesOf(memoryBytesMax: number): MemoryShares {
   const sixteenth = Math.floor(memoryBytesMax / 16);
   return {
-    // About 0.2 s of work: more would only add latency to what comes behind it.
     sendingBytesMax: sixteenth,
     settlingBytesMax: sixteenth,
     assemblingBytesMax: 3 * sixteenth,
@@ -57,6 +56,31 @@ export const SETTLING_RESERVE_BYTES = MIB;
 /** When the open block is full for sends: half the share, less what may still come on top. */
 export const openBytesMax = ({ blocksBytesMax }: MemoryShares): number =>
   Math.min(OPEN_BYTES_MAX, blocksBytesMax / 2 - LIMITS.batchBytesMax - SETTLING_RESERVE_BYTES);
+
+/** What a verdict waits for, at most twice: the block being written, and its own. */
+const BLOCK_WRITE_MS_MAX = 100;
+/** However slow the disk: below this a sync costs more than what it syncs. */
+const OPEN_BYTES_MIN = 256 * KIB;
+
+/**
+ * When the next block is full for sends, after one of `bytes` took `ms` to write: on a slow disk sooner.
+ * One slow write halves it at most; it grows only by blocks that were full.
+ */
+export function nextOpenBytes(
+  openBytes: number,
+  openMax: number,
+  bytes: number,
+  ms: number,
+): number {
+  if (ms > BLOCK_WRITE_MS_MAX && bytes > OPEN_BYTES_MIN)
+    return Math.max(OPEN_BYTES_MIN, openBytes * Math.max(0.5, BLOCK_WRITE_MS_MAX / ms));
+  const isProven = ms < BLOCK_WRITE_MS_MAX / 2 && bytes >= openBytes / 2;
+  return isProven ? Math.min(openMax, openBytes * 2) : openBytes;
+}
+
+/** What waits of sends is two blocks, within the share: more would only add latency to what comes behind. */
+export const sendingBytes = (shareBytesMax: number, openBytes: number): number =>
+  Math.min(shareBytesMax, 2 * openBytes);
 
 /** A block that is read is in memory as a whole: what it may have become by the rule above. */
 export const blockBytesMax = (shares: MemoryShares): number =>
