@@ -173,9 +173,8 @@ describe("memory", () => {
       flooding.every(({ frames }) => frames.filter(({ type }) => type === "ok").length === 120),
     );
     await check();
-    console.log(most);
     // It was no idle test: the parts were in use.
-    expect(most.unread).toBeGreaterThan(16 * MIB);
+    expect(most.unread).toBeGreaterThan(8 * MIB);
     expect(most.assembling).toBeGreaterThan(4 * MIB);
     expect(most.sending).toBeGreaterThan(0);
     for (const one of [...stalled, ...flooding]) one.close();
