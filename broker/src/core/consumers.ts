@@ -276,14 +276,16 @@ export class Consumers {
     lease.deadline = deadlines.add(untilMs, { kind: "lease", lease });
     if (entry?.state.kind === "leased") entry.state.lease = lease;
     subscription.leases.add(lease);
+    const bytes = topic.bytesOf(offset);
     subscription.creditMessages--;
-    subscription.creditBytes -= topic.bytesOf(offset);
+    subscription.creditBytes -= bytes;
     const origin = topic.origins.get(offset);
     return {
       token: tokenOf(cursor.no, offset, deliveryNo),
       offset,
       attempt: (entry?.failures ?? 0) + 1,
       place: topic.placeOf(offset),
+      bytes,
       atMs: topic.atMsOf(offset),
       origin:
         origin === undefined

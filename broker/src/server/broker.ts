@@ -19,12 +19,13 @@ import type { BlockStore } from "../store/store.ts";
 import { type CheckEndpointClient, createCheckEndpointClient } from "./check-endpoint.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import { type Clock, systemClock } from "./clock.ts";
-import { Dispatch } from "./dispatch.ts";
+import { Dispatch, sizeOfAll } from "./dispatch.ts";
 import { examine } from "./doctor.ts";
-import { type Arrival, Inbox } from "./inbox.ts";
+import { Flow } from "./flow.ts";
 import { type Listener, listen } from "./listener.ts";
 import { createLog, type Log } from "./log.ts";
 import { Loop } from "./loop.ts";
+import { blockBytesMax, openBytesMax } from "./memory-budget.ts";
 import { type Figures, Metrics } from "./metrics.ts";
 import { type BrokerOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { recover } from "./recovery.ts";
@@ -76,10 +77,7 @@ class RunningBroker implements Broker, SessionHost {
   readonly #metrics: Metrics;
   readonly #endpoints: CheckEndpointClient;
   readonly #sessions = new Map<ConnectionId, Session>();
-  readonly #inbox = new Inbox({
-    hasRoom: () => this.#life.kind !== "serving" || this.#life.loop.hasRoom,
-    pressure: (isHigh) => this.#listener?.pause(isHigh),
-  });
+  readonly flow: Flow;
   #life: Life = { kind: "reopening" };
   #listener: Listener | null = null;
   #nextConnection = 1;
@@ -95,6 +93,14 @@ class RunningBroker implements Broker, SessionHost {
     this.#options = options;
     this.#log = createLog(options.logLevel);
     this.#clock = options.clock ?? systemClock();
+    this.flow = new Flow(options.memoryBytesMax, this.#clock, {
+      openBytes: () =>
+        this.#life.kind === "serving" ? this.#life.loop.fullAtBytes : Number.POSITIVE_INFINITY,
+      hasRoom: (kind) => this.#life.kind !== "serving" || this.#life.loop.hasRoom(kind),
+      working: (bytes) => {
+        if (this.#life.kind === "serving") this.#life.loop.hold(bytes);
+      },
+    });
     this.#metrics = new Metrics(() => this.#figures());
     this.#endpoints = createCheckEndpointClient({
       allowedRanges: [...options.endpointRanges],
@@ -159,8 +165,12 @@ class RunningBroker implements Broker, SessionHost {
 
   // What sessions ask of their host.
 
-  arrived(arrival: Arrival): void {
-    this.#inbox.add(arrival);
+  get pages(): number {
+    return this.#life.kind === "serving" ? this.#life.loop.pages : 0;
+  }
+
+  wasTooSlow(): void {
+    this.#metrics.tooSlow();
   }
 
   take(input: Input): void {
@@ -183,6 +193,7 @@ class RunningBroker implements Broker, SessionHost {
     for (const session of [...this.#sessions.values()])
       session.refuse("SHUTTING_DOWN", "The broker is stopping.", CLOSE_GOING_AWAY);
     await this.#listener?.close();
+    this.flow.stop();
     this.#endpoints.close();
     if (life.kind !== "serving") return;
     await life.checkpointer.finish();
@@ -220,6 +231,9 @@ class RunningBroker implements Broker, SessionHost {
     const dispatch = new Dispatch({
       store,
       sessions: this.#sessions,
+      reading: this.flow.reading,
+      blockBytesMax: blockBytesMax(this.flow.shares),
+      asking: this.flow.asking,
       endpoints: this.#endpoints,
       timeline: timelineSource(engine, store),
       metrics: this.#metrics,
@@ -234,7 +248,9 @@ class RunningBroker implements Broker, SessionHost {
       clock: this.#clock,
       deliver: (sends) => dispatch.send(sends),
       failed: (cause) => void this.#failStop(cause),
-      roomy: () => this.#inbox.wake(),
+      openBytesMax: openBytesMax(this.flow.shares),
+      roomy: () => this.flow.inbox.wake(),
+      planned: ({ to, deliveries }) => this.#sessions.get(to)?.plan(sizeOfAll(deliveries)),
       sealed: (block) => checkpointer.sealed(block),
       written: (block, seconds) => {
         this.#metrics.wrote(block.records, seconds);
@@ -316,7 +332,13 @@ class RunningBroker implements Broker, SessionHost {
     const life = this.#life;
     if (life.kind !== "serving") return NO_FIGURES;
     const figures = stats(life.engine.core, this.#clock.nowMs());
-    return { ...figures, storeBytes: life.store.bytes, freeBytes: this.#freeBytes };
+    return {
+      ...figures,
+      storeBytes: life.store.bytes,
+      freeBytes: this.#freeBytes,
+      pausedConnections: this.flow.inbox.paused,
+      memory: this.flow.figures(life.loop.blockBytes),
+    };
   }
 
   #stats(figures: CoreFigures, store: BlockStore): StatsView {
@@ -331,8 +353,9 @@ class RunningBroker implements Broker, SessionHost {
   }
 
   #doctor(figures: CoreFigures, store: BlockStore): DoctorView {
-    const { policy, sendFreeBytesMin, isExposed, host, allowedOrigins, endpointRanges } =
-      this.#options;
+    const { policy, sendFreeBytesMin, memoryBytesMax, isExposed, host } = this.#options;
+    const { allowedOrigins, endpointRanges } = this.#options;
+    const { memory, pausedConnections } = this.#figures();
     return examine({
       stats: this.#stats(figures, store),
       policy,
@@ -343,6 +366,9 @@ class RunningBroker implements Broker, SessionHost {
       allowedOrigins,
       endpointRanges,
       storeFailures: this.#storeFailures,
+      memory,
+      memoryBytesMax,
+      pausedConnections,
     });
   }
 }
@@ -359,6 +385,16 @@ const NO_FIGURES: Figures = {
   deadLetters: 0,
   storeBytes: 0,
   freeBytes: 0,
+  pausedConnections: 0,
+  memory: {
+    sending: 0,
+    settling: 0,
+    assembling: 0,
+    blocks: 0,
+    reading: 0,
+    asking: 0,
+    unread: 0,
+  },
 };
 
 const toError = (cause: unknown): Error =>
