@@ -99,6 +99,7 @@ export interface BrokerOptions {
   readonly logLevel: LogLevel;
   readonly acceptLoss: boolean;
   readonly sendFreeBytesMin?: number;
+  readonly memoryBytesMax?: number;
   readonly settleFreeBytesMin?: number;
 }
 

@@ -26,7 +26,9 @@ export const ERROR_TABLE = {
   BATCH_TOO_LARGE: fatal(
     "A WebSocket message is larger than the limit of this state of the connection.",
   ),
-  TOO_SLOW: fatal("The peer did not read what was sent to it; its leases go back."),
+  TOO_SLOW: fatal(
+    "The peer did not read what was sent to it, or did not finish a batch that it began; its leases go back.",
+  ),
   // A request.
   INVALID_ARGUMENT: refusal("A field is missing, of the wrong type, or outside its limits."),
   INVALID_MESSAGE: refusal(
@@ -74,7 +76,7 @@ export const ERROR_TABLE = {
   // The broker's state.
   DISK_FULL: retriable("Free disk space is below the limit for this kind of request."),
   OVERLOADED: retriable(
-    "Too many requests wait for their answers; send again later. Made by the SDKs.",
+    "Too many requests wait for their answers; send again later. The SDKs make it, too, of their own.",
   ),
   SHUTTING_DOWN: retriable("The broker is stopping."),
   STORE_FAILED: retriable(

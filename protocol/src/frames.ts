@@ -158,6 +158,8 @@ export const BROKER_FRAMES = {
     value: optional(plain),
   },
   error: { re: count, code: text(64), message: text(2_048), detail: optional(plain) },
+  /** How many bytes of sends and prepares this connection may have unanswered from now on. */
+  window: { bytes: count },
   /** The broker is about to close the connection, and why. */
   closing: { code: text(64), message: text(2_048) },
   deliver: {

@@ -101,6 +101,11 @@ export const LIMIT_TABLE = {
     unit: "bytes",
     reason: "what one subscription may have in flight",
   },
+  windowBytesMax: {
+    value: 2 * MIB,
+    unit: "bytes",
+    reason: "sends and prepares that a client may have unanswered, until the broker says less",
+  },
   leaseMsMin: {
     value: 1_000,
     unit: "ms",

@@ -13,12 +13,16 @@ const PROCESS = fileURLToPath(new URL("./cost-process.mjs", import.meta.url));
 
 /** In a process of its own, because the garbage collector must stand still while garbage is counted. */
 async function costOf(workload: string): Promise<Cost> {
-  const flags = ["--expose-gc", "--max-semi-space-size=128", "--min-semi-space-size=128"];
+  // One thread: when the compiler replaces a function does not depend on what else the machine does.
+  const heap = ["--expose-gc", "--max-semi-space-size=512", "--min-semi-space-size=512"];
+  const flags = [...heap, "--single-threaded"];
   const { stdout } = await promisify(execFile)(process.execPath, [...flags, PROCESS, workload]);
   return JSON.parse(stdout) as Cost;
 }
 
-/** For 1,000 operations, 100 in flight; bodies of 1 KiB are not counted in bytes. */
+/** Newer compilers take away less: the same work leaves 4.6 kB on Node 24 where it leaves 2.9 kB on 20 and 22. */
+const isNode24 = Number(process.versions.node.split(".")[0]) >= 24;
+
 /** For 1,000 operations, 100 in flight; bytes for each operation. */
 const BUDGETS = [
   {
@@ -28,7 +32,7 @@ const BUDGETS = [
     framesOut: 1_000,
     websocketMessagesOut: 10,
     overheadBytesMax: 115,
-    garbageBytesMax: 4_000,
+    garbageBytesMax: isNode24 ? 4_900 : 3_100,
   },
   {
     workload: "transact",
@@ -38,7 +42,7 @@ const BUDGETS = [
     framesOut: 2_040,
     websocketMessagesOut: 50,
     overheadBytesMax: 185,
-    garbageBytesMax: 11_000,
+    garbageBytesMax: isNode24 ? 10_700 : 8_400,
   },
 ];
 
@@ -61,7 +65,6 @@ describe.each(BUDGETS)("1,000 $what", ({ workload, ...budget }) => {
     expect(cost.overheadBytes).toBeLessThanOrEqual(budget.overheadBytesMax);
   });
 
-  // Node 24 counts a quarter more than Node 20 for the same work.
   test("leave little garbage in the broker", () => {
     expect(cost.garbageBytes).toBeLessThanOrEqual(budget.garbageBytesMax);
   });

@@ -54,7 +54,7 @@ describe("broker start", () => {
     const broker = new FakeBroker();
     const { io, ended } = start(
       broker,
-      "--data /d --port 0 --allow-origin https://a https://b --allow-endpoint-range 10.0.0.0/8 --log-level warn --accept-loss --send-free-min 2MiB --settle-free-min 1MiB",
+      "--data /d --port 0 --allow-origin https://a https://b --allow-endpoint-range 10.0.0.0/8 --log-level warn --accept-loss --send-free-min 2MiB --settle-free-min 1MiB --memory-max 512MiB",
     );
     io.signal();
     await ended;
@@ -70,6 +70,7 @@ describe("broker start", () => {
         acceptLoss: true,
         sendFreeBytesMin: 2_097_152,
         settleFreeBytesMin: 1_048_576,
+        memoryBytesMax: 536_870_912,
       },
     ]);
   });

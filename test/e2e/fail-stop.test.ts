@@ -114,6 +114,8 @@ describe("a broker whose store fails", () => {
     const events = broker.accept({
       send: () => undefined,
       close: () => undefined,
+      terminate: () => undefined,
+      pause: () => undefined,
       bufferedBytes: 0,
     });
     events.message(encodeBatch([{ type: "hello", version: 1, client: "raw" }]));

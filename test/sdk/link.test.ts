@@ -6,7 +6,11 @@ import { codeOf, FakeBroker, url } from "./fake-broker.ts";
 
 function client(
   broker: FakeBroker,
-  { isRedialing = true, signal }: { isRedialing?: boolean; signal?: AbortSignal } = {},
+  {
+    isRedialing = true,
+    signal,
+    unansweredMax = 100_000,
+  }: { isRedialing?: boolean; signal?: AbortSignal; unansweredMax?: number } = {},
 ) {
   const calls = new Calls({
     url,
@@ -17,6 +21,8 @@ function client(
     environment: broker.environment,
     logger: SILENT,
     requestTimeoutMs: 30_000,
+    unansweredMax,
+    unansweredBytesMax: 256 * 1_048_576,
   });
   const log: string[] = [];
   const opened = calls.open({
@@ -202,10 +208,90 @@ describe("a batch", () => {
       LIMITS.batchFramesMax,
     );
     expect(Math.max(...broker.connection.bytes)).toBeLessThanOrEqual(LIMITS.batchBytesMax);
-    const ids = broker.connection.batches
-      .flat()
-      .flatMap((frame) => ("id" in frame ? [frame.id] : []));
-    expect(ids).toEqual([...ids].sort((a, b) => a - b));
+    for (const type of ["send", "ack"] as const) {
+      const ids = broker.received(type).map(({ id }) => id);
+      expect(ids).toEqual([...ids].sort((a, b) => a - b));
+    }
+  });
+
+  it("waits while the window is full, in order, and what is no send or prepare passes it", async () => {
+    const broker = new FakeBroker();
+    const { calls } = client(broker);
+    broker.ignore("send");
+    broker.ignore("prepare");
+    await broker.settle();
+    broker.connection.send({ type: "window", bytes: 2_000 });
+    await broker.settle();
+    const waiting = Array.from({ length: 50 }, (_, at) => codeOf(send(calls, `m${at}`)));
+    await broker.settle();
+    const before = broker.received("send").length;
+    expect(before).toBeGreaterThan(1);
+    expect(before).toBeLessThan(20);
+    const transactionId = "t".repeat(32);
+    const verdict = { transactionId, group: "g", verdict: "commit" } as const;
+    const said = calls.request((id) => ({ type: "verdict", id, ...verdict }), {
+      onReconnect: "resend",
+    });
+    await broker.settle();
+    await said;
+    expect(broker.received("send")).toHaveLength(before);
+    // Each answer lets one more leave.
+    const [first] = broker.received("send");
+    broker.connection.send({ type: "ok", re: first?.id ?? 0 });
+    await broker.settle();
+    expect(broker.received("send")).toHaveLength(before + 1);
+    broker.connection.send({ type: "window", bytes: 1_000_000 });
+    await broker.settle();
+    expect(broker.received("send").map(({ sendId }) => sendId)).toEqual(
+      Array.from({ length: 50 }, (_, at) => `m${at}`),
+    );
+    calls.close(new EscrowError("CLOSED"));
+    expect(new Set(await Promise.all(waiting))).toEqual(new Set(["ok", "OUTCOME_UNKNOWN"]));
+  });
+
+  it("leaves alone when it is larger than the window", async () => {
+    const broker = new FakeBroker();
+    const { calls } = client(broker);
+    await broker.settle();
+    broker.connection.send({ type: "window", bytes: 0 });
+    await broker.settle();
+    const all = ["a", "b", "c"].map((id) => codeOf(send(calls, id)));
+    await broker.settle();
+    expect(await Promise.all(all)).toEqual(["ok", "ok", "ok"]);
+  });
+
+  it("that the window never let go in time is OVERLOADED, and was not sent", async () => {
+    const broker = new FakeBroker();
+    const { calls } = client(broker);
+    broker.ignore("send");
+    await broker.settle();
+    broker.connection.send({ type: "window", bytes: 0 });
+    await broker.settle();
+    const out = codeOf(send(calls, "a"));
+    const held = codeOf(send(calls, "b", { timeoutMs: 5_000 }));
+    await broker.advance(6_000);
+    expect(await held).toBe("OVERLOADED");
+    expect(broker.received("send").map(({ sendId }) => sendId)).toEqual(["a"]);
+    await broker.advance(30_000);
+    expect(await out).toBe("OUTCOME_UNKNOWN");
+  });
+
+  it("has the whole window again on a new connection", async () => {
+    const broker = new FakeBroker();
+    const { calls } = client(broker);
+    broker.ignore("send");
+    await broker.settle();
+    broker.connection.send({ type: "window", bytes: 0 });
+    await broker.settle();
+    const all = ["a", "b", "c"].map((id) => codeOf(send(calls, id)));
+    await broker.settle();
+    expect(broker.received("send")).toHaveLength(1);
+    broker.connection.drop();
+    broker.on("send", (frame, to) => to.send({ type: "ok", re: frame.id }));
+    await broker.advance(1_000);
+    expect(await Promise.all(all)).toEqual(["ok", "ok", "ok"]);
+    expect(broker.connection.received("send").map(({ sendId }) => sendId)).toEqual(["a", "b", "c"]);
+    expect(broker.connection.batches.filter((batch) => batch[0]?.type === "send")).toHaveLength(1);
   });
 
   it("waits while the socket is full, and leaves when it has drained", async () => {
@@ -369,6 +455,23 @@ describe("a request", () => {
     const sent = send(calls, "a").catch((error: EscrowError) => error);
     await broker.settle();
     expect(await sent).toMatchObject({ code: "INTERNAL", message: "NEWER: than this" });
+  });
+
+  it("refuses at once when more wait for an answer than its option says, and takes more after answers", async () => {
+    const broker = new FakeBroker();
+    const { calls } = client(broker, { unansweredMax: 3 });
+    const ids: number[] = [];
+    broker.on("send", (frame) => void ids.push(frame.id));
+    await broker.settle();
+    const all = ["a", "b", "c"].map((id) => codeOf(send(calls, id)));
+    expect(await codeOf(send(calls, "d"))).toBe("OVERLOADED");
+    await broker.settle();
+    broker.connection.send({ type: "ok", re: ids[0] ?? 0 });
+    await broker.settle();
+    expect(await all[0]).toBe("ok");
+    const late = codeOf(send(calls, "e"));
+    calls.close(new EscrowError("CLOSED"));
+    expect(await late).toBe("OUTCOME_UNKNOWN");
   });
 
   it("refuses at once when too many wait for an answer", async () => {

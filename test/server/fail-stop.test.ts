@@ -48,6 +48,8 @@ function connect(broker: Broker): Peer {
       for (const look of [...waiting]) look();
     },
     close: (_code, reason) => closedWith.push(reason),
+    terminate: () => undefined,
+    pause: () => undefined,
     bufferedBytes: 0,
   });
   const say = (...batch: ClientFrame[]): void => session.message(encodeBatch(batch));

@@ -23,6 +23,8 @@ function connect(to: Broker, unreadBytes: () => number) {
   const session = to.accept({
     send: (data) => void frames.push(...decodeBrokerBatch(data)),
     close: (_code, reason) => void closedWith.push(reason),
+    terminate: () => undefined,
+    pause: () => undefined,
     get bufferedBytes() {
       return unreadBytes();
     },

@@ -6,6 +6,8 @@
  * - D11 One group's feeds never touch another's cursor.
  * - D12 Redeliveries and first deliveries take turns; so do the consumers of a group, and the topics of
  *   a consumer. A consumer that is slow or congested holds nothing but its own leases.
+ * - Y1 A feed that has something to deliver is stirred, or it is starved with each of its subscriptions. So
+ *   credit costs a look at what waits for it, and not at every topic of the consumer.
  */
 
 import type { Connection } from "./connections.ts";
@@ -26,8 +28,10 @@ export interface Subscription {
   readonly feeds: readonly Feed[];
   creditMessages: number;
   creditBytes: number;
-  /** Which of the feeds comes first when the next credit arrives. */
-  turn: number;
+  /** Feeds that had something for it when it had no credit. */
+  readonly starved: Set<Feed>;
+  /** The feed that gave it something last: others come first when there is credit again (D12). */
+  lastFed: Feed | null;
   readonly leases: Set<Lease>;
 }
 
@@ -92,7 +96,8 @@ export class Consumers {
       feeds,
       creditMessages: 0,
       creditBytes: 0,
-      turn: 0,
+      starved: new Set(feeds),
+      lastFed: null,
       leases,
     };
     connection.subscriptions.set(no, subscription);
@@ -142,10 +147,11 @@ export class Consumers {
   }
 
   stirSubscription(subscription: Subscription): void {
-    const { feeds, turn } = subscription;
-    // Another topic first each time, else a backlog in the first one takes all credit (D12).
-    for (const feed of [...feeds.slice(turn), ...feeds.slice(0, turn)]) this.#stirred.add(feed);
-    subscription.turn = (turn + 1) % feeds.length;
+    const { starved, lastFed } = subscription;
+    // Else a backlog in one topic would take all credit (D12).
+    if (lastFed !== null && starved.delete(lastFed)) starved.add(lastFed);
+    for (const feed of starved) this.#stirred.add(feed);
+    starved.clear();
   }
 
   /** Ends the bookkeeping of a delivery that is being settled or given back; false: that was done before. */
@@ -220,6 +226,7 @@ export class Consumers {
       if (subscription === undefined) break;
       const offsets = pick(feed, subscription, Math.min(left, sliceOf(feed)), budget.bytes);
       if (offsets.length === 0) {
+        if (isSomethingThere(feed)) subscription.starved.add(feed);
         passed++;
         continue;
       }
@@ -233,12 +240,9 @@ export class Consumers {
     return passed >= feed.subscriptions.length;
   }
 
-  #deliver(
-    { cursor, topic }: Feed,
-    subscription: Subscription,
-    offsets: readonly number[],
-    turn: Turn,
-  ): void {
+  #deliver(feed: Feed, subscription: Subscription, offsets: readonly number[], turn: Turn): void {
+    const { cursor, topic } = feed;
+    subscription.lastFed = feed;
     const firstDeliveryNo = cursor.nextDeliveryNo;
     const { connection } = subscription;
     turn.log({
@@ -276,14 +280,16 @@ export class Consumers {
     lease.deadline = deadlines.add(untilMs, { kind: "lease", lease });
     if (entry?.state.kind === "leased") entry.state.lease = lease;
     subscription.leases.add(lease);
+    const bytes = topic.bytesOf(offset);
     subscription.creditMessages--;
-    subscription.creditBytes -= topic.bytesOf(offset);
+    subscription.creditBytes -= bytes;
     const origin = topic.origins.get(offset);
     return {
       token: tokenOf(cursor.no, offset, deliveryNo),
       offset,
       attempt: (entry?.failures ?? 0) + 1,
       place: topic.placeOf(offset),
+      bytes,
       atMs: topic.atMsOf(offset),
       origin:
         origin === undefined
@@ -301,6 +307,9 @@ function sliceOf({ cursor, topic, subscriptions }: Feed): number {
   const ready = cursor.counts.ready + topic.nextOffset - cursor.nextOffset;
   return Math.min(SLICE_MAX, Math.max(1, Math.ceil(ready / subscriptions.length)));
 }
+
+const isSomethingThere = ({ cursor, topic }: Feed): boolean =>
+  topic.nextLive(cursor.nextOffset) < topic.nextOffset || cursor.readyAgain().next().done !== true;
 
 /** The next offsets for this subscription, as far as its credit goes. Redeliveries and fresh ones take turns. */
 function pick(feed: Feed, subscription: Subscription, most: number, budgetBytes: number): number[] {

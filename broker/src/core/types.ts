@@ -98,6 +98,8 @@ export interface Delivery {
   readonly offset: number;
   readonly attempt: number;
   readonly place: Place;
+  /** Of the encoded message. */
+  readonly bytes: number;
   readonly atMs: number;
   readonly origin: (Origin & { readonly topic: string }) | null;
 }

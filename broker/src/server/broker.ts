@@ -21,12 +21,13 @@ import { type CheckEndpointClient, createCheckEndpointClient } from "./check-end
 import { Checkpointer } from "./checkpointer.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { CopyForward } from "./copy-forward.ts";
-import { Dispatch } from "./dispatch.ts";
+import { Dispatch, sizeOfAll } from "./dispatch.ts";
 import { examine } from "./doctor.ts";
-import { type Arrival, Inbox } from "./inbox.ts";
+import { Flow } from "./flow.ts";
 import { type Listener, listen } from "./listener.ts";
 import { createLog, type Log } from "./log.ts";
 import { Loop } from "./loop.ts";
+import { blockBytesMax, openBytesMax } from "./memory-budget.ts";
 import { type Figures, Metrics } from "./metrics.ts";
 import { type BrokerOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { recover } from "./recovery.ts";
@@ -81,10 +82,7 @@ class RunningBroker implements Broker, SessionHost {
   readonly #metrics: Metrics;
   readonly #endpoints: CheckEndpointClient;
   readonly #sessions = new Map<ConnectionId, Session>();
-  readonly #inbox = new Inbox({
-    hasRoom: () => this.#life.kind !== "serving" || this.#life.loop.hasRoom,
-    pressure: (isHigh) => this.#listener?.pause(isHigh),
-  });
+  readonly flow: Flow;
   #life: Life = { kind: "reopening" };
   #listener: Listener | null = null;
   #nextConnection = 1;
@@ -100,6 +98,14 @@ class RunningBroker implements Broker, SessionHost {
     this.#options = options;
     this.#log = createLog(options.logLevel);
     this.#clock = options.clock ?? systemClock();
+    this.flow = new Flow(options.memoryBytesMax, this.#clock, {
+      openBytes: () =>
+        this.#life.kind === "serving" ? this.#life.loop.fullAtBytes : Number.POSITIVE_INFINITY,
+      hasRoom: (kind) => this.#life.kind !== "serving" || this.#life.loop.hasRoom(kind),
+      working: (bytes) => {
+        if (this.#life.kind === "serving") this.#life.loop.hold(bytes);
+      },
+    });
     this.#metrics = new Metrics(() => this.#figures());
     this.#endpoints = createCheckEndpointClient({
       allowedRanges: [...options.endpointRanges],
@@ -167,8 +173,12 @@ class RunningBroker implements Broker, SessionHost {
 
   // What sessions ask of their host.
 
-  arrived(arrival: Arrival): void {
-    this.#inbox.add(arrival);
+  get pages(): number {
+    return this.#life.kind === "serving" ? this.#life.loop.pages : 0;
+  }
+
+  wasTooSlow(): void {
+    this.#metrics.tooSlow();
   }
 
   take(input: Input): void {
@@ -195,6 +205,7 @@ class RunningBroker implements Broker, SessionHost {
     for (const session of [...this.#sessions.values()])
       session.refuse("SHUTTING_DOWN", "The broker is stopping.", CLOSE_GOING_AWAY);
     await this.#listener?.close();
+    this.flow.stop();
     this.#endpoints.close();
     if (life.kind !== "serving") return;
     await life.checkpointer.finish();
@@ -237,6 +248,9 @@ class RunningBroker implements Broker, SessionHost {
     const dispatch = new Dispatch({
       store,
       sessions: this.#sessions,
+      reading: this.flow.reading,
+      blockBytesMax: blockBytesMax(this.flow.shares),
+      asking: this.flow.asking,
       endpoints: this.#endpoints,
       timeline: timelineSource(engine, store),
       metrics: this.#metrics,
@@ -251,7 +265,9 @@ class RunningBroker implements Broker, SessionHost {
       clock: this.#clock,
       deliver: (sends) => dispatch.send(sends),
       failed: (cause) => void this.#failStop(cause),
-      roomy: () => this.#inbox.wake(),
+      openBytesMax: openBytesMax(this.flow.shares),
+      roomy: () => this.flow.inbox.wake(),
+      planned: ({ to, deliveries }) => this.#sessions.get(to)?.plan(sizeOfAll(deliveries)),
       sealed: (block) => {
         checkpointer.sealed(block);
         retirer.sealed(block);
@@ -264,11 +280,20 @@ class RunningBroker implements Broker, SessionHost {
     });
     const copyForward = new CopyForward({
       engine,
-      store,
+      store: {
+        front: () => store.front(),
+        readMessages: (block, slots) =>
+          this.flow.reading.run(blockBytesMax(this.flow.shares), () =>
+            store.readMessages(block, slots),
+          ),
+      },
       clock: this.#clock,
       log: this.#log,
       afterMs: this.#options.copyForwardAfterMs,
-      take: (input) => loop.take(input),
+      take: (input, bytes) => {
+        loop.hold(bytes);
+        loop.take(input);
+      },
     });
     const parts = { engine, store, loop, checkpointer, retirer, copyForward };
     const serving: Serving = { kind: "serving", ...parts };
@@ -362,7 +387,9 @@ class RunningBroker implements Broker, SessionHost {
     const storeBytes = bytes - retiredBytes;
     const { liveBytes: frontLiveBytes, copiedBytes } = life.copyForward;
     const store = { storeBytes, retiredBytes, frontLiveBytes, copiedBytes };
-    return { ...figures, ...store, freeBytes: this.#freeBytes };
+    const pausedConnections = this.flow.inbox.paused;
+    const memory = this.flow.figures(life.loop.blockBytes);
+    return { ...figures, ...store, freeBytes: this.#freeBytes, pausedConnections, memory };
   }
 
   #stats(figures: CoreFigures, store: BlockStore): StatsView {
@@ -377,8 +404,9 @@ class RunningBroker implements Broker, SessionHost {
   }
 
   #doctor(figures: CoreFigures, groups: readonly GroupBehind[], store: BlockStore): DoctorView {
-    const { policy, sendFreeBytesMin, isExposed, host, allowedOrigins, endpointRanges } =
-      this.#options;
+    const { policy, sendFreeBytesMin, memoryBytesMax, isExposed, host } = this.#options;
+    const { allowedOrigins, endpointRanges } = this.#options;
+    const { memory, pausedConnections } = this.#figures();
     return examine({
       stats: this.#stats(figures, store),
       groups,
@@ -390,6 +418,9 @@ class RunningBroker implements Broker, SessionHost {
       allowedOrigins,
       endpointRanges,
       storeFailures: this.#storeFailures,
+      memory,
+      memoryBytesMax,
+      pausedConnections,
     });
   }
 }
@@ -412,6 +443,16 @@ const NO_FIGURES: Figures = {
   frontLiveBytes: 0,
   copiedBytes: 0,
   freeBytes: 0,
+  pausedConnections: 0,
+  memory: {
+    sending: 0,
+    settling: 0,
+    assembling: 0,
+    blocks: 0,
+    reading: 0,
+    asking: 0,
+    unread: 0,
+  },
 };
 
 const toError = (cause: unknown): Error =>

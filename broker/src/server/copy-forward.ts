@@ -32,12 +32,13 @@ const STEPS_AT_ONCE = 256;
 
 export interface CopyForwardOptions {
   readonly engine: Engine;
-  readonly store: BlockStore;
+  readonly store: Pick<BlockStore, "front" | "readMessages">;
   readonly clock: Clock;
   readonly log: Log;
   /** How long a segment must have been nearly empty, and how long one that is not is left alone. */
   readonly afterMs: number;
-  readonly take: (input: Input) => void;
+  /** `bytes`: of the messages, which stay in memory with their block. */
+  readonly take: (input: Input, bytes: number) => void;
 }
 
 export class CopyForward {
@@ -127,8 +128,9 @@ export class CopyForward {
       if (piece.length === 0) break;
       const messages = await this.#read(piece, last);
       if (messages === null || this.#isStopped) break;
-      take({ kind: "copied", messages });
-      for (const { of } of messages) bytes += of.bytes;
+      const pieceBytes = messages.reduce((total, { of }) => total + of.bytes, 0);
+      if (pieceBytes > 0) take({ kind: "copied", messages }, pieceBytes);
+      bytes += pieceBytes;
       await this.#pause();
     }
     this.#copiedBytes += bytes;
@@ -144,7 +146,9 @@ export class CopyForward {
       const count = of.kind === "entry" ? 1 : of.count;
       const slots = Array.from({ length: count }, (_, at) => slot + at);
       try {
-        messages.push({ of, data: await store.readMessages(block, slots) });
+        // Copies: a piece must not keep sixteen whole blocks in memory.
+        const data = (await store.readMessages(block, slots)).map((bytes) => bytes.slice());
+        messages.push({ of, data });
       } catch (error) {
         // Settled by everybody since it was found, and gone with its segment.
         if (EscrowError.is(error, "MESSAGE_RETIRED")) continue;

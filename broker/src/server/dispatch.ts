@@ -28,12 +28,17 @@ import type { BlockStore } from "../store/store.ts";
 import type { CheckEndpointClient } from "./check-endpoint.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
+import type { Asking, Reading } from "./reading.ts";
 import type { Session } from "./session.ts";
 import { readTimeline, type TimelineSource } from "./timeline.ts";
 
 export interface DispatchOptions {
   readonly store: BlockStore;
   readonly sessions: ReadonlyMap<ConnectionId, Session>;
+  readonly reading: Reading;
+  /** What a block has at most. */
+  readonly blockBytesMax: number;
+  readonly asking: Asking;
   readonly endpoints: CheckEndpointClient;
   readonly timeline: TimelineSource;
   readonly metrics: Metrics;
@@ -64,7 +69,7 @@ export class Dispatch {
         this.#toSession(session, send);
       }
     }
-    for (const session of touched) session.outbox.flush();
+    for (const session of touched) session.flush();
   }
 
   #toSession(session: Session, send: Exclude<Send, SendOf<"askEndpoint">>): void {
@@ -85,13 +90,16 @@ export class Dispatch {
   #deliver(session: Session, send: SendOf<"deliver">): void {
     const ready: DeliveryFrame[] = [];
     const cold = new Map<number, Delivery[]>();
+    let readyBytes = 0;
     for (const delivery of send.deliveries) {
       const { block, slot } = delivery.place;
       const message = this.#options.store.cached(block, slot);
-      if (message !== null) ready.push(deliveryFrame(send, delivery, message));
-      else cold.set(block, [...(cold.get(block) ?? []), delivery]);
+      if (message !== null) {
+        ready.push(deliveryFrame(send, delivery, message));
+        readyBytes += sizeOf(delivery);
+      } else cold.set(block, [...(cold.get(block) ?? []), delivery]);
     }
-    session.outbox.addDeliveries(send.subscription, ready);
+    session.handOver(readyBytes, () => session.outbox.addDeliveries(send.subscription, ready));
     for (const [block, deliveries] of cold)
       void this.#deliverCold(session, send, block, deliveries);
   }
@@ -102,40 +110,66 @@ export class Dispatch {
     block: number,
     deliveries: readonly Delivery[],
   ): Promise<void> {
-    const messages = await this.#read(
-      block,
-      deliveries.map(({ place }) => place.slot),
-    );
-    if (messages === null) {
-      for (const { token } of deliveries) this.#options.take({ kind: "unreadable", token });
-      return;
-    }
-    const frames = deliveries.flatMap((delivery, at) => {
-      const message = messages[at];
-      return message === undefined ? [] : [deliveryFrame(send, delivery, message)];
+    const slots = deliveries.map(({ place }) => place.slot);
+    await this.#reading(async () => {
+      const messages = await this.#read(block, slots);
+      const frames = deliveries.flatMap((delivery, at) => {
+        const message = messages?.[at];
+        return message === undefined ? [] : [deliveryFrame(send, delivery, message)];
+      });
+      session.handOver(sizeOfAll(deliveries), () =>
+        session.outbox.addDeliveries(send.subscription, frames),
+      );
+      session.flush();
+      if (messages === null)
+        for (const { token } of deliveries) this.#options.take({ kind: "unreadable", token });
     });
-    session.outbox.addDeliveries(send.subscription, frames);
-    session.outbox.flush();
   }
 
+  /** One at a time for each peer, as it reads them: a question may be as large as a transaction. */
   async #check(session: Session, send: SendOf<"check">): Promise<void> {
     const { transactionId, group, attempt, ageMs } = send;
-    const messages = await this.#read(send.block, send.slots);
-    if (messages === null) return this.#options.take({ kind: "notAsked", transactionId, attempt });
-    const bytes = messages.reduce((total, message) => total + message.length, 0);
-    session.outbox.add(
-      { type: "check", transactionId, group, attempt, ageMs, messages },
-      bytes,
-      messages.length,
-    );
-    session.outbox.flush();
+    await session.roomy();
+    await this.#reading(async () => {
+      const messages = await this.#read(send.block, send.slots);
+      if (messages === null)
+        return this.#options.take({ kind: "notAsked", transactionId, attempt });
+      const bytes = totalLength(messages);
+      session.outbox.add(
+        { type: "check", transactionId, group, attempt, ageMs, messages },
+        bytes,
+        messages.length,
+      );
+      session.flush();
+    });
   }
 
   async #askEndpoint(send: SendOf<"askEndpoint">): Promise<void> {
-    const { transactionId, group, attempt, ageMs, url, secrets } = send;
-    const messages = send.isIdsOnly ? null : await this.#read(send.block, send.slots);
-    if (messages === null && !send.isIdsOnly)
+    if (send.isIdsOnly) return this.#ask(send, null);
+    // Copies: the question must not keep whole blocks in memory while somebody thinks about it.
+    const messages = await this.#reading(async () =>
+      (await this.#read(send.block, send.slots))?.map((message) => message.slice()),
+    );
+    const bytes = QUESTION_BYTES_PER_BYTE * totalLength(messages ?? []);
+    const { transactionId, attempt } = send;
+    // C4: no queue here, in which a slow endpoint could hold up the others. It is asked again later.
+    if (messages === undefined || !this.#options.asking.hold(bytes))
       return this.#options.take({ kind: "notAsked", transactionId, attempt });
+    try {
+      await this.#ask(send, messages);
+    } finally {
+      this.#options.asking.release(bytes);
+    }
+  }
+
+  /** A block is read whole, for however little of it. */
+  #reading<Result>(task: () => Promise<Result>): Promise<Result> {
+    const { reading, blockBytesMax } = this.#options;
+    return reading.run(blockBytesMax, task);
+  }
+
+  async #ask(send: SendOf<"askEndpoint">, messages: readonly Uint8Array[] | null): Promise<void> {
+    const { transactionId, group, attempt, ageMs, url, secrets } = send;
     const answer = await this.#options.endpoints.ask({
       url,
       secrets,
@@ -212,7 +246,7 @@ export class Dispatch {
     try {
       return await store.readMessages(block, slots);
     } catch (error) {
-      // Settled by somebody else meanwhile, and retired: nobody misses it.
+      // Settled by somebody else meanwhile, and retired; or copied forward: it comes again from its new place.
       if (EscrowError.is(error, "MESSAGE_RETIRED")) return null;
       metrics.unreadable();
       log.error({ err: error, block }, "messages could not be read; they are not delivered");
@@ -220,6 +254,19 @@ export class Dispatch {
     }
   }
 }
+
+/** A delivery takes memory beyond its message, from the decision until it is sent. */
+const DELIVERY_BYTES = 256;
+const sizeOf = ({ bytes }: Delivery): number => bytes + DELIVERY_BYTES;
+
+export const sizeOfAll = (deliveries: readonly Delivery[]): number =>
+  deliveries.reduce((total, delivery) => total + sizeOf(delivery), 0);
+
+const totalLength = (messages: readonly Uint8Array[]): number =>
+  messages.reduce((total, message) => total + message.length, 0);
+
+/** The messages, their text in base64, and the request made of it. */
+const QUESTION_BYTES_PER_BYTE = 4;
 
 const isVerdict = (outcome: string): boolean =>
   outcome === "commit" || outcome === "rollback" || outcome === "unknown";

@@ -2,6 +2,7 @@
 import type { DoctorView, Finding, StatsView } from "@escrowmq/protocol";
 import type { Policy } from "../core/policy.ts";
 import type { GroupBehind } from "../core/types.ts";
+import type { MemoryFigures } from "./flow.ts";
 
 export interface Patient {
   readonly stats: Omit<StatsView, "version" | "uptimeMs">;
@@ -15,6 +16,9 @@ export interface Patient {
   readonly allowedOrigins: readonly string[];
   readonly endpointRanges: readonly string[];
   readonly storeFailures: number;
+  readonly memory: MemoryFigures;
+  readonly memoryBytesMax: number;
+  readonly pausedConnections: number;
 }
 
 const NEAR = 0.8;
@@ -28,6 +32,7 @@ export const examine = (patient: Patient): DoctorView => ({
     origins(patient),
     endpoints(patient),
     disk(patient),
+    memory(patient),
     undecided(patient),
     parked(patient),
     deadLetters(patient),
@@ -63,6 +68,15 @@ function disk({ freeBytes, sendFreeBytesMin }: Patient): Finding {
   const text = `${Math.round(freeBytes / MIB)} MiB free; sends are refused below ${Math.round(sendFreeBytesMin / MIB)} MiB.`;
   if (freeBytes < sendFreeBytesMin) return error("disk", text);
   return freeBytes < 2 * sendFreeBytesMin ? warning("disk", text) : ok("disk", text);
+}
+
+function memory({ memory: parts, memoryBytesMax, pausedConnections }: Patient): Finding {
+  const bytes = Object.values(parts).reduce((sum, part) => sum + part, 0);
+  const largest = Object.entries(parts).sort(([, one], [, other]) => other - one)[0]?.[0] ?? "";
+  const text = `Peers hold ${Math.round(bytes / MIB)} MiB of ${Math.round(memoryBytesMax / MIB)} MiB, ${pausedConnections} connections wait to be read from.`;
+  return bytes >= NEAR * memoryBytesMax
+    ? warning("memory", `${text} Most of it: ${largest}.`)
+    : ok("memory", text);
 }
 
 function undecided({ stats, policy }: Patient): Finding {

@@ -23,8 +23,6 @@ export interface ListenerOptions {
 
 export interface Listener {
   readonly url: string;
-  /** Reads nothing more from anybody until resumed. */
-  pause(isPaused: boolean): void;
   close(): Promise<void>;
 }
 
@@ -57,12 +55,6 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   });
   return {
     url: `ws://${addressText(http)}`,
-    pause: (isPaused) => {
-      for (const one of webSockets.clients) {
-        if (isPaused) one.pause();
-        else one.resume();
-      }
-    },
     close: async () => {
       clearInterval(heartbeat);
       for (const one of webSockets.clients) one.terminate();
@@ -93,7 +85,7 @@ function upgrade(
   }
   webSockets.handleUpgrade(request, socket, head, (webSocket) => {
     webSockets.emit("connection", webSocket);
-    accept(options, webSocket);
+    accept(options, webSocket, socket);
   });
 }
 
@@ -113,7 +105,7 @@ function isLoopbackHost(host: string | undefined): boolean {
   return isLoopback(name);
 }
 
-function accept(options: ListenerOptions, webSocket: WebSocket): void {
+function accept(options: ListenerOptions, webSocket: WebSocket, socket: Duplex): void {
   let isDone = false;
   const events = options.opened({
     send: (data) => {
@@ -124,6 +116,11 @@ function accept(options: ListenerOptions, webSocket: WebSocket): void {
       webSocket.close(code, reason);
       // A peer that does not answer the close is not waited for.
       setTimeout(() => webSocket.terminate(), CLOSE_WITHIN_MS).unref();
+    },
+    terminate: () => webSocket.terminate(),
+    pause: (isPaused) => {
+      if (isPaused) webSocket.pause();
+      else webSocket.resume();
     },
     get bufferedBytes() {
       return webSocket.bufferedAmount;
@@ -139,18 +136,32 @@ function accept(options: ListenerOptions, webSocket: WebSocket): void {
     if (!events.isGreeted) webSocket.terminate();
   }, LIMITS.helloWithinMs);
   webSocket.binaryType = "nodebuffer";
+  let partBytes = 0;
   webSocket.on("message", (data, isBinary) => {
+    // At most one read too little: what this read holds of the next message.
+    partBytes = 0;
     if (isBinary) events.message(data as Buffer);
     else webSocket.close(1003, "binary frames only");
   });
+  // Control frames are no part of a message.
+  for (const control of ["ping", "pong"] as const)
+    webSocket.on(control, (data: Buffer) => {
+      partBytes = Math.max(0, partBytes - data.length - CONTROL_FRAME_BYTES);
+    });
+  // The library does not say what it holds of an unfinished message; what it was given since the last does.
+  socket.prependListener("data", (chunk: Buffer) => {
+    partBytes += chunk.length;
+  });
+  socket.on("data", () => events.assembling(partBytes));
   webSocket.on("close", done);
   // Every error is followed by a close, which says what matters.
   webSocket.on("error", () => webSocket.terminate());
 }
 
 const CLOSE_WITHIN_MS = 2_000;
+const CONTROL_FRAME_BYTES = 6;
 
-/** Pings everybody; who missed two in a row is gone. */
+/** Pings everybody; who missed two in a row is gone. What a paused one says is not read: it misses none. */
 function startHeartbeat(webSockets: WebSocketServer): NodeJS.Timeout {
   const missed = new WeakMap<WebSocket, number>();
   webSockets.on("connection", (webSocket: WebSocket) => {
@@ -158,6 +169,7 @@ function startHeartbeat(webSockets: WebSocketServer): NodeJS.Timeout {
   });
   const timer = setInterval(() => {
     for (const one of webSockets.clients) {
+      if (one.isPaused) continue;
       const count = missed.get(one) ?? 0;
       if (count >= 2) one.terminate();
       else {

@@ -12,6 +12,8 @@ import type { Engine } from "../core/engine.ts";
 import type { Input, Send } from "../core/types.ts";
 import type { Block, BlockStore } from "../store/store.ts";
 import type { Clock, Timer } from "./clock.ts";
+import type { LaneKind } from "./inbox.ts";
+import { nextOpenBytes, SETTLING_RESERVE_BYTES } from "./memory-budget.ts";
 
 export interface LoopOptions {
   readonly engine: Engine;
@@ -21,16 +23,19 @@ export interface LoopOptions {
   readonly deliver: (sends: readonly Send[]) => void;
   /** Called once, with what broke the loop. */
   readonly failed: (cause: unknown) => void;
+  /** The open block takes so many bytes of batches at most while the one before it is synced; then sends wait. */
+  readonly openBytesMax: number;
   /** The open block has room again. */
   readonly roomy: () => void;
+  /** Deliveries were decided on; they are said when they are on disk. */
+  readonly planned: (send: DeliverSend) => void;
   /** The state is now exactly that after this block: the moment for a checkpoint. */
   readonly sealed: (block: Block) => void;
   /** The block is on disk. */
   readonly written: (block: Block, seconds: number) => void;
 }
 
-/** The open block may grow to this while the one before it is synced; then inputs wait. */
-const OPEN_BYTES_MAX = 8 * 1_048_576;
+export type DeliverSend = Extract<Send, { readonly kind: "deliver" }>;
 
 const TICK: Input = { kind: "tick" };
 
@@ -41,6 +46,10 @@ export class Loop {
   #state: LoopState = "running";
   #sends: Send[] = [];
   #openBytes = 0;
+  #fullAtBytes: number;
+  #writtenBytes = 0;
+  /** Answers with a listing, an inspection or a figure: far larger than what asked for them. */
+  #pages = 0;
   #isWriting = false;
   #isScheduled = false;
   /** The engine has more to do: what inputs brought about, or what one step was too short for. */
@@ -50,14 +59,12 @@ export class Loop {
 
   constructor(options: LoopOptions) {
     this.#options = options;
+    this.#fullAtBytes = options.openBytesMax;
   }
 
   /** One input. Ignored once the loop has stopped or failed: the connections are being closed. */
   take(input: Input): void {
     if (this.#state !== "running") return;
-    if (input.kind === "send" || input.kind === "prepare")
-      for (const { data } of input.messages) this.#openBytes += data.length;
-    if (input.kind === "copied") for (const { of } of input.messages) this.#openBytes += of.bytes;
     this.#step(input, true);
     this.#hasMore = true;
     this.#schedule();
@@ -69,13 +76,37 @@ export class Loop {
       const { sends, wakeAtMs } = engine.step(input, clock.nowMs(), isMoreComing);
       for (const send of sends) this.#sends.push(send);
       if (!isMoreComing) this.#sleepUntil(wakeAtMs);
+      // After all of them stand in line: what follows from a plan may be the next input.
+      for (const send of sends) this.#count(send);
     } catch (fault) {
       this.#break(fault);
     }
   }
 
-  get hasRoom(): boolean {
-    return this.#openBytes <= OPEN_BYTES_MAX;
+  /** The inputs that follow come from a batch of so many bytes, which stays in memory with their block. */
+  hold(bytes: number): void {
+    this.#openBytes += bytes;
+  }
+
+  /** Verdicts and acks have room where sends have none any more. */
+  hasRoom(kind: LaneKind): boolean {
+    const reserve = kind === "sending" ? 0 : SETTLING_RESERVE_BYTES;
+    return this.#openBytes <= this.#fullAtBytes + reserve;
+  }
+
+  /** When the open block is full for sends: on a slow disk sooner. */
+  get fullAtBytes(): number {
+    return this.#fullAtBytes;
+  }
+
+  /** Bytes of batches in the open block and in the one that is being written. */
+  get blockBytes(): number {
+    return this.#openBytes + this.#writtenBytes;
+  }
+
+  /** Large answers that wait for their block. */
+  get pages(): number {
+    return this.#pages;
   }
 
   /** Takes nothing more; resolves when everything taken is on disk and said. */
@@ -88,6 +119,11 @@ export class Loop {
       this.#idle = resolve;
       this.#schedule();
     });
+  }
+
+  #count(send: Send): void {
+    if (send.kind === "deliver") this.#options.planned(send);
+    else if (isPage(send)) this.#pages++;
   }
 
   /** Gathers what arrives in one turn of the event loop into one block. */
@@ -107,14 +143,20 @@ export class Loop {
     const block = this.#options.engine.sealBlock();
     const sends = this.#sends;
     this.#sends = [];
-    const wasFull = !this.hasRoom;
+    const wasFull = !this.hasRoom("sending");
+    this.#writtenBytes = this.#openBytes;
     this.#openBytes = 0;
+    this.#pages = 0;
     if (wasFull) this.#options.roomy();
-    if (block === null) return this.#say(sends);
+    if (block === null) {
+      this.#writtenBytes = 0;
+      return this.#say(sends);
+    }
     this.#isWriting = true;
     this.#write(block).then(
       () => {
         this.#isWriting = false;
+        this.#writtenBytes = 0;
         this.#say(sends);
       },
       (fault: unknown) => this.#break(fault),
@@ -133,7 +175,10 @@ export class Loop {
     sealed(block);
     const startMs = clock.monotonicMs();
     await store.append(block);
-    written(block, (clock.monotonicMs() - startMs) / 1_000);
+    const ms = clock.monotonicMs() - startMs;
+    const { openBytesMax } = this.#options;
+    this.#fullAtBytes = nextOpenBytes(this.#fullAtBytes, openBytesMax, this.#writtenBytes, ms);
+    written(block, ms / 1_000);
   }
 
   #say(sends: readonly Send[]): void {
@@ -175,3 +220,7 @@ export class Loop {
     this.#options.failed(fault);
   }
 }
+
+const isPage = (send: Send): boolean =>
+  send.kind === "inspect" ||
+  (send.kind === "frame" && send.frame.type === "ok" && send.frame.value !== undefined);

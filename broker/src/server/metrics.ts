@@ -2,6 +2,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { LogRecord } from "../core/records.ts";
 import type { Send } from "../core/types.ts";
+import type { MemoryFigures } from "./flow.ts";
 
 export interface Figures {
   readonly connections: number;
@@ -21,6 +22,8 @@ export interface Figures {
   readonly frontLiveBytes: number;
   readonly copiedBytes: number;
   readonly freeBytes: number;
+  readonly pausedConnections: number;
+  readonly memory: MemoryFigures;
 }
 
 export class Metrics {
@@ -50,6 +53,11 @@ export class Metrics {
     "Times the store failed and was reopened",
     [],
   );
+  readonly #tooSlow = this.#counter(
+    "too_slow_total",
+    "Connections closed because of what they did not read, or did not finish",
+    [],
+  );
   readonly #sync = new Histogram({
     name: "escrowmq_block_write_seconds",
     help: "Time from handing a block to the store until it is on disk",
@@ -68,6 +76,15 @@ export class Metrics {
         },
       });
     }
+    const memory = new Gauge({
+      name: "escrowmq_memory_bytes",
+      help: "What peers make the broker hold, by part of memoryBytesMax",
+      labelNames: ["part"],
+      registers: [this.#registry],
+      collect() {
+        for (const [part, bytes] of Object.entries(figures().memory)) memory.set({ part }, bytes);
+      },
+    });
   }
 
   get contentType(): string {
@@ -97,6 +114,10 @@ export class Metrics {
 
   unreadable(): void {
     this.#unreadable.inc();
+  }
+
+  tooSlow(): void {
+    this.#tooSlow.inc();
   }
 
   storeFailed(): void {
@@ -159,6 +180,11 @@ const GAUGES: readonly (readonly [
   read: (figures: Figures) => number,
 ])[] = [
   ["connections", "Open connections", (figures) => figures.connections],
+  [
+    "paused_connections",
+    "Connections that are not read from because they send faster than the disk takes it",
+    (figures) => figures.pausedConnections,
+  ],
   [
     "undecided_transactions",
     "Transactions without a verdict, parked ones included",

@@ -5,6 +5,7 @@ import { DEFAULT_POLICY, type Policy } from "../core/policy.ts";
 import type { BlockStore } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
 import type { LogLevel } from "./log.ts";
+import { MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN } from "./memory-budget.ts";
 
 export interface BrokerOptions {
   /** Folder of the data; made if missing. Default "./data". */
@@ -31,6 +32,8 @@ export interface BrokerOptions {
   readonly settleFreeBytesMin?: number;
   /** Connections in all. Default 10 000. */
   readonly connectionsMax?: number;
+  /** Bytes that all peers together can make the broker hold, see OPERATING.md. Default 256 MiB, at least 128 MiB. */
+  readonly memoryBytesMax?: number;
   /** Serve a store although LevelDB reported that it dropped data. Default false. */
   readonly acceptLoss?: boolean;
   /** Size in bytes after which a new segment begins. Default 512 MiB. */
@@ -55,6 +58,7 @@ export interface ResolvedOptions {
   readonly sendFreeBytesMin: number;
   readonly settleFreeBytesMin: number;
   readonly connectionsMax: number;
+  readonly memoryBytesMax: number;
   readonly acceptLoss: boolean;
   readonly segmentBytesMax: number | undefined;
   readonly copyForwardAfterMs: number;
@@ -80,6 +84,7 @@ export function resolveOptions(options: BrokerOptions): ResolvedOptions {
     sendFreeBytesMin: options.sendFreeBytesMin ?? 512 * MIB,
     settleFreeBytesMin: options.settleFreeBytesMin ?? 64 * MIB,
     connectionsMax: options.connectionsMax ?? 10_000,
+    memoryBytesMax: options.memoryBytesMax ?? MEMORY_BYTES_DEFAULT,
     acceptLoss: options.acceptLoss ?? false,
     segmentBytesMax: options.segmentBytesMax,
     copyForwardAfterMs: options.copyForwardAfterMs ?? 60_000,
@@ -107,6 +112,8 @@ function faultsOf(options: ResolvedOptions, isInsecureBindAllowed: boolean): str
     faults.push(
       `host ${options.host} is not loopback, and there is no authentication yet: allow it explicitly`,
     );
+  if (!(options.memoryBytesMax >= MEMORY_BYTES_MIN))
+    faults.push(`memoryBytesMax must be a number from ${MEMORY_BYTES_MIN}`);
   for (const [name, value] of Object.entries(policy)) {
     if (typeof value === "number" && !(Number.isFinite(value) && value >= 0))
       faults.push(`policy.${name} must be a number from 0`);

@@ -13,6 +13,7 @@ import {
   type BadRequest,
   type ClientFrame,
   type ClientFrames,
+  type ClientFrameType,
   decodeClientBatch,
   decodeMessage,
   type ErrorCode,
@@ -22,13 +23,20 @@ import {
   PROTOCOL_VERSION,
 } from "@escrowmq/protocol";
 import type { ConnectionId, Input, NewMessage } from "../core/types.ts";
-import type { Arrival } from "./inbox.ts";
+import type { Workpiece } from "./assembly.ts";
+import type { Flow } from "./flow.ts";
+import type { Lane } from "./inbox.ts";
 import { Outbox } from "./outbox.ts";
+import type { Shelf } from "./unread.ts";
 
 /** What a session needs of its transport. */
 export interface Socket {
   send(data: Uint8Array): void;
   close(code: number, reason: string): void;
+  /** Ends at once; what was not sent yet is thrown away. */
+  terminate(): void;
+  /** Reads nothing more from the peer, or again. */
+  pause(isPaused: boolean): void;
   /** Bytes handed to `send` that the peer has not taken yet. */
   readonly bufferedBytes: number;
 }
@@ -36,26 +44,45 @@ export interface Socket {
 /** What the transport calls. */
 export interface SessionEvents {
   message(data: Uint8Array): void;
+  /** A part of a message has come and is held: so many bytes. 0: none is. */
+  assembling(bytes: number): void;
   /** The peer has taken what was sent, or some of it. */
   drained(): void;
+  /** Always in the end, after `close` and `terminate`, too. */
   closed(): void;
 }
 
 export interface SessionHost {
   readonly broker: string;
   readonly storeId: string;
-  /** Something to work on when its turn comes. */
-  arrived(arrival: Arrival): void;
+  readonly flow: Flow;
+  /** Listings and inspections that are made and not sent yet. */
+  readonly pages: number;
   take(input: Input): void;
+  wasTooSlow(): void;
   /** The parsed URL, or a thrown ENDPOINT_REFUSED. */
   parseEndpoint(url: string): string;
   closed(session: Session): void;
 }
 
-/** Beyond this nothing more is delivered to a peer until it has read. */
-const CONGESTED_BYTES = 1_048_576;
-/** Beyond this it is closed: it gets replies, too, and those cannot be held back. */
-const TOO_SLOW_BYTES = 32 * 1_048_576;
+/**
+ * A page is up to thousands of times as large as the frame that asks for it, so the bytes of requests do
+ * not bound it: a quarter of a megabyte each, made by asking.
+ */
+const PAGES_MAX = 64;
+const ASKS_FOR_PAGE: ReadonlySet<ClientFrameType> = new Set<ClientFrameType>([
+  "topic.list",
+  "topic.describe",
+  "group.list",
+  "group.describe",
+  "producer.list",
+  "tx.list",
+  "tx.show",
+  "dlq.list",
+  "dlq.show",
+  "stats",
+  "doctor",
+]);
 
 /** WebSocket close codes: policy violation for the peer's faults, going away for ours. */
 const CLOSE_POLICY = 1008;
@@ -68,14 +95,43 @@ export class Session implements SessionEvents {
   readonly outbox: Outbox;
   readonly #socket: Socket;
   readonly #host: SessionHost;
+  readonly #lane: Lane;
+  readonly #shelf: Shelf;
+  readonly #workpiece: Workpiece;
   #state: State = "opened";
-  #isCongested = false;
+  #isSender = false;
+  #plannedBytes = 0;
+  #isHandingOver = false;
+  #isLanePaused = false;
+  #isAssemblyPaused = false;
+  #roomy: (() => void)[] = [];
 
   constructor(id: ConnectionId, socket: Socket, host: SessionHost) {
     this.id = id;
     this.#socket = socket;
     this.#host = host;
     this.outbox = new Outbox((data) => this.#write(data));
+    this.#lane = host.flow.inbox.open({
+      pause: (isPaused) => {
+        this.#isLanePaused = isPaused;
+        this.#pause();
+      },
+      narrow: (bytes) => this.#write(encodeBatch([{ type: "window", bytes }])),
+    });
+    this.#workpiece = host.flow.assembly.open({
+      pause: (isPaused) => {
+        this.#isAssemblyPaused = isPaused;
+        this.#pause();
+      },
+      // It cannot finish what the broker does not read.
+      tooSlow: () => {
+        if (!this.#isLanePaused) this.#tooSlow("What it began to send did not come to an end.");
+      },
+    });
+    this.#shelf = host.flow.unread.open({
+      congested: (isCongested) => this.#congested(isCongested),
+      tooSlow: () => this.#tooSlow("The connection reads too slowly."),
+    });
   }
 
   get isGreeted(): boolean {
@@ -83,12 +139,21 @@ export class Session implements SessionEvents {
   }
 
   message(data: Uint8Array): void {
-    this.#host.arrived({ bytes: data.length, work: () => this.#work(data) });
+    if (this.#state === "closed") return;
+    this.#host.flow.inbox.add(this.#lane, { bytes: data.length, work: () => this.#work(data) });
   }
 
-  /** In its turn: what the peer sent before it left is worked on first. */
+  assembling(bytes: number): void {
+    this.#host.flow.assembly.grow(this.#workpiece, bytes);
+  }
+
+  /** In its turn: what the peer sent before it left is worked on first. What it held is free at once. */
   closed(): void {
-    this.#host.arrived({ bytes: 0, work: () => this.#end() });
+    const { inbox, assembly, unread } = this.#host.flow;
+    unread.close(this.#shelf);
+    assembly.close(this.#workpiece);
+    inbox.add(this.#lane, { bytes: 0, work: () => this.#end() });
+    this.#lane.close();
   }
 
   #work(data: Uint8Array): void {
@@ -103,15 +168,61 @@ export class Session implements SessionEvents {
   }
 
   drained(): void {
-    if (!this.#isCongested || this.#socket.bufferedBytes > CONGESTED_BYTES / 2) return;
-    this.#isCongested = false;
-    this.#host.take({ kind: "congested", connection: this.id, isCongested: false });
+    this.#weigh();
+  }
+
+  /** The core has decided on deliveries: they are on their way to the socket, by way of the disk. */
+  plan(bytes: number): void {
+    this.#plannedBytes += bytes;
+    this.#weigh();
+  }
+
+  /**
+   * `give` hands what was planned to the outbox, or finds that it cannot; to be followed by `flush`. In
+   * between nothing is weighed: half handed over it would look as if the peer had read the other half.
+   */
+  handOver(plannedBytes: number, give: () => void): void {
+    this.#isHandingOver = true;
+    give();
+    this.#isHandingOver = false;
+    this.#plannedBytes -= plannedBytes;
+  }
+
+  flush(): void {
+    this.outbox.flush();
+    this.#weigh();
+  }
+
+  /** Resolves when the peer has read enough to be sent more, or is gone. */
+  roomy(): Promise<void> {
+    if (!this.#shelf.isCongested || this.#state === "closed") return Promise.resolve();
+    return new Promise((resolve) => this.#roomy.push(resolve));
+  }
+
+  #weigh(): void {
+    const bytes = this.#plannedBytes + this.#socket.bufferedBytes;
+    this.#host.flow.unread.weigh(this.#shelf, bytes);
+  }
+
+  #congested(isCongested: boolean): void {
+    if (this.#state === "greeted")
+      this.#host.take({ kind: "congested", connection: this.id, isCongested });
+    if (!isCongested) this.#release();
+  }
+
+  #release(): void {
+    for (const resolve of this.#roomy.splice(0)) resolve();
+  }
+
+  #pause(): void {
+    this.#socket.pause(this.#isLanePaused || this.#isAssemblyPaused);
   }
 
   #end(): void {
     if (this.#state === "closed") return;
     const wasGreeted = this.#state === "greeted";
     this.#state = "closed";
+    this.#release();
     if (wasGreeted) this.#host.take({ kind: "disconnected", connection: this.id });
     this.#host.closed(this);
   }
@@ -125,15 +236,22 @@ export class Session implements SessionEvents {
     this.#end();
   }
 
+  /** Without waiting for a peer that does not read: the memory is needed now (U2). */
+  #tooSlow(message: string): void {
+    this.#host.flow.unread.close(this.#shelf);
+    if (this.#state !== "closed") {
+      this.#host.wasTooSlow();
+      this.#socket.send(encodeBatch([{ type: "closing", code: "TOO_SLOW", message }]));
+      this.#socket.close(CLOSE_POLICY, "TOO_SLOW");
+    }
+    this.#socket.terminate();
+    this.#end();
+  }
+
   #write(data: Uint8Array): void {
     if (this.#state === "closed") return;
     this.#socket.send(data);
-    const { bufferedBytes } = this.#socket;
-    if (bufferedBytes > TOO_SLOW_BYTES)
-      return this.refuse("TOO_SLOW", "The connection reads too slowly.");
-    if (bufferedBytes <= CONGESTED_BYTES || this.#isCongested) return;
-    this.#isCongested = true;
-    this.#host.take({ kind: "congested", connection: this.id, isCongested: true });
+    if (!this.#isHandingOver) this.#weigh();
   }
 
   #hello(data: Uint8Array): void {
@@ -184,6 +302,8 @@ export class Session implements SessionEvents {
       case "producer.endpoint":
         return this.#endpoint(frame);
       default:
+        if (this.#host.pages >= PAGES_MAX && ASKS_FOR_PAGE.has(frame.type) && "id" in frame)
+          return this.#host.take({ kind: "refused", from, re: frame.id, error: tooManyPages() });
         return this.#host.take({ kind: "frame", from, frame });
     }
   }
@@ -192,6 +312,10 @@ export class Session implements SessionEvents {
     frame: ClientFrames["send" | "prepare"],
     toInput: (messages: readonly NewMessage[], digest: number) => Input,
   ): void {
+    if (!this.#isSender) {
+      this.#isSender = true;
+      this.#host.flow.inbox.becomeSending(this.#lane);
+    }
     const input = this.#orRefusal(frame.id, () => {
       let digest = 0;
       const messages = frame.messages.map((data) => {
@@ -227,3 +351,6 @@ export class Session implements SessionEvents {
     }
   }
 }
+
+const tooManyPages = (): EscrowError =>
+  new EscrowError("OVERLOADED", `${PAGES_MAX} listings are being made; ask again later.`);

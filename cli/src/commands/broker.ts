@@ -27,6 +27,7 @@ interface StartOptions {
   readonly acceptLoss?: true;
   readonly sendFreeMin?: number;
   readonly settleFreeMin?: number;
+  readonly memoryMax?: number;
 }
 
 export const brokerStart: Verb<StartOptions> = {
@@ -49,6 +50,7 @@ export const brokerStart: Verb<StartOptions> = {
       .option("--accept-loss", "serve a store of which LevelDB says that it dropped data")
       .option("--send-free-min <size>", "free disk below which sends are refused", byteSize)
       .option("--settle-free-min <size>", "free disk below which acks are refused, too", byteSize)
+      .option("--memory-max <size>", "memory that clients together can take up", byteSize)
       .addOption(
         new Option("--log-level <level>", "what to log, on stderr")
           .choices(LOG_LEVELS)
@@ -71,6 +73,7 @@ export const brokerStart: Verb<StartOptions> = {
         ...(options.settleFreeMin === undefined
           ? {}
           : { settleFreeBytesMin: options.settleFreeMin }),
+        ...(options.memoryMax === undefined ? {} : { memoryBytesMax: options.memoryMax }),
       });
       session.print.line(readyLine(session, broker, options.data));
       const failure = await unlessAborted(broker.failed, stop.signal);

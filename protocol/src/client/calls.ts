@@ -10,6 +10,9 @@
  *   refusals (a pause, full disk, too much undecided work) go to the caller, who may be holding
  *   database locks that the way out needs; only a patient request waits them out, too.
  * - Q5 One timer, for the earliest of all deadlines and repeats.
+ * - Q6 What waits for an answer is bounded, in requests and bytes; beyond that a request is refused, and
+ *   not made to wait: a caller that does not await its sends would fill the memory with those that wait.
+ * - Q7 Sends and prepares beyond the broker's window wait here (send-window.ts), and nothing else does.
  */
 import { type ErrorCode, EscrowError } from "../errors.ts";
 import type { BrokerFrame, BrokerFrames, RequestFrame } from "../frames.ts";
@@ -17,6 +20,7 @@ import { Alarm } from "./alarm.ts";
 import { backoffMs, RESEND } from "./backoff.ts";
 import { bytesOf } from "./frame-size.ts";
 import { errorOf, Link, type LinkOptions } from "./link.ts";
+import { SendWindow } from "./send-window.ts";
 
 export type OkFrame = BrokerFrames["ok"];
 
@@ -37,6 +41,8 @@ export interface CallOptions {
 
 export interface CallsOptions extends LinkOptions {
   readonly requestTimeoutMs: number;
+  readonly unansweredMax: number;
+  readonly unansweredBytesMax: number;
   /** Closes the client when it aborts. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -54,9 +60,6 @@ export interface Session {
   onClosed?(error: EscrowError): void;
 }
 
-/** What may wait for answers; beyond it the caller is refused at once instead of filling the memory. */
-export const UNANSWERED_MAX = 100_000;
-export const UNANSWERED_BYTES_MAX = 268_435_456;
 const PASSING: ReadonlySet<ErrorCode> = new Set(["OVERLOADED", "SHUTTING_DOWN", "STORE_FAILED"]);
 
 interface Opening {
@@ -70,7 +73,7 @@ interface Call {
   readonly options: CallOptions;
   readonly settle: (outcome: Outcome) => void;
   readonly onAbort: (() => void) | null;
-  /** waiting: for a connection. sent: for an answer. resting: for its next copy's time. */
+  /** waiting: for a connection, or for its place in the window. sent: for an answer. resting: for its next copy's time. */
   stage: "waiting" | "sent" | "resting";
   /** A copy was sent whose answer can no longer come. */
   isInDoubt: boolean;
@@ -85,6 +88,7 @@ export class Calls {
   readonly #link: Link;
   readonly #calls = new Map<number, Call>();
   readonly #alarm: Alarm;
+  readonly #window = new SendWindow<Call>((call) => this.#put(call));
   #bytes = 0;
   #nextId = 1;
   #closed: EscrowError | null = null;
@@ -188,15 +192,24 @@ export class Calls {
       return new EscrowError("UNREACHABLE");
     // What must arrive is never refused here: it is what makes room.
     if (onLate !== undefined) return null;
-    if (this.#calls.size < UNANSWERED_MAX && this.#bytes + bytes <= UNANSWERED_BYTES_MAX)
-      return null;
+    // Q6
+    const { unansweredMax, unansweredBytesMax } = this.#options;
+    if (this.#calls.size < unansweredMax && this.#bytes + bytes <= unansweredBytesMax) return null;
     return new EscrowError(
       "OVERLOADED",
-      `More than ${UNANSWERED_MAX} requests or ${UNANSWERED_BYTES_MAX} bytes wait for answers; await some of them first.`,
+      `More than ${unansweredMax} requests or ${unansweredBytesMax} bytes wait for answers; await some of them first.`,
     );
   }
 
+  // Q7
   #send(call: Call): void {
+    if (!isBulk(call)) return this.#put(call);
+    call.stage = "waiting";
+    call.resendAtMs = Number.POSITIVE_INFINITY;
+    this.#window.offer(call);
+  }
+
+  #put(call: Call): void {
     call.stage = "sent";
     call.resendAtMs = Number.POSITIVE_INFINITY;
     this.#link.connection?.send(call.frame, call.bytes);
@@ -209,6 +222,7 @@ export class Calls {
   }
 
   #received(frame: BrokerFrame): void {
+    if (frame.type === "window") return this.#window.resize(frame.bytes);
     if (frame.type !== "ok" && frame.type !== "error") {
       this.#session.onFrame?.(frame);
       return;
@@ -232,6 +246,7 @@ export class Calls {
 
   #rest(call: Call, error: EscrowError): void {
     const { environment } = this.#options;
+    this.#outOfWindow(call);
     call.stage = "resting";
     call.refusals++;
     call.lastRefusal = error;
@@ -240,7 +255,14 @@ export class Calls {
     this.#alarm.ringBy(call.resendAtMs);
   }
 
+  #outOfWindow(call: Call): void {
+    if (!isBulk(call)) return;
+    if (call.stage === "sent") this.#window.returned(call);
+    else this.#window.withdraw(call);
+  }
+
   #lost(error: EscrowError): void {
+    this.#window.reset();
     for (const [id, call] of this.#calls) {
       if (call.stage === "sent") call.isInDoubt = true;
       call.stage = "waiting";
@@ -254,6 +276,7 @@ export class Calls {
 
   #end(error: EscrowError): void {
     this.#closed = error;
+    this.#window.reset();
     for (const [id, call] of this.#calls)
       this.#settle(id, call, { kind: "refused", error: unanswered(call, afterClose(error)) });
     this.#alarm.stop();
@@ -280,14 +303,20 @@ export class Calls {
     const error =
       why === "aborted"
         ? new EscrowError("CLOSED", undefined, { cause: signal?.reason })
-        : (call.lastRefusal ??
-          new EscrowError("UNREACHABLE", undefined, { cause: this.#link.trouble ?? undefined }));
+        : (call.lastRefusal ?? this.#lateness(call));
     this.#settle(id, call, { kind: "refused", error: unanswered(call, error) });
+  }
+
+  #lateness(call: Call): EscrowError {
+    if (this.#window.isWaiting(call))
+      return new EscrowError("OVERLOADED", "The broker did not take it in time; nothing was sent.");
+    return new EscrowError("UNREACHABLE", undefined, { cause: this.#link.trouble ?? undefined });
   }
 
   #settle(id: number, call: Call, outcome: Outcome): void {
     this.#calls.delete(id);
     this.#bytes -= call.bytes;
+    this.#outOfWindow(call);
     if (call.onAbort !== null) call.options.signal?.removeEventListener("abort", call.onAbort);
     call.settle(outcome);
     if (this.#calls.size > 0 || this.#quiet.length === 0) return;
@@ -311,6 +340,9 @@ export class Calls {
     if (this.#closed === null) this.#alarm.ringBy(nextMs);
   }
 }
+
+/** What a broker may be too busy for; all else is small, and makes room. */
+const isBulk = ({ frame }: Call): boolean => frame.type === "send" || frame.type === "prepare";
 
 /** What is true of a request that ends without an answer (Q3). */
 function unanswered(call: Call, error: EscrowError): EscrowError {

@@ -9,6 +9,10 @@ import type { Environment } from "./environment.ts";
 import { type Logger, SILENT } from "./logger.ts";
 
 export const REQUEST_TIMEOUT_MS = 30_000;
+/** Seconds of work for the fastest broker; about 1 KiB of memory each beside their bytes. */
+export const UNANSWERED_MAX = 100_000;
+/** What a process of moderate size can lose to a broker that is away for a while. */
+export const UNANSWERED_BYTES_MAX = 268_435_456;
 
 /** Options that producers, consumers and operators' clients share. */
 export interface ClientOptions {
@@ -22,6 +26,10 @@ export interface ClientOptions {
   readonly signal?: AbortSignal;
   /** How long a request, and the first connection, may take. Default 30,000 ms. */
   readonly requestTimeoutMs?: number;
+  /** Requests that may wait for answers; beyond that they reject with OVERLOADED. Default 100,000. */
+  readonly unansweredMax?: number;
+  /** The same in bytes. Default 256 MiB. */
+  readonly unansweredBytesMax?: number;
   /** Shown to operators in listings. */
   readonly clientName?: string;
 }
@@ -44,6 +52,8 @@ export async function connect<S extends Session>(
     token,
     signal,
     requestTimeoutMs,
+    unansweredMax: options.unansweredMax ?? UNANSWERED_MAX,
+    unansweredBytesMax: options.unansweredBytesMax ?? UNANSWERED_BYTES_MAX,
     environment,
     clientName: options.clientName ?? defaults.clientName,
     isRedialing: defaults.isRedialing,
@@ -65,9 +75,14 @@ export async function connect<S extends Session>(
 const closedBy = (signal: AbortSignal | undefined): EscrowError =>
   new EscrowError("CLOSED", undefined, { cause: signal?.reason });
 
-function checkOptions({ url, signal, requestTimeoutMs, clientName }: ClientOptions): void {
+function checkOptions(options: ClientOptions): void {
+  const { url, signal, requestTimeoutMs, clientName } = options;
   if (!isBrokerUrl(url)) throw invalid("url must be a ws: or wss: URL");
   if (requestTimeoutMs !== undefined) checkMs("requestTimeoutMs", requestTimeoutMs);
+  for (const name of ["unansweredMax", "unansweredBytesMax"] as const) {
+    const most = options[name];
+    if (most !== undefined && !(most >= 1)) throw invalid(`${name} must be a number from 1`);
+  }
   if (clientName !== undefined && clientName.length > LIMITS.nameCharactersMax)
     throw invalid(`clientName may have at most ${LIMITS.nameCharactersMax} characters`);
   if (signal?.aborted === true) throw closedBy(signal);

@@ -7,8 +7,6 @@ export {
   type OkFrame,
   type Outcome,
   type Session,
-  UNANSWERED_BYTES_MAX,
-  UNANSWERED_MAX,
 } from "./calls.ts";
 export {
   type ClientOptions,
@@ -18,6 +16,8 @@ export {
   invalid,
   REQUEST_TIMEOUT_MS,
   shortReason,
+  UNANSWERED_BYTES_MAX,
+  UNANSWERED_MAX,
 } from "./connect.ts";
 export type { Connection } from "./connection.ts";
 export { type DiagnosticsChannel, diagnosticsChannel } from "./diagnostics.ts";
