@@ -45,7 +45,7 @@ export interface LevelStoreOptions {
    */
   readonly openSegmentsMax?: number;
   /**
-   * Between two files of retired segments that are removed. Default 50 ms: 16 MiB each, so that the disk
+   * Between the removals of two large files of retired segments. Default 50 ms: 16 MiB each, so that the disk
    * gets back 320 MiB a second, more than a broker writes, and has most of its time for the writes.
    */
   readonly removeEveryMs?: number;

@@ -22,6 +22,8 @@ export interface Seal {
 const SEAL_FILE = "sealed.json";
 /** A segment that is being removed: no name of a block, so that nothing ever opens it again. */
 const RETIRED_SUFFIX = ".retired";
+/** Half of one of LevelDB's tables: a pause after each of them, and one for many small files. */
+const PAUSE_AFTER_BYTES = 8 * 1_048_576;
 /** A refused start or a second broker moves LOG to LOG.old. */
 const LOGS = ["LOG", "LOG.old"] as const;
 const LOSS = /dropping|gnoring error|orruption/;
@@ -47,18 +49,22 @@ export async function setAside(directory: string, firsts: readonly number[]): Pr
 
 /**
  * Frees the bytes of what was set aside, file by file: one `rm` of a whole segment would keep the disk's
- * journal, and with it the next synced write, for as long as it takes. `pause` is waited for after each file;
- * false ends the work, and a later call or open goes on with it.
+ * journal, and with it the next synced write, for as long as it takes. `pause` is waited for whenever
+ * PAUSE_AFTER_BYTES were freed; false ends the work, and a later call or open goes on with it.
  */
 export async function removeSetAside(
   directory: string,
   pause: () => Promise<boolean>,
 ): Promise<void> {
+  let freedBytes = 0;
   for (const name of await readdir(directory)) {
     if (!name.endsWith(RETIRED_SUFFIX)) continue;
     const path = join(directory, name);
     for (const file of await readdir(path)) {
+      freedBytes += (await stat(join(path, file))).size;
       await rm(join(path, file), { force: true, recursive: true });
+      if (freedBytes < PAUSE_AFTER_BYTES) continue;
+      freedBytes = 0;
       if (!(await pause())) return;
     }
     await rm(path, { force: true, recursive: true });

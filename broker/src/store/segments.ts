@@ -65,7 +65,7 @@ export interface SegmentsOptions {
   readonly start: number;
   readonly openDatabase: OpenDatabase;
   readonly openMax: number;
-  /** Between two files of retired segments that are removed: leaves the disk to the writes. */
+  /** Between the removals of two large files of retired segments: leaves the disk to the writes. */
   readonly removeEveryMs: number;
   /**
    * From here on nothing was acked, for all that is known: an unfinished segment there may be
