@@ -20,6 +20,8 @@ import { blockOf, codeOf, fill, messageOf, recovered, withoutData } from "./samp
 import { checkpointPath, damage, flipBitAt, segmentPath, useScratch } from "./scratch.ts";
 
 const scratch = useScratch();
+/** One file, and then none for a long time. */
+const SLOWLY = { removeEveryMs: 60_000, removeAtOnceBytes: 0 };
 const A_SEGMENT_A_BLOCK: LevelStoreOptions = {
   segmentBytesMax: 1,
   cacheBytesMax: 0,
@@ -146,7 +148,7 @@ describe("retired segments", () => {
   });
 
   it("are removed beside the writes, and a close does not wait for all of them", async () => {
-    const { directory, store } = await tenSegments({ ...A_SEGMENT_A_BLOCK, removeEveryMs: 60_000 });
+    const { directory, store } = await tenSegments({ ...A_SEGMENT_A_BLOCK, ...SLOWLY });
     void store.retire(6);
     await fill(store, 14);
     expect(store.first).toBe(6);
@@ -233,7 +235,7 @@ describe("a crash while segments are retired", () => {
     for (let life = 0; life < 3; life++) {
       const store = await openLevelStore(directory, {
         ...A_SEGMENT_A_BLOCK,
-        removeEveryMs: 60_000,
+        ...SLOWLY,
       });
       directory = scratch.crashed(directory);
       await store.close();

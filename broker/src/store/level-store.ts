@@ -49,6 +49,11 @@ export interface LevelStoreOptions {
    * gets back 320 MiB a second, more than a broker writes, and has most of its time for the writes.
    */
   readonly removeEveryMs?: number;
+  /**
+   * Freed without such a wait. Default 8 MiB, half of one of LevelDB's tables: a wait after each of them, and
+   * one for many small files.
+   */
+  readonly removeAtOnceBytes?: number;
   /** How far the acked-mark may lag behind. Default 1,000 ms; 0 writes it after every block. */
   readonly markEveryMs?: number;
   /** An operator's word: open although data was lost. What is there is still verified. */

@@ -19,6 +19,7 @@ export interface OpenLogOptions {
   readonly openDatabase: OpenDatabase;
   readonly openSegmentsMax?: number;
   readonly removeEveryMs?: number;
+  readonly removeAtOnceBytes?: number;
   readonly acceptLoss?: boolean;
   readonly onWarning?: (text: string) => void;
 }
@@ -37,6 +38,7 @@ export interface OpenedLog {
 
 const OPEN_SEGMENTS_MAX = 8;
 const REMOVE_EVERY_MS = 50;
+const REMOVE_AT_ONCE_BYTES = 8 * 1_048_576;
 const NOTHING: Mark = { block: 0, hash: Buffer.from(NO_HASH).toString("hex"), clean: false };
 
 export async function openLog(
@@ -97,6 +99,7 @@ const openSegments = (
     openDatabase: options.openDatabase,
     openMax: options.openSegmentsMax ?? OPEN_SEGMENTS_MAX,
     removeEveryMs: options.removeEveryMs ?? REMOVE_EVERY_MS,
+    removeAtOnceBytes: options.removeAtOnceBytes ?? REMOVE_AT_ONCE_BYTES,
     ackedBlock: mark.block,
     acceptLoss: options.acceptLoss ?? false,
     onWarning: options.onWarning ?? (() => undefined),

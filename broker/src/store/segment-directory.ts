@@ -22,8 +22,6 @@ export interface Seal {
 const SEAL_FILE = "sealed.json";
 /** A segment that is being removed: no name of a block, so that nothing ever opens it again. */
 const RETIRED_SUFFIX = ".retired";
-/** Half of one of LevelDB's tables: a pause after each of them, and one for many small files. */
-const PAUSE_AFTER_BYTES = 8 * 1_048_576;
 /** A refused start or a second broker moves LOG to LOG.old. */
 const LOGS = ["LOG", "LOG.old"] as const;
 const LOSS = /dropping|gnoring error|orruption/;
@@ -50,10 +48,11 @@ export async function setAside(directory: string, firsts: readonly number[]): Pr
 /**
  * Frees the bytes of what was set aside, file by file: one `rm` of a whole segment would keep the disk's
  * journal, and with it the next synced write, for as long as it takes. `pause` is waited for whenever
- * PAUSE_AFTER_BYTES were freed; false ends the work, and a later call or open goes on with it.
+ * `atOnceBytes` were freed; false ends the work, and a later call or open goes on with it.
  */
 export async function removeSetAside(
   directory: string,
+  atOnceBytes: number,
   pause: () => Promise<boolean>,
 ): Promise<void> {
   let freedBytes = 0;
@@ -63,7 +62,7 @@ export async function removeSetAside(
     for (const file of await readdir(path)) {
       freedBytes += (await stat(join(path, file))).size;
       await rm(join(path, file), { force: true, recursive: true });
-      if (freedBytes < PAUSE_AFTER_BYTES) continue;
+      if (freedBytes < atOnceBytes) continue;
       freedBytes = 0;
       if (!(await pause())) return;
     }

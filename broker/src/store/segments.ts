@@ -67,6 +67,8 @@ export interface SegmentsOptions {
   readonly openMax: number;
   /** Between the removals of two large files of retired segments: leaves the disk to the writes. */
   readonly removeEveryMs: number;
+  /** Freed without a pause. */
+  readonly removeAtOnceBytes: number;
   /**
    * From here on nothing was acked, for all that is known: an unfinished segment there may be
    * made anew.
@@ -296,7 +298,7 @@ export class Segments {
 
   /** Sets segments aside and frees their bytes, and those of earlier ones, in the background. */
   async #remove(gone: readonly number[]): Promise<void> {
-    const { directory, onWarning, removeEveryMs } = this.#options;
+    const { directory, onWarning, removeEveryMs, removeAtOnceBytes } = this.#options;
     if (gone.length > 0) await setAside(directory, gone);
     const pause = async (): Promise<boolean> => {
       await new Promise<void>((resolve) => {
@@ -310,7 +312,7 @@ export class Segments {
       return !this.#isClosed;
     };
     this.#removing = this.#removing
-      .then(() => removeSetAside(directory, pause))
+      .then(() => removeSetAside(directory, removeAtOnceBytes, pause))
       .catch((error: unknown) =>
         // It is out of the row: nothing but space is lost, and the next open tries again.
         onWarning(`A retired segment could not be removed: ${String(error)}.`),
