@@ -1,10 +1,11 @@
 /**
- * The whole durable state as plain data, in parts, and back. A checkpoint only shortens recovery: the
- * blocks are the truth, and any checkpoint can be thrown away.
+ * The whole durable state as plain data, in parts, and back. A checkpoint shortens recovery; once retention
+ * has removed blocks it is also all that is left of what only they told.
  *
  * Invariants
  * - P8 `load(save(state))` equals the state; the version is raised when a part changes its shape, and a
- *   checkpoint of another version is not used.
+ *   checkpoint of another version is not used. So a version that was released keeps its reader: a store
+ *   without its first blocks has nothing else to start from.
  */
 import { Cursor, type CursorState } from "./cursor.ts";
 import { invariant } from "./invariant.ts";
@@ -14,13 +15,13 @@ import type { State } from "./state.ts";
 import { Topic, type TopicState } from "./topic.ts";
 import { type Transaction, type TransactionFacts, totalBytes } from "./transaction.ts";
 
-const VERSION = 2;
+const VERSION = 3;
 /** Keeps a part near 1 MiB: it is encoded in one piece. */
 const INDEX_CHUNKS = 85;
 const ITEMS = 2_000;
 
 type SavedTransaction = TransactionFacts &
-  Pick<Transaction, "ageFromMs" | "checks" | "nextCheckAtMs" | "parked">;
+  Pick<Transaction, "place" | "ageFromMs" | "checks" | "nextCheckAtMs" | "parked">;
 
 type Part =
   | {
@@ -88,6 +89,7 @@ export function loadState(state: State, parts: readonly unknown[]): boolean {
   const head = (parts as readonly Part[])[0];
   if (head?.part !== "head" || head.version !== VERSION) return false;
   for (const part of parts as readonly Part[]) loadPart(state, part);
+  state.sortHalves();
   return true;
 }
 

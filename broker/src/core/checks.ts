@@ -328,7 +328,7 @@ function question(transaction: Transaction, nowMs: number): Question {
     group: transaction.group,
     attempt: transaction.checks + 1,
     ageMs: Math.round(nowMs - transaction.preparedAtMs),
-    block: transaction.block,
-    slots: transaction.messages.map((_, at) => transaction.firstSlot + at),
+    block: transaction.place.block,
+    slots: transaction.messages.map((_, at) => transaction.place.slot + at),
   };
 }

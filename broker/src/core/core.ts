@@ -7,6 +7,7 @@ import type { Connections } from "./connections.ts";
 import type { Consumers, Lease } from "./consumers.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { Policy } from "./policy.ts";
+import type { Retention } from "./retention.ts";
 import type { State } from "./state.ts";
 import type { Transaction } from "./transaction.ts";
 import type { Admission } from "./types.ts";
@@ -30,5 +31,6 @@ export interface Core {
   readonly connections: Connections;
   readonly consumers: Consumers;
   readonly checks: Checks;
+  readonly retention: Retention;
   admission: Admission;
 }

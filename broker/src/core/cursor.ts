@@ -7,12 +7,13 @@
  *                        leased --bury--> settled here, visible in the dead-letter topic
  *
  * Invariants
- * - V1 An offset below `nextOffset` without an entry is settled; there is no other record of it. So
- *   acks in any order cost O(1), and memory grows with what is in flight, not with what was read.
+ * - V1 An offset below `nextOffset` without an entry is settled (or expired); there is no other record of it.
+ *   So acks in any order cost O(1), and memory grows with what is in flight, not with what was read.
  * - V2 At most one valid delivery per offset (D3): the one whose number the leased entry holds.
  * - V3 Delivery numbers only grow, through resets and replays too, so no token is ever valid twice.
  * - V4 `deliveries` rises by exactly one per delivery; `failures` counts those that used up an attempt, and
  *   what a consumer is told is `failures + 1`: giving back at shutdown is not an attempt (D6).
+ * - V5 `expired` counts each message that retention took before this group had settled it, exactly once.
  */
 import { invariant } from "./invariant.ts";
 import type { ReturnCause } from "./records.ts";
@@ -40,6 +41,7 @@ export interface CursorState {
   readonly topicNo: number;
   readonly nextOffset: number;
   readonly nextDeliveryNo: number;
+  readonly expired: number;
   /** offset, deliveries, failures, kind, deliveryNo or readyAtMs, reason. */
   readonly entries: readonly (readonly [
     number,
@@ -57,6 +59,7 @@ export class Cursor<Lease = unknown> {
   readonly topicNo: number;
   #nextOffset: number;
   #nextDeliveryNo = 1;
+  #expired = 0;
   readonly #entries = new Map<number, Entry<Lease>>();
   /** Offsets to be delivered again now, in the order in which they came back. */
   readonly #readyAgain = new Set<number>();
@@ -75,6 +78,11 @@ export class Cursor<Lease = unknown> {
 
   get nextDeliveryNo(): number {
     return this.#nextDeliveryNo;
+  }
+
+  /** Messages that retention took before this group had settled them (V5). */
+  get expired(): number {
+    return this.#expired;
   }
 
   get counts(): Readonly<Record<EntryState<Lease>["kind"], number>> {
@@ -160,6 +168,24 @@ export class Cursor<Lease = unknown> {
     this.#add({ offset, deliveries: 0, failures: 0, reason: "", state: { kind: "ready" } });
   }
 
+  /**
+   * Retention took the messages from `first` to before `before`; `fresh` of them this group had not been
+   * given yet. What was revived before stays. Tells how many are lost to this group.
+   */
+  expire(first: number, before: number, fresh: number): number {
+    let lost = fresh;
+    for (const entry of [...this.#entries.values()]) {
+      if (entry.offset < first || entry.offset >= before) continue;
+      const { kind } = entry.state;
+      invariant(kind === "ready" || kind === "waiting", "what is under way does not expire");
+      this.#leave(entry);
+      lost++;
+    }
+    this.#nextOffset = Math.max(this.#nextOffset, before);
+    this.#expired += lost;
+    return lost;
+  }
+
   /** Moves to `nextOffset`; every delivery under way is over. Refused before while an ack is pending (T9). */
   reset(nextOffset: number): void {
     invariant(this.#counts.pending === 0, "a cursor with pending acks is not reset");
@@ -184,6 +210,7 @@ export class Cursor<Lease = unknown> {
       topicNo: this.topicNo,
       nextOffset: this.#nextOffset,
       nextDeliveryNo: this.#nextDeliveryNo,
+      expired: this.#expired,
       entries: [...this.#entries.values()].map(
         ({ offset, deliveries, failures, reason, state }) => [
           offset,
@@ -203,6 +230,7 @@ export class Cursor<Lease = unknown> {
 
   load(saved: CursorState): void {
     this.#nextDeliveryNo = saved.nextDeliveryNo;
+    this.#expired = saved.expired;
     for (const [offset, deliveries, failures, kind, number, reason] of saved.entries) {
       this.#add({ offset, deliveries, failures, reason, state: loadState(kind, number) });
     }

@@ -18,12 +18,14 @@ import { loadState, saveState } from "./checkpoint.ts";
 import { Checks } from "./checks.ts";
 import { Connections } from "./connections.ts";
 import { Consumers } from "./consumers.ts";
+import { copied } from "./copy-forward.ts";
 import type { Core, Due } from "./core.ts";
 import { Deadlines } from "./deadlines.ts";
 import * as inspect from "./inspect.ts";
 import { invariant } from "./invariant.ts";
 import { DEFAULT_POLICY, type Policy } from "./policy.ts";
 import type { LogRecord } from "./records.ts";
+import { Retention } from "./retention.ts";
 import * as settle from "./settle.ts";
 import { State } from "./state.ts";
 import * as transact from "./transact.ts";
@@ -54,6 +56,7 @@ export class Engine {
       connections: new Connections(),
       consumers: new Consumers(core),
       checks: new Checks(core, transact.decide),
+      retention: new Retention(core),
       admission: "all",
     };
   }
@@ -87,7 +90,8 @@ export class Engine {
     this.#lastNowMs = nowMs;
     const turn = new Turn(this.#core.state, nowMs, this.#openBlock);
     this.#take(input, turn);
-    if (!isMoreComing) this.#workOff(turn);
+    if (isMoreComing) this.#stirRetention(turn);
+    else this.#workOff(turn);
     for (const record of turn.records) this.#openRecords.push(record);
     const { records, sends } = turn;
     return { records, sends, wakeAtMs: isMoreComing ? nowMs : this.#wakeAtMs(nowMs) };
@@ -102,6 +106,7 @@ export class Engine {
       checks.pump(turn);
       consumers.pump(turn);
     }
+    this.#retire(turn);
     if (this.#isClockDue(turn.nowMs)) turn.log({ kind: "clock" });
   }
 
@@ -123,8 +128,21 @@ export class Engine {
   }
 
   #nextWakeAtMs(): number | null {
-    const nextAtMs = this.#core.deadlines.nextAtMs;
-    return nextAtMs === null ? null : Math.min(nextAtMs, this.#clockAtMs());
+    const { deadlines, retention } = this.#core;
+    const dueAtMs = deadlines.nextAtMs ?? Number.POSITIVE_INFINITY;
+    const nextAtMs = Math.min(dueAtMs, this.#clockAtMs(), retention.nextAtMs);
+    return nextAtMs === Number.POSITIVE_INFINITY ? null : nextAtMs;
+  }
+
+  /** At the end of a step: what it settled may go, what it delivered may not. */
+  #retire(turn: Turn): void {
+    const { retention } = this.#core;
+    this.#stirRetention(turn);
+    if (turn.nowMs >= retention.nextAtMs) retention.look(turn);
+  }
+
+  #stirRetention({ records }: Turn): void {
+    if (records.length > 0) this.#core.retention.stir();
   }
 
   /** There are records that stand in no sealed block yet. */
@@ -191,6 +209,10 @@ export class Engine {
         if (transaction !== undefined) core.checks.notAsked(transaction, input.attempt, turn);
         return;
       }
+      case "copied":
+        // Where the disk is short, its rest is for those who cannot wait.
+        if (core.admission === "all") copied(core.state, turn, input.messages);
+        return;
       case "unreadable":
         return settle.unreadable(core, turn, input.token);
       default:

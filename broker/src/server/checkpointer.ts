@@ -24,13 +24,16 @@ export class Checkpointer {
   #lastBlock = 0;
   #taken: Taken | null = null;
   #saving: Promise<void> | null = null;
+  readonly #saved: () => void;
 
   constructor(
     { engine, replayedBytes }: Recovery,
     store: BlockStore,
     everyBytes: number,
     log: Log,
+    saved: () => void = () => undefined,
   ) {
+    this.#saved = saved;
     this.#engine = engine;
     this.#store = store;
     this.#everyBytes = everyBytes;
@@ -67,6 +70,7 @@ export class Checkpointer {
     try {
       await this.#store.saveCheckpoint(block, parts);
       this.#lastBlock = block;
+      this.#saved();
       this.#log.info({ block, ms: Math.round(performance.now() - startMs) }, "checkpoint written");
     } catch (error) {
       this.#log.warn(
