@@ -116,19 +116,27 @@ async function cutAgainAndAgain(
 /** Another broker on what the disk held, until everything is settled. */
 async function problemsAfter(path: string, history: History, random: Random): Promise<string[]> {
   const dataDir = join(path, "data");
-  const before = await verifyStore(dataDir);
+  const before = (await verifyStore(dataDir)).problems;
+  if (before.length > 0) return [...before];
   const broker = await bench.brokerProcess({ ...SMALL, dataDir });
   const load = new Load({ url: broker.url, history, random, parallel: 0, runsBefore: 1 });
-  await load.connect();
-  await load.end();
-  const admin = await connectAdmin({ url: broker.url });
-  await settled(admin, 60_000);
-  const final = await finalOf(broker.url, admin, history);
-  await admin.close();
-  await load.close();
-  await broker.kill();
-  const after = await verifyStore(dataDir);
-  return [...before.problems, ...judge(history, final), ...after.problems];
+  try {
+    await load.connect();
+    await load.end();
+    const admin = await connectAdmin({ url: broker.url });
+    bench.later(() => admin.close());
+    await settled(admin, 20_000);
+    const final = await finalOf(broker.url, admin, history);
+    await admin.close();
+    await load.close();
+    await broker.kill();
+    const after = (await verifyStore(dataDir)).problems;
+    return [...judge(history, final), ...after];
+  } finally {
+    // Before the disk is unmounted, however it went.
+    await broker.kill();
+    await load.close();
+  }
 }
 
 describe("a disk whose power is cut under load", () => {
@@ -155,6 +163,7 @@ describe("a disk whose power is cut under load", () => {
             expect(problems.slice(0, 20), what).toEqual([]);
           }
         } finally {
+          await bench.killAll();
           disk.close();
         }
       }
