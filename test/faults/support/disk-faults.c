@@ -5,6 +5,7 @@
  *   DISK_FAULTS_PLAN    "<call> <fault> <at> <times>": the at-th (from 1) such call, and those after it up to
  *                       so many, fail. Calls: write fdatasync fsync rename open unlink; faults: EIO ENOSPC
  *                       EDQUOT short delay (2 s)
+ *   DISK_FAULTS_SUFFIX  only calls on paths that end so are counted
  *   DISK_FAULTS_FIRED   a line is appended for each fault: "<monotonic ns> <call> <path>"
  *   DISK_FAULTS_TRACE   every change in the order in which it happened; see below
  *
@@ -35,6 +36,7 @@ static char folder[PATH_MAX];
 static size_t folder_length;
 static char plan_call[16], plan_fault[16];
 static long plan_at, plan_times, plan_seen;
+static const char *plan_suffix = "";
 static int trace = -1, fired = -1;
 static char *paths[FDS_MAX]; /* of files under the folder that are open */
 static struct { FILE *stream; int fd; } streams[STREAMS_MAX];
@@ -49,6 +51,7 @@ __attribute__((constructor)) static void start(void) {
   folder_length = strlen(folder);
   const char *plan = getenv("DISK_FAULTS_PLAN");
   if (plan != NULL) sscanf(plan, "%15s %15s %ld %ld", plan_call, plan_fault, &plan_at, &plan_times);
+  if (getenv("DISK_FAULTS_SUFFIX") != NULL) plan_suffix = getenv("DISK_FAULTS_SUFFIX");
   const char *path = getenv("DISK_FAULTS_TRACE");
   if (path != NULL) trace = REAL(open)(path, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
   path = getenv("DISK_FAULTS_FIRED");
@@ -71,6 +74,9 @@ static uint64_t now(void) {
 /* What the call is to do: 0 go on, -1 fail with errno set, 1 do half of it. */
 static int planned(const char *call, const char *path) {
   if (plan_at == 0 || strcmp(call, plan_call) != 0) return 0;
+  size_t length_of_path = strlen(path), length_of_suffix = strlen(plan_suffix);
+  if (length_of_path < length_of_suffix) return 0;
+  if (strcmp(path + length_of_path - length_of_suffix, plan_suffix) != 0) return 0;
   pthread_mutex_lock(&lock);
   long seen = ++plan_seen;
   pthread_mutex_unlock(&lock);

@@ -17,6 +17,8 @@ export interface Plan {
   readonly at: number;
   /** And those after it, up to so many. */
   readonly times: number;
+  /** Only calls on paths that end so are counted. */
+  readonly suffix?: string;
 }
 
 export interface Fired {
@@ -44,9 +46,10 @@ export class DiskFaults {
     quietly("gcc", "-shared", "-fPIC", "-O1", "-o", this.#library, source, "-ldl", "-lpthread");
   }
 
-  failing(dataDir: string, { call, fault, at, times }: Plan): Environment {
+  failing(dataDir: string, { call, fault, at, times, suffix = "" }: Plan): Environment {
     return this.#under(dataDir, {
       DISK_FAULTS_PLAN: `${call} ${fault} ${at} ${times}`,
+      DISK_FAULTS_SUFFIX: suffix,
       DISK_FAULTS_FIRED: join(this.#folder, "fired"),
     });
   }
