@@ -38,14 +38,15 @@ export function itUnless(
   it.skipIf(isSkipped)(isSkipped ? `${name} [skipped: ${obstacle}]` : name, test, withinMs);
 }
 
-/** A folder for each call, and all of them gone after each test. */
-export function useFolders(prefix: string): () => string {
+/** A folder for each call, under `root` if that is there, and all of them gone after each test. */
+export function useFolders(prefix: string, root: string = tmpdir()): () => string {
+  const parent = existsSync(root) ? root : tmpdir();
   const folders: string[] = [];
   afterEach(() => {
     for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
   });
   return () => {
-    const folder = mkdtempSync(join(tmpdir(), `escrowmq-${prefix}-`));
+    const folder = mkdtempSync(join(parent, `escrowmq-${prefix}-`));
     folders.push(folder);
     return folder;
   };
