@@ -9,6 +9,8 @@
 export interface Clock {
   /** Broker time, whole ms since 1970. */
   nowMs(): number;
+  /** What other machines' clocks say, as far as this one knows: for what they compare with theirs. */
+  wallMs(): number;
   /** For measuring how long something took, in ms with fractions. */
   monotonicMs(): number;
   /** Never falls behind `atMs` from now on: called once after recovery. */
@@ -61,6 +63,7 @@ export function systemClock(): Clock {
   };
   return {
     nowMs,
+    wallMs: () => Date.now(),
     monotonicMs,
     startAfter: (atMs) => {
       if (nowMs() <= atMs) baseMs += atMs - nowMs() + 1;
