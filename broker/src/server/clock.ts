@@ -4,7 +4,7 @@
  * Broker time looks like ms since 1970 but runs with the monotonic clock: a jump of the wall clock moves
  * nothing, and it never goes back, not across a restart either (C5). While the process is stopped, or so busy
  * that it takes nothing, broker time stands still: what its peers said meanwhile waits in their sockets, and
- * leases and checks would otherwise run out before it is read.
+ * leases and checks could otherwise run out before it is read.
  */
 export interface Clock {
   /** Broker time, whole ms since 1970. */
