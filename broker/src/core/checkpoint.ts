@@ -14,7 +14,7 @@ import type { State } from "./state.ts";
 import { Topic, type TopicState } from "./topic.ts";
 import { type Transaction, type TransactionFacts, totalBytes } from "./transaction.ts";
 
-const VERSION = 2;
+const VERSION = 3;
 /** Keeps a part near 1 MiB: it is encoded in one piece. */
 const INDEX_CHUNKS = 85;
 const ITEMS = 2_000;

@@ -1,4 +1,7 @@
-/** Numbers and words in columns of raw bytes that grow as they are filled. */
+/**
+ * Numbers and words in columns of raw bytes that grow as they are filled: by a chunk at a time, so that
+ * no growth copies what is there.
+ */
 import { invariant } from "./invariant.ts";
 
 type TypedArray = Float64Array | Uint32Array | Uint8Array;
@@ -7,50 +10,76 @@ type Constructor<A extends TypedArray> = {
   readonly BYTES_PER_ELEMENT: number;
 };
 
-const FIRST_LENGTH = 64;
+const CHUNK_BITS = 12;
+const CHUNK = 2 ** CHUNK_BITS;
+const MASK = CHUNK - 1;
 
 /** A typed array without an end. */
 export class Column<A extends TypedArray> {
   readonly #type: Constructor<A>;
-  #array: A;
+  readonly #chunks: A[] = [];
+  /** The one that is being filled. */
+  #last: A;
   #length = 0;
 
   constructor(type: Constructor<A>) {
     this.#type = type;
-    this.#array = new type(FIRST_LENGTH);
+    this.#last = new type(0);
+  }
+
+  get length(): number {
+    return this.#length;
   }
 
   at(place: number): number {
-    return this.#array[place] ?? 0;
+    return this.#chunks[place >>> CHUNK_BITS]?.[place & MASK] ?? 0;
   }
 
   push(value: number): void {
-    if (this.#length === this.#array.length) this.#growTo(this.#length + 1);
-    this.#array[this.#length++] = value;
+    const at = this.#length++ & MASK;
+    if (at === 0) this.#addChunk();
+    this.#last[at] = value;
   }
 
   /** A copy of these places as bytes, in the machine's order. */
   save(from: number, to: number): Uint8Array {
-    const { buffer, byteOffset, BYTES_PER_ELEMENT: size } = this.#array;
-    return new Uint8Array(buffer, byteOffset + from * size, (to - from) * size).slice();
+    const size = this.#type.BYTES_PER_ELEMENT;
+    const saved = new Uint8Array((to - from) * size);
+    for (let at = from; at < to; at = nextChunk(at)) {
+      const end = Math.min(nextChunk(at), to);
+      const part = this.#bytesOf(at).subarray((at & MASK) * size, ((at & MASK) + end - at) * size);
+      saved.set(part, (at - from) * size);
+    }
+    return saved;
   }
 
   /** What `save` gave, behind what is there. */
   load(saved: Uint8Array): void {
     const size = this.#type.BYTES_PER_ELEMENT;
     invariant(saved.length % size === 0, "a column is saved in whole values");
-    this.#growTo(this.#length + saved.length / size);
-    new Uint8Array(this.#array.buffer).set(saved, this.#length * size);
+    const from = this.#length;
     this.#length += saved.length / size;
+    for (let at = from; at < this.#length; at = nextChunk(at)) {
+      if ((at & MASK) === 0) this.#addChunk();
+      const end = Math.min(nextChunk(at), this.#length);
+      const part = saved.subarray((at - from) * size, (end - from) * size);
+      this.#bytesOf(at).set(part, (at & MASK) * size);
+    }
   }
 
-  #growTo(length: number): void {
-    if (length <= this.#array.length) return;
-    const array = new this.#type(Math.max(length, this.#array.length * 2));
-    array.set(this.#array);
-    this.#array = array;
+  #addChunk(): void {
+    this.#last = new this.#type(CHUNK);
+    this.#chunks.push(this.#last);
+  }
+
+  #bytesOf(place: number): Uint8Array {
+    const chunk = this.#chunks[place >>> CHUNK_BITS];
+    invariant(chunk !== undefined, "a place of a column is filled");
+    return new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength);
   }
 }
+
+const nextChunk = (place: number): number => ((place >>> CHUNK_BITS) + 1) * CHUNK;
 
 /** Words that repeat, as their numbers: the order in which they came first. */
 export class Words {

@@ -20,6 +20,7 @@ import { Connections } from "./connections.ts";
 import { Consumers } from "./consumers.ts";
 import type { Core, Due } from "./core.ts";
 import { Deadlines } from "./deadlines.ts";
+import type { HashKey } from "./id-hash.ts";
 import * as inspect from "./inspect.ts";
 import { invariant } from "./invariant.ts";
 import { DEFAULT_POLICY, type Policy } from "./policy.ts";
@@ -45,10 +46,11 @@ export class Engine {
   #isBlockOpen = false;
   #lastNowMs = 0;
 
-  constructor(policy: Policy = DEFAULT_POLICY) {
+  /** `hashKey`: random bits that no client knows (id-hash.ts). Nothing that is seen depends on them. */
+  constructor(policy: Policy = DEFAULT_POLICY, hashKey?: HashKey) {
     const core = (): Core => this.#core;
     this.#core = {
-      state: new State(policy),
+      state: new State(policy, hashKey),
       policy,
       deadlines: new Deadlines<Due>(),
       connections: new Connections(),

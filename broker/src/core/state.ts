@@ -9,6 +9,7 @@
 import { groupOfDeadLetters } from "@escrowmq/protocol/names";
 import { Cursor } from "./cursor.ts";
 import { DecisionColumns, DigestColumns } from "./decisions.ts";
+import { type HashKey, IdHash } from "./id-hash.ts";
 import { invariant } from "./invariant.ts";
 import type { Policy } from "./policy.ts";
 import type { Endpoint, GroupPolicy, LogRecord, Place, RecordOf } from "./records.ts";
@@ -51,10 +52,16 @@ export class State {
   atMs = 0;
   #slot = 0;
 
-  constructor(policy: Policy) {
+  constructor(policy: Policy, hashKey?: HashKey) {
     const { decisionsKeptMs, decisionsKeptMax, sendsKeptMs, sendsKeptMax } = policy;
-    this.decisions = new Remembered(() => new DecisionColumns(), decisionsKeptMs, decisionsKeptMax);
-    this.sends = new Remembered(() => new DigestColumns(), sendsKeptMs, sendsKeptMax);
+    const hash = new IdHash(hashKey);
+    this.decisions = new Remembered(
+      () => new DecisionColumns(),
+      decisionsKeptMs,
+      decisionsKeptMax,
+      hash,
+    );
+    this.sends = new Remembered(() => new DigestColumns(), sendsKeptMs, sendsKeptMax, hash);
   }
 
   beginBlock(block: number, atMs: number): void {

@@ -1,6 +1,8 @@
 /** Builds the state once, from the newest checkpoint and the blocks after it. After that memory is the authority. */
+import { randomBytes } from "node:crypto";
 import { EscrowError } from "@escrowmq/protocol";
 import { Engine } from "../core/engine.ts";
+import type { HashKey } from "../core/id-hash.ts";
 import type { Policy } from "../core/policy.ts";
 import type { BlockStore } from "../store/store.ts";
 import type { Log } from "./log.ts";
@@ -13,7 +15,7 @@ export interface Recovery {
 
 export async function recover(store: BlockStore, policy: Policy, log: Log): Promise<Recovery> {
   const startMs = performance.now();
-  const engine = new Engine(policy);
+  const engine = new Engine(policy, newHashKey());
   let blocks = 0;
   let replayedBytes = 0;
   for await (const item of store.recover()) {
@@ -30,4 +32,10 @@ export async function recover(store: BlockStore, policy: Policy, log: Log): Prom
   const ms = Math.round(performance.now() - startMs);
   log.info({ blocks, tail: store.tail, ms }, "recovered");
   return { engine, replayedBytes };
+}
+
+/** Drawn at each start and told nobody: clients choose ids, and must not choose where they collide. */
+function newHashKey(): HashKey {
+  const bytes = randomBytes(8);
+  return [bytes.readUInt32LE(0), bytes.readUInt32LE(4)];
 }
