@@ -31,6 +31,14 @@ interface Checkpoint {
   readonly slackMs: number;
 }
 
+/** A checkpoint whose parts are taken one by one, while inputs come. */
+interface Saving {
+  readonly block: number;
+  readonly parts: Iterator<unknown>;
+  readonly taken: unknown[];
+  readonly slackMs: number;
+}
+
 export class Shell {
   readonly #options: ShellOptions;
   #engine: Engine | null = null;
@@ -43,6 +51,7 @@ export class Shell {
   /** What came while it stood still. */
   #frozen: (() => void)[] = [];
   #checkpoint: Checkpoint | null = null;
+  #saving: Saving | null = null;
   #steps = 0;
   readonly #durable: SealedBlock[] = [];
   readonly #bodies = new Map<string, Uint8Array>();
@@ -100,6 +109,7 @@ export class Shell {
     this.#frozenUntilMs = 0;
     this.#sends = [];
     this.#writing = null;
+    this.#saving = null;
     this.#isScheduled = false;
     this.#wakeAtMs = null;
     auditor.crashed(this.#durable);
@@ -126,6 +136,7 @@ export class Shell {
     const nowMs = Math.floor(time.nowMs);
     // The server never lets an input but the tick be the last before a block; others may, as well.
     const ready = engine.step(input, nowMs, input.kind !== "tick" && random.chance(0.7));
+    this.#takePart();
     const { block, atMs } = engine.core.state;
     auditor.stepped(input, ready, nowMs, block, atMs);
     trace(input, ready.records, nowMs);
@@ -153,20 +164,34 @@ export class Shell {
     const sends = this.#sends;
     this.#sends = [];
     if (block === null) return this.#say(sends);
-    const checkpoint = random.chance(0.02)
-      ? {
-          block: block.number,
-          parts: structuredClone([...engine.save()]),
-          slackMs: Math.max(0, Math.floor(time.nowMs) - block.atMs),
-        }
-      : null;
+    if (this.#saving === null && random.chance(0.02))
+      this.#saving = {
+        block: block.number,
+        parts: engine.save()[Symbol.iterator](),
+        taken: [],
+        slackMs: Math.max(0, Math.floor(time.nowMs) - block.atMs),
+      };
     this.#writing = { block, sends };
     this.#after(random.chance(0.05) ? random.between(20, 400) : random.next() * 3, () => {
       this.#writing = null;
       this.#keep(block);
-      if (checkpoint !== null) this.#checkpoint = checkpoint;
       this.#say(sends);
     });
+  }
+
+  /** One part of the checkpoint, which must say how it was after its block whatever came since (W1). */
+  #takePart(): void {
+    const saving = this.#saving;
+    if (saving === null) return;
+    const { block, parts, taken, slackMs } = saving;
+    const next = parts.next();
+    if (next.done !== true) {
+      taken.push(structuredClone(next.value));
+      return;
+    }
+    if (this.#durable.length < block) return;
+    this.#checkpoint = { block, parts: taken, slackMs };
+    this.#saving = null;
   }
 
   #keep(block: SealedBlock): void {

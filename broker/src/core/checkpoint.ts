@@ -5,6 +5,9 @@
  * Invariants
  * - P8 `load(save(state))` equals the state; the version is raised when a part changes its shape, and a
  *   checkpoint of another version is not used.
+ * - P9 All parts say the state of one moment, that of the call, whenever they are taken: what only grows is
+ *   read up to where it was, and what changes is frozen (columns.ts, W1). One save at a time: when a later
+ *   one begins, the earlier one has no more parts to give.
  */
 import { Cursor, type CursorState } from "./cursor.ts";
 import { invariant } from "./invariant.ts";
@@ -12,15 +15,12 @@ import type { Endpoint, GroupPolicy } from "./records.ts";
 import type { RememberedPart } from "./remembered.ts";
 import type { State } from "./state.ts";
 import { Topic, type TopicState } from "./topic.ts";
-import { type Transaction, type TransactionFacts, totalBytes } from "./transaction.ts";
+import { readPart, type TransactionsPart } from "./transactions.ts";
 
 const VERSION = 3;
 /** Keeps a part near 1 MiB: it is encoded in one piece. */
 const INDEX_CHUNKS = 85;
 const ITEMS = 2_000;
-
-type SavedTransaction = TransactionFacts &
-  Pick<Transaction, "ageFromMs" | "checks" | "nextCheckAtMs" | "parked">;
 
 type Part =
   | {
@@ -40,7 +40,7 @@ type Part =
       readonly policy: GroupPolicy;
     }
   | { readonly part: "cursor"; readonly cursor: CursorState }
-  | { readonly part: "transactions"; readonly transactions: readonly SavedTransaction[] }
+  | { readonly part: "transactions"; readonly transactions: TransactionsPart }
   | { readonly part: "decisions"; readonly decisions: RememberedPart }
   | { readonly part: "sends"; readonly sends: RememberedPart };
 
@@ -65,10 +65,11 @@ export function saveState(state: State): Iterable<Part> {
   }));
   const groups = [...state.groups.values()].map(({ no, name, policy }) => ({ no, name, policy }));
   const cursors = [...state.cursors.values()].map((cursor) => cursor.save());
-  const transactions = [...state.transactions.values()].map(saveTransaction);
+  const transactions = state.transactions.save(ITEMS);
   const decisions = state.decisions.save(ITEMS);
   const sends = state.sends.save(ITEMS);
-  return (function* (): Generator<Part> {
+  const saveNo = ++state.saveNo;
+  const all = (function* (): Generator<Part> {
     yield head;
     for (const { saved, pieces } of topics) {
       yield { part: "topic", topic: saved };
@@ -76,10 +77,16 @@ export function saveState(state: State): Iterable<Part> {
     }
     for (const group of groups) yield { part: "group", ...group };
     for (const cursor of cursors) yield { part: "cursor", cursor };
-    for (const slice of slices(transactions, ITEMS))
-      yield { part: "transactions", transactions: slice };
+    for (const part of transactions) yield { part: "transactions", transactions: part };
     for (const part of decisions) yield { part: "decisions", decisions: part };
     for (const part of sends) yield { part: "sends", sends: part };
+  })();
+  return (function* (): Generator<Part> {
+    for (const part of all) {
+      yield part;
+      invariant(state.saveNo === saveNo, "a save is not continued after a later one began");
+    }
+    state.transactions.thaw();
   })();
 }
 
@@ -122,13 +129,7 @@ function loadPart(state: State, part: Part): void {
       return state.addCursor(cursor);
     }
     case "transactions":
-      for (const saved of part.transactions)
-        state.hold({
-          ...saved,
-          bytes: totalBytes(saved.messages),
-          checking: null,
-          preparedBy: null,
-        });
+      for (const facts of readPart(part.transactions)) state.hold(facts);
       return;
     case "decisions":
       return state.decisions.load(part.decisions);
@@ -138,13 +139,4 @@ function loadPart(state: State, part: Part): void {
       part satisfies never;
       invariant(false, "a checkpoint of this version has no other parts");
   }
-}
-
-function saveTransaction(transaction: Transaction): SavedTransaction {
-  const { bytes: _bytes, checking: _checking, preparedBy: _preparedBy, ...saved } = transaction;
-  return saved;
-}
-
-function* slices<T>(items: readonly T[], size: number): Generator<readonly T[]> {
-  for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size);
 }

@@ -8,7 +8,6 @@ import type { Consumers, Lease } from "./consumers.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { Policy } from "./policy.ts";
 import type { State } from "./state.ts";
-import type { Transaction } from "./transaction.ts";
 import type { Admission } from "./types.ts";
 
 /** What may fall due. Each is checked against the present state when it does: it may be out of date. */
@@ -19,9 +18,7 @@ export type Due =
       readonly cursorNo: number;
       readonly offset: number;
       readonly readyAtMs: number;
-    }
-  | { readonly kind: "check"; readonly transaction: Transaction }
-  | { readonly kind: "noAnswer"; readonly transaction: Transaction };
+    };
 
 export interface Core {
   readonly state: State;

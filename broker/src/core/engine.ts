@@ -119,14 +119,15 @@ export class Engine {
 
   /** Infinite: nothing waits, or nothing may be written. */
   #clockAtMs(): number {
-    const { state, deadlines, admission } = this.#core;
-    const isNeeded = deadlines.size > 0 && admission !== "none";
-    return isNeeded ? state.atMs + CLOCK_EVERY_MS : Number.POSITIVE_INFINITY;
+    const { state, deadlines, checks, admission } = this.#core;
+    const isNeeded = deadlines.size + checks.waiting > 0 && admission !== "none";
+    return isNeeded ? state.atMs + CLOCK_EVERY_MS : NEVER;
   }
 
   #nextWakeAtMs(): number | null {
-    const nextAtMs = this.#core.deadlines.nextAtMs;
-    return nextAtMs === null ? null : Math.min(nextAtMs, this.#clockAtMs());
+    const { deadlines, checks } = this.#core;
+    const nextAtMs = Math.min(deadlines.nextAtMs ?? NEVER, checks.nextAtMs ?? NEVER);
+    return nextAtMs === NEVER ? null : Math.min(nextAtMs, this.#clockAtMs());
   }
 
   /** There are records that stand in no sealed block yet. */
@@ -321,8 +322,13 @@ export class Engine {
 
   /** The one place where time becomes work. */
   #ripen(turn: Turn): void {
-    const { deadlines } = this.#core;
+    const { deadlines, checks } = this.#core;
     for (let left = DUE_PER_STEP_MAX; left > 0; left--) {
+      const isCheckFirst = (checks.nextAtMs ?? NEVER) < (deadlines.nextAtMs ?? NEVER);
+      if (isCheckFirst) {
+        if (!checks.workOffDue(turn)) return;
+        continue;
+      }
       const due = deadlines.takeDue(turn.nowMs);
       if (due === null) return;
       this.#fallDue(due, turn);
@@ -330,7 +336,7 @@ export class Engine {
   }
 
   #fallDue(due: Due, turn: Turn): void {
-    const { checks, consumers, state } = this.#core;
+    const { consumers, state } = this.#core;
     switch (due.kind) {
       case "lease":
         return settle.expire(this.#core, turn, due.lease);
@@ -342,15 +348,13 @@ export class Engine {
         cursor.ripen(due.offset);
         return consumers.stir(cursor);
       }
-      case "check":
-        return checks.due(due.transaction, turn);
-      case "noAnswer":
-        return checks.noAnswer(due.transaction, turn);
       default:
         due satisfies never;
     }
   }
 }
+
+const NEVER = Number.POSITIVE_INFINITY;
 
 /** What a restart may add to a wait at most, besides the downtime. */
 const CLOCK_EVERY_MS = 60_000;

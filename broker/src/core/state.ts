@@ -18,9 +18,12 @@ import { Topic } from "./topic.ts";
 import {
   type Decision,
   type Transaction,
+  type TransactionFacts,
+  type TransactionProgress,
   totalBytes,
   type UndecidedTotals,
 } from "./transaction.ts";
+import { Transactions } from "./transactions.ts";
 
 export interface Group {
   readonly no: number;
@@ -38,7 +41,7 @@ export class State {
   readonly cursors = new Map<number, Cursor>();
   /** The cursors that read a topic, by topic number. */
   readonly readers = new Map<number, Cursor[]>();
-  readonly transactions = new Map<string, Transaction>();
+  readonly transactions: Transactions;
   readonly totals: UndecidedTotals = { count: 0, bytes: 0, parked: 0 };
   readonly totalsByGroup = new Map<string, UndecidedTotals>();
   readonly decisions: Remembered<Decision>;
@@ -50,11 +53,14 @@ export class State {
   /** The block that is being written or recovered. */
   block = 0;
   atMs = 0;
+  /** Which save of the state is the last one (P9). */
+  saveNo = 0;
   #slot = 0;
 
   constructor(policy: Policy, hashKey?: HashKey) {
     const { decisionsKeptMs, decisionsKeptMax, sendsKeptMs, sendsKeptMax } = policy;
     const hash = new IdHash(hashKey);
+    this.transactions = new Transactions(hash);
     this.decisions = new Remembered(
       () => new DecisionColumns(),
       decisionsKeptMs,
@@ -162,14 +168,15 @@ export class State {
   }
 
   /** Puts a transaction among the undecided ones: its messages are half, its acks pending (T9). */
-  hold(transaction: Transaction): void {
-    this.transactions.set(transaction.id, transaction);
-    for (const totals of [this.totals, this.totalsOf(transaction.group)]) {
+  hold(facts: TransactionFacts & TransactionProgress): void {
+    const bytes = totalBytes(facts.messages);
+    this.transactions.add(facts, bytes);
+    for (const totals of [this.totals, this.totalsOf(facts.group)]) {
       totals.count++;
-      totals.bytes += transaction.bytes;
-      if (transaction.parked !== null) totals.parked++;
+      totals.bytes += bytes;
+      if (facts.parked !== null) totals.parked++;
     }
-    for (const { topicNo } of transaction.messages) this.topic(topicNo).halfMessages++;
+    for (const { topicNo } of facts.messages) this.topic(topicNo).halfMessages++;
   }
 
   #opened({ pausedMs }: RecordOf<"opened">): void {
@@ -266,36 +273,34 @@ export class State {
       messages: messages.map(({ topicNo, bytes }) => ({ topicNo, bytes })),
       acks,
       onUndecided,
-      bytes: totalBytes(messages),
       checks: 0,
       nextCheckAtMs: checkAtMs,
       parked: null,
-      checking: null,
-      preparedBy: null,
     });
   }
 
   /** T4, T5: visibility, joined acks and the decision in one record. */
   #decided({ transactionId, verdict, by, who }: RecordOf<"decided">): void {
     const transaction = this.transaction(transactionId);
+    const { group, digest, preparedAtMs, block: preparedBlock, acks } = transaction;
+    if (verdict === "commit") this.#makeVisible(transaction);
     this.#release(transaction);
     this.decisions.set(
       transactionId,
       {
         state: verdict === "commit" ? "committed" : "rolledBack",
-        group: transaction.group,
-        digest: transaction.digest,
+        group,
+        digest,
         by,
         who,
         atMs: this.atMs,
-        preparedAtMs: transaction.preparedAtMs,
-        preparedBlock: transaction.block,
+        preparedAtMs,
+        preparedBlock,
         decidedBlock: this.block,
       },
       this.atMs,
     );
-    if (verdict === "commit") this.#makeVisible(transaction);
-    for (const { cursorNo, offset } of transaction.acks) {
+    for (const { cursorNo, offset } of acks) {
       const cursor = this.cursor(cursorNo);
       if (verdict === "commit") cursor.settle(offset);
       else {
@@ -311,14 +316,15 @@ export class State {
   }
 
   #release(transaction: Transaction): void {
-    this.transactions.delete(transaction.id);
-    for (const totals of [this.totals, this.totalsOf(transaction.group)]) {
+    const { group, bytes, parked, messages } = transaction;
+    this.transactions.remove(transaction);
+    for (const totals of [this.totals, this.totalsOf(group)]) {
       totals.count--;
-      totals.bytes -= transaction.bytes;
-      if (transaction.parked !== null) totals.parked--;
+      totals.bytes -= bytes;
+      if (parked !== null) totals.parked--;
     }
-    if (this.totalsOf(transaction.group).count === 0) this.totalsByGroup.delete(transaction.group);
-    for (const { topicNo } of transaction.messages) this.topic(topicNo).halfMessages--;
+    if (this.totalsOf(group).count === 0) this.totalsByGroup.delete(group);
+    for (const { topicNo } of messages) this.topic(topicNo).halfMessages--;
   }
 
   #checked({ transactionId, isCounted, nextCheckAtMs }: RecordOf<"checked">): void {

@@ -89,9 +89,7 @@ export function prepare(core: Core, turn: Turn, input: InputOf<"prepare">): void
     checkAtMs: turn.nowMs + (frame.checkAfterMs ?? core.policy.checkAfterMs),
     onUndecided: frame.onUndecided ?? "park",
   });
-  const transaction = core.state.transaction(frame.transactionId);
-  transaction.preparedBy = from;
-  core.checks.schedule(transaction);
+  core.checks.prepared(core.state.transaction(frame.transactionId), from);
   turn.ok(from, frame.id, { state: "undecided" });
 }
 
@@ -150,12 +148,11 @@ export function decide(
   who: string,
   reason: string,
 ): void {
-  core.checks.forget(transaction);
-  turn.log({ kind: "decided", transactionId: transaction.id, verdict, by, who, reason });
-  if (verdict === "commit")
-    for (const { topicNo } of transaction.messages) core.consumers.stirTopic(topicNo);
-  else
-    for (const { cursorNo } of transaction.acks) core.consumers.stir(core.state.cursor(cursorNo));
+  const { id: transactionId, messages, acks } = transaction;
+  core.checks.decided(transaction);
+  turn.log({ kind: "decided", transactionId, verdict, by, who, reason });
+  if (verdict === "commit") for (const { topicNo } of messages) core.consumers.stirTopic(topicNo);
+  else for (const { cursorNo } of acks) core.consumers.stir(core.state.cursor(cursorNo));
 }
 
 export const NOT_FOUND =
