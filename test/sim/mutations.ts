@@ -237,7 +237,9 @@ export const MUTATIONS: Readonly<Record<string, WorldOptions>> = {
   }),
   "acks are forgotten at recovery": { makeEngine: (policy) => new ForgetfulEngine(policy) },
   "a checkpoint loses a transaction": losing((part) =>
-    "transactions" in part ? withoutTheFirst(part.transactions as TransactionsPart) : part,
+    "transactions" in part
+      ? { ...part, transactions: withoutTheFirst(part.transactions as TransactionsPart) }
+      : part,
   ),
   "a checkpoint says of transactions what came after its block": patched(({ core: { state } }) => {
     // Nothing is frozen: each part says what is there when it is taken.

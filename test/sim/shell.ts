@@ -136,7 +136,7 @@ export class Shell {
     const nowMs = Math.floor(time.nowMs);
     // The server never lets an input but the tick be the last before a block; others may, as well.
     const ready = engine.step(input, nowMs, input.kind !== "tick" && random.chance(0.7));
-    this.#takePart();
+    this.#takeParts();
     const { block, atMs } = engine.core.state;
     auditor.stepped(input, ready, nowMs, block, atMs);
     trace(input, ready.records, nowMs);
@@ -179,15 +179,16 @@ export class Shell {
     });
   }
 
-  /** One part of the checkpoint, which must say how it was after its block whatever came since (W1). */
-  #takePart(): void {
+  /** Some parts of the checkpoint: they must say how it was after its block, whatever came since (P9). */
+  #takeParts(): void {
     const saving = this.#saving;
     if (saving === null) return;
     const { block, parts, taken, slackMs } = saving;
-    const next = parts.next();
-    if (next.done !== true) {
+    for (let left = this.#options.random.between(1, 10); left > 0; left--) {
+      const next = parts.next();
+      if (next.done === true) break;
       taken.push(structuredClone(next.value));
-      return;
+      if (left === 1) return;
     }
     if (this.#durable.length < block) return;
     this.#checkpoint = { block, parts: taken, slackMs };
