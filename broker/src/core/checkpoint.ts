@@ -90,11 +90,12 @@ export function saveState(state: State): Iterable<Part> {
   })();
 }
 
-/** False: another version wrote it; the state is as new. */
+/** All parts in their order, in one call or in several. False: another version wrote them; the state is as new. */
 export function loadState(state: State, parts: readonly unknown[]): boolean {
-  const head = (parts as readonly Part[])[0];
-  if (head?.part !== "head" || head.version !== VERSION) return false;
-  for (const part of parts as readonly Part[]) loadPart(state, part);
+  for (const part of parts as readonly Part[]) {
+    if (part.part === "head" ? part.version !== VERSION : state.block === 0) return false;
+    loadPart(state, part);
+  }
   return true;
 }
 

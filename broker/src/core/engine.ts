@@ -65,7 +65,7 @@ export class Engine {
     return this.#core;
   }
 
-  /** False: the checkpoint is of another version; replay everything instead. */
+  /** Parts of a checkpoint, in their order. False: it is of another version; replay everything instead. */
   load(parts: readonly unknown[]): boolean {
     return loadState(this.#core.state, parts);
   }

@@ -21,8 +21,9 @@ export async function recover(store: BlockStore, policy: Policy, log: Log): Prom
   for await (const item of store.recover()) {
     if (item.kind === "checkpoint") {
       // The blocks before it are not given any more: going on without it would lose all that is in them.
-      if (!engine.load(item.parts))
-        throw new EscrowError("STORE_VERSION", "The checkpoint was written by another version.");
+      for await (const part of item.parts)
+        if (!engine.load([part]))
+          throw new EscrowError("STORE_VERSION", "The checkpoint was written by another version.");
     } else {
       engine.replay(item.block);
       blocks++;

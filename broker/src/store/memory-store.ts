@@ -70,7 +70,7 @@ export class MemoryStore implements BlockStore {
       yield {
         kind: "checkpoint",
         block: checkpoint.block,
-        parts: checkpoint.parts.map(unpackPart),
+        parts: unpacked(checkpoint.parts),
       };
     let number = checkpoint?.block ?? 0;
     let hash = number === 0 ? NO_HASH : this.#readSync(number).hash();
@@ -200,4 +200,8 @@ export class MemoryStore implements BlockStore {
     if (this.#state === "closed" || !this.#disk.isOwnedBy(this))
       throw new EscrowError("STORE_FAILED", "The store is closed.");
   }
+}
+
+function* unpacked(parts: readonly Uint8Array[]): Generator<CheckpointPart> {
+  for (const part of parts) yield unpackPart(part);
 }

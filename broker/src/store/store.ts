@@ -27,7 +27,8 @@ export type Recovered =
   | {
       readonly kind: "checkpoint";
       readonly block: number;
-      readonly parts: readonly CheckpointPart[];
+      /** Read as they are taken, so that no more than one is in memory. Once, and before the next item. */
+      readonly parts: AsyncIterable<CheckpointPart> | Iterable<CheckpointPart>;
     }
   | { readonly kind: "block"; readonly block: Block; readonly bytes: number };
 
