@@ -10,6 +10,7 @@
  *   one begins, the earlier one has no more parts to give.
  */
 import { Cursor, type CursorState } from "./cursor.ts";
+import type { EntriesPart } from "./entries.ts";
 import { invariant } from "./invariant.ts";
 import type { Endpoint, GroupPolicy } from "./records.ts";
 import type { RememberedPart } from "./remembered.ts";
@@ -40,14 +41,14 @@ type Part =
       readonly policy: GroupPolicy;
     }
   | { readonly part: "cursor"; readonly cursor: CursorState }
+  | { readonly part: "entries"; readonly entries: EntriesPart }
   | { readonly part: "transactions"; readonly transactions: TransactionsPart }
   | { readonly part: "decisions"; readonly decisions: RememberedPart }
   | { readonly part: "sends"; readonly sends: RememberedPart };
 
 /**
- * The state as it is at the call. What changes is copied at once, which takes time for each cursor, entry
- * and undecided transaction; what only grows (indexes, decisions, sends) is read when its part is taken, so
- * that the loop can be free in between.
+ * The state as it is at the call (P9). Heads of topics, groups and cursors are copied at once; everything
+ * that there may be millions of is read when its part is taken, so that the loop is free in between.
  */
 export function saveState(state: State): Iterable<Part> {
   const head: Part = {
@@ -64,7 +65,11 @@ export function saveState(state: State): Iterable<Part> {
     pieces: topic.saveIndex(INDEX_CHUNKS),
   }));
   const groups = [...state.groups.values()].map(({ no, name, policy }) => ({ no, name, policy }));
-  const cursors = [...state.cursors.values()].map((cursor) => cursor.save());
+  const frozen = state.entries.freeze();
+  const cursors = [...state.cursors.values()].map((cursor) => ({
+    cursor: cursor.save(),
+    parts: cursor.saveEntries(frozen, ITEMS),
+  }));
   const transactions = state.transactions.save(ITEMS);
   const decisions = state.decisions.save(ITEMS);
   const sends = state.sends.save(ITEMS);
@@ -76,7 +81,10 @@ export function saveState(state: State): Iterable<Part> {
       for (const piece of pieces) yield { part: "index", topicNo: saved.no, piece };
     }
     for (const group of groups) yield { part: "group", ...group };
-    for (const cursor of cursors) yield { part: "cursor", cursor };
+    for (const { cursor, parts } of cursors) {
+      yield { part: "cursor", cursor };
+      for (const entries of parts) yield { part: "entries", entries };
+    }
     for (const part of transactions) yield { part: "transactions", transactions: part };
     for (const part of decisions) yield { part: "decisions", decisions: part };
     for (const part of sends) yield { part: "sends", sends: part };
@@ -87,6 +95,7 @@ export function saveState(state: State): Iterable<Part> {
       invariant(state.saveNo === saveNo, "a save is not continued after a later one began");
     }
     state.transactions.thaw();
+    state.entries.thaw();
   })();
 }
 
@@ -125,10 +134,12 @@ function loadPart(state: State, part: Part): void {
     }
     case "cursor": {
       const { no, groupNo, topicNo, nextOffset } = part.cursor;
-      const cursor = new Cursor(no, groupNo, topicNo, nextOffset);
+      const cursor = new Cursor(no, groupNo, topicNo, nextOffset, state.entries);
       cursor.load(part.cursor);
       return state.addCursor(cursor);
     }
+    case "entries":
+      return state.cursor(part.entries.cursorNo).loadEntries(part.entries);
     case "transactions":
       for (const facts of readPart(part.transactions)) state.hold(facts);
       return;

@@ -14,6 +14,7 @@
  * - P8 `replay` of what `sealBlock` gave leads to the state that the engine had.
  */
 import * as administer from "./administer.ts";
+import { Alarms } from "./alarms.ts";
 import { loadState, saveState } from "./checkpoint.ts";
 import { Checks } from "./checks.ts";
 import { Connections } from "./connections.ts";
@@ -53,6 +54,7 @@ export class Engine {
       state: new State(policy, hashKey),
       policy,
       deadlines: new Deadlines<Due>(),
+      retries: new Alarms(),
       connections: new Connections(),
       consumers: new Consumers(core),
       checks: new Checks(core, transact.decide),
@@ -119,14 +121,18 @@ export class Engine {
 
   /** Infinite: nothing waits, or nothing may be written. */
   #clockAtMs(): number {
-    const { state, deadlines, checks, admission } = this.#core;
-    const isNeeded = deadlines.size + checks.waiting > 0 && admission !== "none";
+    const { state, deadlines, retries, checks, admission } = this.#core;
+    const isNeeded = deadlines.size + retries.size + checks.waiting > 0 && admission !== "none";
     return isNeeded ? state.atMs + CLOCK_EVERY_MS : NEVER;
   }
 
   #nextWakeAtMs(): number | null {
-    const { deadlines, checks } = this.#core;
-    const nextAtMs = Math.min(deadlines.nextAtMs ?? NEVER, checks.nextAtMs ?? NEVER);
+    const { deadlines, retries, checks } = this.#core;
+    const nextAtMs = Math.min(
+      deadlines.nextAtMs ?? NEVER,
+      retries.nextAtMs ?? NEVER,
+      checks.nextAtMs ?? NEVER,
+    );
     return nextAtMs === NEVER ? null : Math.min(nextAtMs, this.#clockAtMs());
   }
 
@@ -282,21 +288,13 @@ export class Engine {
 
   /** C5: broker time stood still while the broker was down; what is left of each wait is left still. */
   #open(turn: Turn): void {
-    const { state, deadlines, checks } = this.#core;
+    const { state, retries, checks } = this.#core;
     const pausedMs = state.block === 0 ? 0 : Math.max(0, turn.nowMs - state.atMs);
     turn.log({ kind: "opened", atMs: turn.nowMs, pausedMs });
     for (const transaction of state.transactions.values())
       if (transaction.parked === null) checks.schedule(transaction);
     for (const cursor of state.cursors.values()) {
-      for (const { offset, state: entry } of cursor.entries()) {
-        if (entry.kind !== "waiting") continue;
-        deadlines.add(entry.readyAtMs, {
-          kind: "ripe",
-          cursorNo: cursor.no,
-          offset,
-          readyAtMs: entry.readyAtMs,
-        });
-      }
+      for (const { place } of cursor.waiting()) retries.set(place, state.entries.number.at(place));
     }
   }
 
@@ -322,35 +320,34 @@ export class Engine {
 
   /** The one place where time becomes work. */
   #ripen(turn: Turn): void {
-    const { deadlines, checks } = this.#core;
-    for (let left = DUE_PER_STEP_MAX; left > 0; left--) {
-      const isCheckFirst = (checks.nextAtMs ?? NEVER) < (deadlines.nextAtMs ?? NEVER);
-      if (isCheckFirst) {
-        if (!checks.workOffDue(turn)) return;
-        continue;
-      }
-      const due = deadlines.takeDue(turn.nowMs);
-      if (due === null) return;
-      this.#fallDue(due, turn);
-    }
+    for (let left = DUE_PER_STEP_MAX; left > 0; left--) if (!this.#ripenNext(turn)) return;
   }
 
-  #fallDue(due: Due, turn: Turn): void {
-    const { consumers, state } = this.#core;
-    switch (due.kind) {
-      case "lease":
-        return settle.expire(this.#core, turn, due.lease);
-      case "ripe": {
-        const cursor = state.cursors.get(due.cursorNo);
-        const entry = cursor?.entry(due.offset)?.state;
-        if (cursor === undefined || entry?.kind !== "waiting" || entry.readyAtMs !== due.readyAtMs)
-          return;
-        cursor.ripen(due.offset);
-        return consumers.stir(cursor);
-      }
-      default:
-        due satisfies never;
+  /** What is due first; of equal times retries before leases before checks. False: nothing is due. */
+  #ripenNext(turn: Turn): boolean {
+    const { deadlines, retries, checks } = this.#core;
+    const leaseAtMs = deadlines.nextAtMs ?? NEVER;
+    const retryAtMs = retries.nextAtMs ?? NEVER;
+    const checkAtMs = checks.nextAtMs ?? NEVER;
+    if (Math.min(leaseAtMs, retryAtMs, checkAtMs) > turn.nowMs) return false;
+    if (checkAtMs < leaseAtMs && checkAtMs < retryAtMs) return checks.workOffDue(turn);
+    if (retryAtMs <= leaseAtMs) this.#ripenRetry(retryAtMs, turn);
+    else {
+      const due = deadlines.takeDue(turn.nowMs);
+      if (due !== null) settle.expire(this.#core, turn, due.lease);
     }
+    return true;
+  }
+
+  #ripenRetry(atMs: number, turn: Turn): void {
+    const { retries, consumers, state } = this.#core;
+    const place = retries.takeDue(turn.nowMs);
+    const { entries } = state;
+    // The row may be another message's by now.
+    if (entries.kindOf(place) !== "waiting" || entries.number.at(place) !== atMs) return;
+    const cursor = state.cursor(entries.cursorNo.at(place));
+    cursor.ripen(entries.offset.at(place));
+    consumers.stir(cursor);
   }
 }
 

@@ -9,6 +9,7 @@
 import { groupOfDeadLetters } from "@escrowmq/protocol/names";
 import { Cursor } from "./cursor.ts";
 import { DecisionColumns, DigestColumns } from "./decisions.ts";
+import { Entries } from "./entries.ts";
 import { type HashKey, IdHash } from "./id-hash.ts";
 import { invariant } from "./invariant.ts";
 import type { Policy } from "./policy.ts";
@@ -39,6 +40,8 @@ export class State {
   readonly groups = new Map<number, Group>();
   readonly groupsByName = new Map<string, Group>();
   readonly cursors = new Map<number, Cursor>();
+  /** Of all cursors. */
+  readonly entries = new Entries();
   /** The cursors that read a topic, by topic number. */
   readonly readers = new Map<number, Cursor[]>();
   readonly transactions: Transactions;
@@ -201,6 +204,7 @@ export class State {
 
   #topicDeleted({ topicNo }: RecordOf<"topicDeleted">): void {
     for (const cursor of this.readers.get(topicNo) ?? []) {
+      cursor.clear();
       this.cursors.delete(cursor.no);
       this.group(cursor.groupNo).cursors.delete(topicNo);
     }
@@ -229,6 +233,7 @@ export class State {
   #groupDeleted({ groupNo }: RecordOf<"groupDeleted">): void {
     const group = this.group(groupNo);
     for (const cursor of group.cursors.values()) {
+      cursor.clear();
       this.cursors.delete(cursor.no);
       const readers = this.readers.get(cursor.topicNo) ?? [];
       this.readers.set(
@@ -241,7 +246,7 @@ export class State {
   }
 
   #cursorOpened({ cursorNo, groupNo, topicNo, nextOffset }: RecordOf<"cursorOpened">): void {
-    this.addCursor(new Cursor(cursorNo, groupNo, topicNo, nextOffset));
+    this.addCursor(new Cursor(cursorNo, groupNo, topicNo, nextOffset, this.entries));
   }
 
   addCursor(cursor: Cursor): void {
@@ -391,7 +396,7 @@ export class State {
   #passOver(reader: Cursor, offset: number): void {
     const topic = this.topic(reader.topicNo);
     if (!topic.isDeadLetters || topic.origins.has(offset)) return;
-    const kind = reader.entry(offset)?.state.kind;
+    const kind = reader.entry(offset)?.kind;
     if (kind === "ready" || kind === "waiting") reader.settle(offset);
   }
 

@@ -10,7 +10,8 @@
 import type { ClientFrames, ErrorCode, ErrorDetail, FinalVerdict } from "@escrowmq/protocol";
 import { LIMITS } from "@escrowmq/protocol/limits";
 import type { Core } from "./core.ts";
-import type { Cursor, Entry } from "./cursor.ts";
+import type { Cursor } from "./cursor.ts";
+import type { Entry } from "./entries.ts";
 import type { DecidedBy, LoggedMessage } from "./records.ts";
 import { readToken } from "./token.ts";
 import type { Decision, JoinedAck, Transaction } from "./transaction.ts";
@@ -239,13 +240,14 @@ function readAcks(
   core: Core,
   tokens: readonly string[],
 ): { ack: JoinedAck; entry: Entry<unknown> }[] | null {
-  const joined = new Map<Entry<unknown>, JoinedAck>();
+  const joined = new Map<number, { ack: JoinedAck; entry: Entry<unknown> }>();
   for (const token of tokens) {
     const found = findDelivery(core, token);
-    if (found === null || joined.has(found.entry)) return null;
-    joined.set(found.entry, { cursorNo: found.cursor.no, offset: found.entry.offset });
+    if (found === null || joined.has(found.entry.place)) return null;
+    const { cursor, entry } = found;
+    joined.set(entry.place, { ack: { cursorNo: cursor.no, offset: entry.offset }, entry });
   }
-  return [...joined].map(([entry, ack]) => ({ ack, entry }));
+  return [...joined.values()];
 }
 
 function refusePrepare(core: Core, { from, frame, messages }: InputOf<"prepare">): Refusal | null {
