@@ -45,6 +45,8 @@ export class UnusableCheckpoint extends Error {}
 const MAGIC = 0x454d_5143;
 const HEADER_BYTES = 52;
 const CHUNK_BYTES = 1_048_576;
+/** Encoded in one turn of the event loop, or one part if that is more (P3). */
+const WRITE_BYTES = 131_072;
 const END = 0xffff_ffff;
 const PART_BYTES_MAX = 1_073_741_824;
 const PART_SCAN: PreScanLimits = {
@@ -99,7 +101,7 @@ export async function writeCheckpoint(
       chunk.push(twoNumbers(data.length, crc), data);
       chunkBytes += 8 + data.length;
       count++;
-      if (chunkBytes < CHUNK_BYTES) continue;
+      if (chunkBytes < WRITE_BYTES) continue;
       await file.writev(chunk);
       chunk = [];
       chunkBytes = 0;
