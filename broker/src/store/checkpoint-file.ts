@@ -83,23 +83,25 @@ function refuseMalformed(data: Uint8Array): void {
   if (reason !== null) throw new UnusableCheckpoint(`a part is malformed: ${reason}`);
 }
 
-/** Writes and syncs; the name is the caller's to make final. */
+/** Writes and syncs; the name is the caller's to make final. Gives the bytes of its parts. */
 export async function writeCheckpoint(
   path: string,
   header: CheckpointHeader,
   parts: Iterable<CheckpointPart>,
-): Promise<void> {
-  await withFile(path, "w", async (file) => {
+): Promise<number> {
+  return withFile(path, "w", async (file) => {
     const head = encodeHeader(header);
     let chunk: Uint8Array[] = [head];
     let chunkBytes = head.length;
     let count = 0;
+    let bytes = 0;
     let crc = crc32(head);
     for (const part of parts) {
       const data = packPart(part);
       crc = crc32(data, crc);
       chunk.push(twoNumbers(data.length, crc), data);
       chunkBytes += 8 + data.length;
+      bytes += data.length;
       count++;
       if (chunkBytes < WRITE_BYTES) continue;
       await file.writev(chunk);
@@ -109,6 +111,7 @@ export async function writeCheckpoint(
     chunk.push(twoNumbers(END, crc32(twoNumbers(count, 0), crc)));
     await file.writev(chunk);
     await file.sync();
+    return bytes;
   });
 }
 

@@ -142,10 +142,12 @@ export class MemoryStore implements BlockStore {
     return this.#readSync(block).decode();
   }
 
-  async saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<void> {
+  async saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<number> {
     this.#refuseUnlessUsable();
     invariant(block > 0 && block <= this.#tail, "A checkpoint stands for a block on disk.");
-    this.#disk.keepCheckpoint(block, Array.from(parts, packPart));
+    const packed = Array.from(parts, packPart);
+    this.#disk.keepCheckpoint(block, packed);
+    return packed.reduce((total, { length }) => total + length, 0);
   }
 
   async freeBytes(): Promise<number> {

@@ -55,9 +55,9 @@ export interface BlockStore {
   /**
    * Keeps `parts` as the state after block `block`, durable when resolved; older checkpoints may go.
    * Parts are taken one at a time, between writes: they must say the state of that block whatever
-   * happens meanwhile. A failure leaves the store as it was. One at a time.
+   * happens meanwhile. A failure leaves the store as it was. One at a time. Gives its bytes.
    */
-  saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<void>;
+  saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<number>;
   /** What the disk of the store has left. */
   freeBytes(): Promise<number>;
   /** Marks a clean end when nothing failed. */
