@@ -25,18 +25,19 @@ export class Checkpointer {
   readonly #log: Log;
   #lastBytes: number;
   /** What the last checkpoint took. A big one is written more seldom: it is work beside everything else. */
-  #checkpointBytes = 0;
+  #checkpointBytes: number;
   #lastBlock = 0;
   #taken: Taken | null = null;
   #saving: Promise<void> | null = null;
 
   constructor(
-    { engine, replayedBytes }: Recovery,
+    { engine, replayedBytes, checkpointBytes }: Recovery,
     store: BlockStore,
     everyBytes: number,
     log: Log,
   ) {
     this.#engine = engine;
+    this.#checkpointBytes = checkpointBytes;
     this.#store = store;
     this.#everyBytes = everyBytes;
     this.#log = log;

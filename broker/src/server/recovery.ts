@@ -11,6 +11,8 @@ export interface Recovery {
   readonly engine: Engine;
   /** Of the blocks after the checkpoint: what the next start will read again without a newer one. */
   readonly replayedBytes: number;
+  /** Of the checkpoint that was used; 0: there was none. */
+  readonly checkpointBytes: number;
 }
 
 export async function recover(store: BlockStore, policy: Policy, log: Log): Promise<Recovery> {
@@ -18,9 +20,11 @@ export async function recover(store: BlockStore, policy: Policy, log: Log): Prom
   const engine = new Engine(policy, newHashKey());
   let blocks = 0;
   let replayedBytes = 0;
+  let checkpointBytes = 0;
   for await (const item of store.recover()) {
     if (item.kind === "checkpoint") {
       // The blocks before it are not given any more: going on without it would lose all that is in them.
+      checkpointBytes = item.bytes;
       for await (const part of item.parts)
         if (!engine.load([part]))
           throw new EscrowError("STORE_VERSION", "The checkpoint was written by another version.");
@@ -32,7 +36,7 @@ export async function recover(store: BlockStore, policy: Policy, log: Log): Prom
   }
   const ms = Math.round(performance.now() - startMs);
   log.info({ blocks, tail: store.tail, ms }, "recovered");
-  return { engine, replayedBytes };
+  return { engine, replayedBytes, checkpointBytes };
 }
 
 /** Drawn at each start and told nobody: clients choose ids, and must not choose where they collide. */

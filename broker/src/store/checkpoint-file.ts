@@ -32,6 +32,8 @@ export interface CheckpointHeader {
 }
 
 export interface Checkpoint extends CheckpointHeader {
+  /** Of its parts. */
+  readonly bytes: number;
   /** Read again as they are taken: all together they may be as big as the state. */
   readonly parts: AsyncIterable<CheckpointPart>;
 }
@@ -125,8 +127,12 @@ export async function readCheckpoint(path: string, storeId: Uint8Array): Promise
   );
   if (Buffer.compare(header.storeId, storeId) !== 0)
     throw new UnusableCheckpoint("it belongs to another store");
-  for await (const data of readParts(path)) refuseMalformed(data);
-  return { ...header, parts: unpackedParts(path) };
+  let bytes = 0;
+  for await (const data of readParts(path)) {
+    refuseMalformed(data);
+    bytes += data.length;
+  }
+  return { ...header, bytes, parts: unpackedParts(path) };
 }
 
 async function* unpackedParts(path: string): AsyncGenerator<CheckpointPart> {

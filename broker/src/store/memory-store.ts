@@ -70,6 +70,7 @@ export class MemoryStore implements BlockStore {
       yield {
         kind: "checkpoint",
         block: checkpoint.block,
+        bytes: bytesOf(checkpoint.parts),
         parts: unpacked(checkpoint.parts),
       };
     let number = checkpoint?.block ?? 0;
@@ -147,7 +148,7 @@ export class MemoryStore implements BlockStore {
     invariant(block > 0 && block <= this.#tail, "A checkpoint stands for a block on disk.");
     const packed = Array.from(parts, packPart);
     this.#disk.keepCheckpoint(block, packed);
-    return packed.reduce((total, { length }) => total + length, 0);
+    return bytesOf(packed);
   }
 
   async freeBytes(): Promise<number> {
@@ -203,6 +204,9 @@ export class MemoryStore implements BlockStore {
       throw new EscrowError("STORE_FAILED", "The store is closed.");
   }
 }
+
+const bytesOf = (parts: readonly Uint8Array[]): number =>
+  parts.reduce((total, { length }) => total + length, 0);
 
 function* unpacked(parts: readonly Uint8Array[]): Generator<CheckpointPart> {
   for (const part of parts) yield unpackPart(part);

@@ -27,6 +27,7 @@ export type Recovered =
   | {
       readonly kind: "checkpoint";
       readonly block: number;
+      readonly bytes: number;
       /** Read as they are taken, so that no more than one is in memory. Once, and before the next item. */
       readonly parts: AsyncIterable<CheckpointPart> | Iterable<CheckpointPart>;
     }
