@@ -116,6 +116,8 @@ export interface VerifyResult {
   readonly records: number;
   readonly messages: number;
   readonly bytes: number;
+  /** The first block that is to be there: those before it were retired. */
+  readonly first: number;
   readonly problems: readonly string[];
 }
 

@@ -1,4 +1,5 @@
 /** Words of the command line as values; what cannot be read is a bad usage that says what was expected. */
+import { LIMITS } from "@escrowmq/protocol";
 import { InvalidArgumentError } from "commander";
 import type { Position } from "./connect.ts";
 
@@ -37,15 +38,30 @@ export function duration(text: string): number {
 
 export const durations = (text: string): readonly number[] => text.split(",").map(duration);
 
-const SIZE_BYTES: Readonly<Record<string, number>> = { "": 1, b: 1, k: 1_024, m: 1_048_576 };
+/** A GB is 7 % less than a GiB, and nobody knows which of the two is meant: only these. */
+const SIZE_BYTES: Readonly<Record<string, number>> = {
+  "": 1,
+  b: 1,
+  k: 1_024,
+  m: 1_048_576,
+  g: 1_073_741_824,
+  t: 1_099_511_627_776,
+};
 
 export function byteSize(text: string): number {
-  const [, amount, unit] = /^(\d+)(|b|k|m|kib|mib)$/i.exec(text) ?? [];
+  const [, amount, unit] = /^(\d{1,15})(|b|[kmgt](?:ib)?)$/i.exec(text) ?? [];
   const unitBytes = SIZE_BYTES[(unit ?? "?").toLowerCase().replace("ib", "")];
   if (amount === undefined || unitBytes === undefined)
-    throw new InvalidArgumentError("Expected a size such as 4096, 64KiB or 1MiB.");
+    throw new InvalidArgumentError("Expected a size such as 4096, 64KiB, 1MiB or 10GiB.");
   return Number(amount) * unitBytes;
 }
+
+/** How long a topic keeps its messages. */
+export const retention = (text: string): number =>
+  text === "forever" ? LIMITS.retentionMsMax : duration(text);
+
+/** How much a topic keeps; 0: no limit. */
+export const retentionSize = (text: string): number => (text === "none" ? 0 : byteSize(text));
 
 export interface Pair {
   readonly name: string;

@@ -18,6 +18,15 @@ export interface TopicView {
   readonly paused: boolean;
   readonly bodyBytesMax: number;
   readonly groups: readonly string[];
+  readonly retentionMs: number;
+  /** 0: no limit. */
+  readonly retentionBytes: number;
+  readonly unsettled: "keep" | "drop";
+  /** Messages that retention took before a group had settled them, counted once a group. */
+  readonly expired: number;
+  /** Bytes that are due to be retired and still there because of the groups in `heldBy`. */
+  readonly heldBytes: number;
+  readonly heldBy: readonly string[];
 }
 
 export interface GroupPolicyView {
@@ -37,6 +46,12 @@ export interface GroupTopicView {
   readonly waiting: number;
   /** Acks that joined an undecided transaction. */
   readonly pending: number;
+  /** Messages that retention took before this group had settled them. */
+  readonly expired: number;
+  /** Age of its oldest unsettled message; 0 without any. */
+  readonly oldestAgeMs: number;
+  /** Bytes that are due to be retired and still there because of this group. */
+  readonly heldBytes: number;
 }
 
 export interface ConsumerView {
@@ -122,6 +137,8 @@ export interface TransactionTimeline extends TransactionView {
   readonly timeline: readonly TimelineEvent[];
   /** The log was longer than one inspection may read; the timeline ends early. */
   readonly isTruncated: boolean;
+  /** What happened before the first event was removed with its segments by retention. */
+  readonly isHistoryRetired: boolean;
 }
 
 export interface DeadLetterView {
@@ -159,6 +176,9 @@ export interface StatsView {
   readonly waiting: number;
   readonly deadLetters: number;
   readonly blocks: number;
+  /** Messages that retention took, and those among them that a group had not settled (once a group). */
+  readonly retired: number;
+  readonly expired: number;
   readonly storeBytes: number;
   readonly rssBytes: number;
 }

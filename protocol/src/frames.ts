@@ -45,6 +45,12 @@ const verdict = oneOf("commit", "rollback", "unknown");
 const topicSettings = {
   bodyBytesMax: optional(integer(1, LIMITS.bodyBytesMax)),
   paused: optional(boolean),
+  /** Older messages go; the most is as good as for ever. */
+  retentionMs: optional(integer(LIMITS.retentionMsMin, LIMITS.retentionMsMax)),
+  /** While the topic holds more, the oldest go, too; 0: no limit. */
+  retentionBytes: optional(count),
+  /** What becomes of those that a group has not settled. */
+  unsettled: optional(oneOf("keep", "drop")),
 };
 const groupPolicy = {
   leaseMs: optional(LEASE_MS),

@@ -117,6 +117,16 @@ export const LIMIT_TABLE = {
     reason: "12 hours, as RocketMQ's longest invisible time",
   },
   delayMsMax: { value: 31_536_000_000, unit: "ms", reason: "a year" },
+  retentionMsMin: {
+    value: 1_000,
+    unit: "ms",
+    reason: "retention looks once a second",
+  },
+  retentionMsMax: {
+    value: 3_153_600_000_000,
+    unit: "ms",
+    reason: "100 years: for ever, in effect",
+  },
   checkAfterMsMax: {
     value: 3_600_000,
     unit: "ms",

@@ -155,11 +155,11 @@ describe("verify", () => {
   });
   afterAll(() => rm(directory, { recursive: true }));
 
-  const verifying = (problems: readonly string[]): World => ({
+  const verifying = (problems: readonly string[], first = 1): World => ({
     services: {
       verifyStore: async (_directory, onProgress) => {
         onProgress({ blocks: 1, blocksMax: 2 });
-        return { blocks: 2, records: 30, messages: 20, bytes: 2_048, problems };
+        return { blocks: 2, records: 30, messages: 20, bytes: 2_048, first, problems };
       },
     },
   });
@@ -169,6 +169,11 @@ describe("verify", () => {
     expect(code).toBe(0);
     expect(io.out).toBe(`Whole: ${directory} holds 2 blocks, 30 records, 20 messages, 2.0 KiB.\n`);
     expect(io.progress).toEqual(["1/2"]);
+  });
+
+  test("of a store that retention has shortened says where it begins", async () => {
+    const { io } = await run("verify", verifying([], 1_200), [directory]);
+    expect(io.out).toMatch(/^Whole: .* Blocks before 1.200 were retired\.\n$/);
   });
 
   test("of a damaged store lists each problem and ends with 1", async () => {

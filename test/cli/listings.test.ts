@@ -12,9 +12,9 @@ describe("tables", () => {
     const { io, code } = await run("topic list", { answers: { "topic.list": { items } } });
     expect(code).toBe(0);
     expect(io.lines).toEqual([
-      "TOPIC        MESSAGES   NEXT OFFSET      SIZE   GROUPS   STATE",
-      "orders      1\u202f234\u202f567     1\u202f234\u202f567   1.5 KiB        1   open",
-      "audit-log           3             3   1.5 KiB        0   paused",
+      "TOPIC        MESSAGES   FIRST OFFSET   NEXT OFFSET      SIZE   RETENTION   GROUPS   STATE",
+      "orders      1\u202f234\u202f567              0     1\u202f234\u202f567   1.5 KiB   7 d              1   open",
+      "audit-log           3              0             3   1.5 KiB   7 d              0   paused",
     ]);
   });
 
@@ -92,6 +92,17 @@ describe("cards", () => {
     expect(io.out).toContain("escrow consume --group <group> --topic orders");
   });
 
+  test("topic describe shows what it keeps, who holds it back, and what was lost", async () => {
+    const changes = { heldBytes: 3_221_225_472, heldBy: ["billing", "search"], expired: 5 };
+    const view = topic({ ...changes, retentionBytes: 10_737_418_240, unsettled: "drop" });
+    const { io } = await run("topic describe orders", { answers: { "topic.describe": view } });
+    expect(io.out).toContain(
+      "retention      7 d, 10.0 GiB; what a group has not settled is dropped",
+    );
+    expect(io.out).toContain("held back      3.0 GiB by billing, search");
+    expect(io.out).toContain("expired        5 before a group had settled them");
+  });
+
   test("group describe shows policy, progress and consumers", async () => {
     const { io } = await run("group describe billing", { answers: { "group.describe": group() } });
     expect(io.out).toBe(
@@ -103,8 +114,8 @@ describe("cards", () => {
         "  jitter         10 %",
         "  dead letters   2. See them: escrow dlq list billing",
         "",
-        "TOPIC    NEXT OFFSET   LAG   READY   LEASED   WAITING   PENDING",
-        "orders            20     7       4        2         1         0",
+        "TOPIC    NEXT OFFSET   LAG   READY   LEASED   WAITING   PENDING   OLDEST     HOLDS BACK   EXPIRED",
+        "orders            20     7       4        2         1         0   2 m 13 s                      0",
         "",
         "CONNECTION   CLIENT      LEASED   CREDIT   CREDIT BYTES",
         "         3   billing-1        2       16        1.0 MiB",
@@ -138,6 +149,8 @@ describe("stats and doctor", () => {
     waiting: 2,
     deadLetters: 3,
     blocks: 100,
+    retired: 12,
+    expired: 0,
     storeBytes: 1_048_576,
     rssBytes: 83_886_080,
   };

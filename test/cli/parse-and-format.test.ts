@@ -2,7 +2,16 @@
 import { describe, expect, test } from "vitest";
 import { bodyText, escapeText, jsonText, lastWord, safe, shellWord } from "../../cli/src/escape.ts";
 import { count, exactSpan, localTime, size, span, zonedTime } from "../../cli/src/format.ts";
-import { byteSize, duration, durations, integer, pair, position } from "../../cli/src/parse.ts";
+import {
+  byteSize,
+  duration,
+  durations,
+  integer,
+  pair,
+  position,
+  retention,
+  retentionSize,
+} from "../../cli/src/parse.ts";
 
 const ESC = "\u001b";
 
@@ -92,11 +101,17 @@ describe("numbers and times for people", () => {
 });
 
 describe("words of the command line", () => {
+  test("retention has words for no limit", () => {
+    expect(["7d", "forever"].map(retention)).toEqual([604_800_000, 3_153_600_000_000]);
+    expect(["10GiB", "none"].map(retentionSize)).toEqual([10 * 2 ** 30, 0]);
+  });
+
   test("durations and sizes are read with their units", () => {
     expect(["500ms", "30s", "1.5m", "2h", "1d"].map(duration)).toEqual([
       500, 30_000, 90_000, 7_200_000, 86_400_000,
     ]);
     expect(durations("1s,1m")).toEqual([1_000, 60_000]);
+    expect(["2GiB", "1t"].map(byteSize)).toEqual([2 ** 31, 2 ** 40]);
     expect(["4096", "64KiB", "64k", "1MiB"].map(byteSize)).toEqual([
       4_096, 65_536, 65_536, 1_048_576,
     ]);

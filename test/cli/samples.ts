@@ -16,6 +16,12 @@ export const topic = (changes: Partial<TopicView> = {}): TopicView => ({
   paused: false,
   bodyBytesMax: 1_048_576,
   groups: ["billing"],
+  retentionMs: 604_800_000,
+  retentionBytes: 0,
+  unsettled: "keep",
+  expired: 0,
+  heldBytes: 0,
+  heldBy: [],
   ...changes,
 });
 
@@ -23,7 +29,18 @@ export const group = (changes: Partial<GroupView> = {}): GroupView => ({
   group: "billing",
   policy: { leaseMs: 60_000, attemptsMax: 16, retryDelaysMs: [10_000, 90_000], jitterPercent: 10 },
   topics: [
-    { topic: "orders", nextOffset: 20, lag: 7, ready: 4, leased: 2, waiting: 1, pending: 0 },
+    {
+      topic: "orders",
+      nextOffset: 20,
+      lag: 7,
+      ready: 4,
+      leased: 2,
+      waiting: 1,
+      pending: 0,
+      expired: 0,
+      oldestAgeMs: 133_000,
+      heldBytes: 0,
+    },
   ],
   consumers: [
     { connection: 3, client: "billing-1", leased: 2, creditMessages: 16, creditBytes: 1_048_576 },
@@ -81,6 +98,7 @@ export const timeline = (changes: Partial<TransactionTimeline> = {}): Transactio
       { atMs: at(168_000), event: "acked", text: "orders@41 by billing" },
     ],
     isTruncated: false,
+    isHistoryRetired: false,
     ...changes,
   };
 };

@@ -48,6 +48,8 @@ describe("tx show", () => {
   });
 
   test("says when the timeline ends early", async () => {
+    const retired = await show({ isHistoryRetired: true });
+    expect(retired.io.out).toContain("What happened before this was removed by retention.");
     const { io } = await show({ isTruncated: true });
     expect(io.out).toContain("longer than one inspection may read");
   });

@@ -54,6 +54,37 @@ test("a chain keeps the order in which places were put in, whatever is taken out
   expect(chains.map(({ size }) => size)).toEqual(model.map(({ length }) => length));
 });
 
+test("a walk goes on, whatever is taken out or put in between two of its steps", () => {
+  const random = new Random(5);
+  for (let round = 0; round < 300; round++) {
+    const chain = new Chain(new Links());
+    const model = new Set<number>();
+    for (let place = 0; place < 20; place++) {
+      chain.append(place);
+      model.add(place);
+    }
+    // A Set's iterator makes the same promise.
+    const expected = model.values();
+    const seen: number[] = [];
+    for (const place of chain.walk()) {
+      seen.push(place);
+      expect(expected.next().value).toBe(place);
+      if (seen.length > 60) break;
+      for (let count = random.below(4); count > 0 && model.size > 1; count--) {
+        const other = random.below(20);
+        // What it stands at when it has come to the end, it does not look for again.
+        if (model.has(other)) {
+          chain.remove(other);
+          model.delete(other);
+        }
+        if (!random.chance(0.4) || chain.last === place) continue;
+        chain.append(other);
+        model.add(other);
+      }
+    }
+  }
+});
+
 test("any mix of setting, cancelling and taking alarms agrees with a sorted list", () => {
   const random = new Random(7);
   const alarms = new Alarms();
@@ -86,7 +117,7 @@ describe("the table of undecided transactions", () => {
     ageFromMs: 2_000 + number,
     nextCheckAtMs: 3_000.5 + number,
     block: 2 ** 40 + number,
-    firstSlot: number % 5,
+    place: { block: 2 ** 40 + number, slot: number % 5 },
     messages: Array.from({ length: number % 3 }, (_, at) => ({ topicNo: at + 1, bytes: 10 })),
     acks: number % 4 === 0 ? [{ cursorNo: 1, offset: number }] : [],
     checks: number % 3,
@@ -131,12 +162,41 @@ describe("the table of undecided transactions", () => {
     expect(savedOf(parts)).toEqual(Array.from({ length: 500 }, (_, number) => factsOf(number)));
   });
 
+  test("those with messages stand in the order of their places, moved ones and loaded ones, too", () => {
+    const random = new Random(13);
+    let table = new Transactions(new IdHash());
+    let block = 2 ** 41;
+    const placesOf = (one: Transactions) => [...one.halves()].map(({ place }) => place.block);
+    for (let number = 0; number < 300; number++) table.add(factsOf(number), bytesOf(number));
+    for (let round = 0; round < 40; round++) {
+      const one = table.get(factsOf(random.below(300)).id);
+      if (one === undefined) continue;
+      if (random.chance(0.3)) table.remove(one);
+      else if (one.messages.length > 0) table.move(one, { block: block++, slot: 7 });
+      const places = placesOf(table);
+      const expected = [...table.values()]
+        .filter(({ messages }) => messages.length > 0)
+        .map(({ place }) => place.block)
+        .sort((a, b) => a - b);
+      expect(places).toEqual(expected);
+      expect(table.lowestBlock).toBe(expected[0]);
+      if (round % 10 > 0) continue;
+      const loaded = new Transactions(new IdHash());
+      const saved = savedOf(table.save(64));
+      for (const facts of saved) loaded.add(facts, bytesOf(facts.digest));
+      expect(placesOf(loaded)).toEqual(places);
+      expect(savedOf(loaded.save(64))).toEqual(saved);
+      table = loaded;
+    }
+  });
+
   test("after a burst nothing of it is left behind", () => {
     const table = new Transactions(new IdHash());
     for (let round = 0; round < 2; round++) {
       for (let number = 0; number < 5_000; number++) table.add(factsOf(number), bytesOf(number));
       for (const one of table.values()) table.remove(one);
       expect([table.size, table.has("tx-1"), [...table.values()]]).toEqual([0, false, []]);
+      expect([[...table.halves()], table.lowestBlock]).toEqual([[], Number.POSITIVE_INFINITY]);
     }
   });
 });

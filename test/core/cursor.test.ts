@@ -111,6 +111,44 @@ describe("replay of a dead letter", () => {
   });
 });
 
+describe("retention", () => {
+  test.each([
+    ["through the offsets", 3, 6, 5],
+    ["through the entries", 5, 500, 5],
+  ])("takes what is ready or waits from a group, and counts it: %s", (_, first, before, left) => {
+    const entries = new Entries();
+    const cursor = cursorAt(8, entries);
+    for (let offset = 3; offset < 8; offset++) cursor.giveBack(offset, "retry", 50, true, "slow");
+    cursor.giveBack(4, "released", 0, false, "");
+    const fresh = Math.max(0, before - 8);
+    const taken = Math.min(before, 8) - first;
+    expect(cursor.expire(first, before, fresh)).toBe(taken + fresh);
+    expect([cursor.expired, cursor.unsettled]).toEqual([taken + fresh, left]);
+    expect(cursor.nextOffset).toBe(Math.max(8, before));
+    expect(shown(cursor).every(({ offset }) => offset < first || offset >= before)).toBe(true);
+    expect(reloaded(cursor, entries).expired).toBe(cursor.expired);
+  });
+
+  test("does not take what is under way", () => {
+    expect(() => cursorAt(2).expire(0, 1, 0)).toThrow();
+  });
+
+  test("the first of some kinds is found, on either way", () => {
+    const cursor = cursorAt(6);
+    cursor.giveBack(1, "retry", 50, true, "slow");
+    cursor.join(4);
+    cursor.settle(0);
+    const firstOf = (end: number, ...kinds: ("leased" | "ready" | "waiting" | "pending")[]) =>
+      cursor.firstOffset(0, end, kinds);
+    expect([firstOf(900, "waiting"), firstOf(900, "leased"), firstOf(900, "ready")]).toEqual([
+      1, 2, 900,
+    ]);
+    expect([firstOf(4, "leased", "pending"), firstOf(2, "leased", "pending")]).toEqual([2, 2]);
+    expect(cursor.firstOffset(3, 900, ["pending"])).toBe(4);
+    expect(cursor.firstOffset(5, 900, ["pending"])).toBe(900);
+  });
+});
+
 describe("save and load", () => {
   test("every kind of entry survives", () => {
     const entries = new Entries();

@@ -1,4 +1,5 @@
 /** The pure pieces under the state machines: memory that forgets, the topic index, tokens, the retry ladder. */
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { DecisionColumns, DigestColumns } from "../../broker/src/core/decisions.ts";
 import { type HashKey, IdHash } from "../../broker/src/core/id-hash.ts";
@@ -180,7 +181,13 @@ describe("remembered decisions", () => {
 
 describe("topic index", () => {
   const topicOf = (times: readonly number[], name = "orders"): Topic => {
-    const topic = new Topic(1, name, { bodyBytesMax: 1_000, isPaused: false });
+    const topic = new Topic(1, name, {
+      bodyBytesMax: 1_000,
+      isPaused: false,
+      retentionMs: 1_000,
+      retentionBytes: 0,
+      unsettled: "keep",
+    });
     for (const [at, atMs] of times.entries())
       topic.append({ block: at + 1, slot: at % 3 }, 10, atMs);
     return topic;
@@ -229,9 +236,91 @@ describe("topic index", () => {
 
   test("dead letters that were replayed or purged are passed over", () => {
     const dead = topicOf([10, 20, 30], "%DLQ%billing");
-    dead.origins.set(1, { topicNo: 1, offset: 5, attempts: 2, reason: "", atMs: 20 });
+    const origin = { topicNo: 1, offset: 5, attempts: 2, reason: "", atMs: 20, visibleAtMs: 1 };
+    dead.origins.set(1, origin);
     expect(dead.nextLive(0)).toBe(1);
     expect(dead.nextLive(2)).toBe(3);
+  });
+});
+
+describe("retired messages in the topic index", () => {
+  const settings = { bodyBytesMax: 1_000, isPaused: false, retentionMs: 1, retentionBytes: 0 };
+  const message = fc.record({
+    block: fc.integer({ min: 1, max: 50 }),
+    bytes: fc.integer({ min: 0, max: 9 }),
+  });
+  const messages = fc.array(message, { minLength: 1, maxLength: 1_400, size: "max" });
+  const build = (all: readonly { readonly block: number; readonly bytes: number }[]): Topic => {
+    const topic = new Topic(1, "orders", { ...settings, unsettled: "keep" });
+    for (const [at, { block, bytes }] of all.entries())
+      topic.append({ block, slot: at }, bytes, at);
+    return topic;
+  };
+  const sum = (all: readonly { readonly bytes: number }[]): number =>
+    all.reduce((total, { bytes }) => total + bytes, 0);
+
+  test("are gone, and everything is counted without them", () => {
+    fc.assert(
+      fc.property(messages, fc.nat(), fc.nat(), fc.nat(), (all, one, two, three) => {
+        const topic = build(all);
+        const at = [one, two, three]
+          .map((number) => number % (all.length + 1))
+          .sort((a, b) => a - b);
+        const [first = 0, second = 0, third = 0] = at;
+        topic.retire(first);
+        topic.retire(second);
+        const left = all.slice(second);
+        expect([topic.firstOffset, topic.bytes]).toEqual([second, sum(left)]);
+        expect(topic.bytesBetween(second, third)).toBe(sum(all.slice(second, third)));
+        expect(topic.lowestBlock).toBe(Math.min(...left.map(({ block }) => block)));
+        const bytesMax = sum(all.slice(third));
+        const within = topic.offsetWithin(bytesMax);
+        expect(sum(all.slice(within))).toBeLessThanOrEqual(bytesMax);
+        if (within > second) expect(sum(all.slice(within - 1))).toBeGreaterThan(bytesMax);
+        expect(topic.offsetAt(0)).toBe(second);
+        for (const offset of [second, third, all.length - 1])
+          if (offset >= second && offset < all.length)
+            expect([topic.placeOf(offset), topic.bytesOf(offset)]).toEqual([
+              { block: all[offset]?.block, slot: offset },
+              all[offset]?.bytes,
+            ]);
+        topic.append({ block: 7, slot: 3 }, 5, 9_999);
+        expect(topic.placeOf(all.length)).toEqual({ block: 7, slot: 3 });
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test("are gone from a checkpoint, too, whatever comes while it is written", () => {
+    fc.assert(
+      fc.property(messages, fc.nat(), fc.nat(), (all, one, two) => {
+        const topic = build(all);
+        topic.retire(one % (all.length + 1));
+        const saved = topic.save();
+        const expected = [...topic.saveIndex(1)];
+        const pieces = topic.saveIndex(1);
+        const lowest = topic.lowestBlock;
+        topic.append({ block: 0, slot: 0 }, 1, 9_999);
+        topic.forget(all.length);
+        const loaded = new Topic(1, "orders", { ...settings, unsettled: "keep" });
+        loaded.load(saved);
+        const seen: Uint8Array[] = [];
+        for (const piece of pieces) {
+          seen.push(piece);
+          loaded.loadIndex(piece);
+          const moved = Math.max(topic.firstOffset, (one + two + seen.length) % all.length);
+          topic.move(moved, { block: 9_000, slot: 1 });
+          topic.forget(Math.max(topic.firstOffset, all.length - 1));
+          topic.retire(Math.max(topic.firstOffset, two % (all.length + 1)));
+          topic.append({ block: 9_001, slot: 0 }, 1, 9_999);
+        }
+        expect(seen).toEqual(expected);
+        expect(loaded.save()).toEqual(saved);
+        expect(loaded.lowestBlock).toBe(lowest);
+        expect(loaded.bytesBetween(loaded.firstOffset, loaded.nextOffset)).toBe(saved.bytes);
+      }),
+      { numRuns: 60 },
+    );
   });
 });
 

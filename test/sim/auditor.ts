@@ -38,6 +38,8 @@ export class Auditor {
   readonly #leases = new Map<string, LeaseFacts>();
   /** The block that a send must wait for. */
   readonly #restsOn = new WeakMap<Send, number>();
+  /** By topic: the first message that is there although it may go, and since when that is known. */
+  readonly #overdue = new Map<number, { readonly offset: number; readonly sinceMs: number }>();
   #hasMore = false;
   #slackMs = 0;
 
@@ -80,6 +82,7 @@ export class Auditor {
   /** The engine is gone: what is not on disk never happened. */
   crashed(durable: readonly SealedBlock[]): void {
     this.presence.crashed();
+    this.#overdue.clear();
     this.#leases.clear();
     this.ledger = new Ledger(this.policy);
     for (const { number, atMs, records } of durable)
@@ -102,6 +105,7 @@ export class Auditor {
       demand(untilMs > nowMs, "D5", () => `the lease of ${key} ended, and it was not given back`);
     this.#demandChecks(nowMs);
     this.#demandNothingReady(nowMs);
+    this.#demandRetired(nowMs);
   }
 
   get leases(): number {
@@ -125,6 +129,10 @@ export class Auditor {
 
   #after(record: LogRecord, { input }: Moment): void {
     switch (record.kind) {
+      case "topicUpdated":
+      case "cursorOpened":
+        this.#overdue.clear();
+        return;
       case "acked":
         for (const offset of record.offsets) this.#leases.delete(entryKey(record.cursorNo, offset));
         return;
@@ -142,11 +150,13 @@ export class Auditor {
           this.#leases.delete(entryKey(cursorNo, offset));
         return;
       case "cursorReset":
+        this.#overdue.clear();
         for (const key of [...this.#leases.keys()])
           if (key.startsWith(`${record.cursorNo}.`)) this.#leases.delete(key);
         this.history.forgive(this.ledger.groupName(this.ledger.cursor(record.cursorNo)));
         return;
       case "replayed":
+        this.#overdue.clear();
         this.history.forgive(this.ledger.topic(record.deadTopicNo).name.slice("%DLQ%".length));
         return;
       case "checked":
@@ -178,8 +188,7 @@ export class Auditor {
     for (const [at, { token, offset, attempt, place }] of send.deliveries.entries()) {
       const entry = cursor.entries.get(offset);
       demand(record.offsets[at] === offset && entry !== undefined, "D5", () => "not as in the log");
-      const visible = topic.places[offset];
-      demand(visible !== undefined, "T1", () => `${topic.name}/${offset} is not visible`);
+      const visible = this.ledger.where(topic, offset);
       demand(placeKey(visible) === placeKey(place), "D1", () => `${topic.name}/${offset} moved`);
       demand(
         attempt === entry.failures + 1,
@@ -276,6 +285,22 @@ export class Auditor {
           demand(waiting === undefined, "D12", () => `${waiting} waits though ${id} has credit`);
         }
       }
+    }
+  }
+
+  /** E4: what is due and settled by all goes at the next look. */
+  #demandRetired(nowMs: number): void {
+    for (const topic of this.ledger.topics.values()) {
+      const { no, name, firstOffset: offset } = topic;
+      const known = this.#overdue.get(no);
+      if (!this.ledger.mayGo(topic, offset, nowMs)) this.#overdue.delete(no);
+      else if (known?.offset !== offset) this.#overdue.set(no, { offset, sinceMs: nowMs });
+      else
+        demand(
+          nowMs - known.sinceMs <= this.policy.retentionEveryMs,
+          "E4",
+          () => `${name}/${offset} may go since ${nowMs - known.sinceMs} ms, and is there`,
+        );
     }
   }
 

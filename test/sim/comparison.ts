@@ -10,6 +10,11 @@ export function compareWithEngine(ledger: Ledger, state: State, nowMs: number): 
   compareTopics(ledger, state);
   compareCursors(ledger, state, nowMs);
   compareTransactions(ledger, state);
+  demand(
+    state.neededBlock === ledger.neededBlock,
+    "A3",
+    () => `block ${ledger.neededBlock} is needed, not ${state.neededBlock}`,
+  );
   if (nowMs === Number.NEGATIVE_INFINITY)
     for (const [id, digest] of ledger.sends)
       demand(state.sends.get(id) === digest, "T7", () => `${id} is forgotten`);
@@ -17,19 +22,32 @@ export function compareWithEngine(ledger: Ledger, state: State, nowMs: number): 
 
 function compareTopics(ledger: Ledger, state: State): void {
   demand(state.topics.size === ledger.topics.size, "P8", () => "a topic is missing");
-  for (const { no, name, places, origins, isPaused } of ledger.topics.values()) {
+  for (const known of ledger.topics.values()) {
+    const { no, name, places, origins, settings } = known;
     const topic = state.topics.get(no);
     demand(topic?.name === name, "P8", () => `topic ${name} is missing`);
     demand(topic.nextOffset === places.length, "B1", () => `${name} ends at ${topic.nextOffset}`);
     demand(topic.origins.size === origins.size, "D8", () => `dead letters of ${name}`);
-    demand(topic.settings.isPaused === isPaused, "P8", () => `${name} is paused or not`);
+    demand(
+      topic.settings.isPaused === settings.isPaused &&
+        topic.settings.retentionMs === settings.retentionMs &&
+        topic.settings.unsettled === settings.unsettled,
+      "P8",
+      () => `${name} has other settings`,
+    );
+    demand(
+      topic.firstOffset === known.firstOffset && topic.expired === known.expired,
+      "B1",
+      () => `${name} begins at ${topic.firstOffset}, and has lost ${topic.expired}`,
+    );
+    demand(topic.bytes === ledger.bytesOf(known), "B2", () => `${name} has ${topic.bytes} bytes`);
     let half = 0;
     for (const transaction of ledger.undecided.values())
       for (const message of transaction.messages) if (message.topicNo === no) half++;
     demand(topic.halfMessages === half, "B2", () => `${name} has ${half} half messages`);
     const last = places.length - 1;
-    const place = places[last];
-    if (place === undefined) continue;
+    if (last < 0 || !ledger.isLive(known, last)) continue;
+    const place = ledger.where(known, last);
     const found = topic.placeOf(last);
     demand(
       found.block === place.block && found.slot === place.slot,
@@ -41,7 +59,7 @@ function compareTopics(ledger: Ledger, state: State): void {
 
 function compareCursors(ledger: Ledger, state: State, nowMs: number): void {
   demand(state.cursors.size === ledger.cursors.size, "P8", () => "a cursor is missing");
-  for (const { no, nextOffset, nextDeliveryNo, entries } of ledger.cursors.values()) {
+  for (const { no, nextOffset, nextDeliveryNo, entries, expired } of ledger.cursors.values()) {
     const cursor = state.cursors.get(no);
     demand(cursor !== undefined, "P8", () => `cursor ${no} is missing`);
     demand(
@@ -49,6 +67,7 @@ function compareCursors(ledger: Ledger, state: State, nowMs: number): void {
       "B1",
       () => `cursor ${no} is at ${cursor.nextOffset}, not ${nextOffset}`,
     );
+    demand(cursor.expired === expired, "E3", () => `cursor ${no} has lost ${cursor.expired}`);
     demand(
       cursor.unsettled === entries.size,
       "B1",

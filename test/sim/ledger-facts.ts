@@ -1,5 +1,5 @@
 /** What the ledger knows of each thing, in words of its own: no type of the engine's state is used here. */
-import type { Place } from "../../broker/src/core/records.ts";
+import type { Place, TopicSettings } from "../../broker/src/core/records.ts";
 
 export interface LedgerTransaction {
   readonly id: string;
@@ -9,6 +9,8 @@ export interface LedgerTransaction {
   readonly messages: readonly { readonly topicNo: number; readonly place: Place }[];
   readonly acks: readonly { readonly cursorNo: number; readonly offset: number }[];
   readonly preparedAtMs: number;
+  /** Where its messages stand now, after they were copied forward. */
+  movedTo: Place | null;
   state: "undecided" | "parked" | "committed" | "rolledBack";
   by: string;
   who: string;
@@ -34,6 +36,8 @@ export interface LedgerCursor {
   readonly topicNo: number;
   nextOffset: number;
   nextDeliveryNo: number;
+  /** Lost to the group by retention. */
+  expired: number;
   readonly entries: Map<number, LedgerEntry>;
 }
 
@@ -43,10 +47,17 @@ export interface LedgerTopic {
   readonly places: Place[];
   readonly isDeadLetters: boolean;
   readonly origins: Map<number, { readonly topicNo: number; readonly offset: number }>;
-  isPaused: boolean;
+  settings: TopicSettings;
+  /** Offsets before it were retired; their places are remembered, for what was revived. */
+  firstOffset: number;
+  expired: number;
+  readonly atMs: number[];
+  /** Where the bytes stand now, of what was copied forward; `places` tell messages from each other. */
+  readonly moved: Map<number, Place>;
 }
 
 export interface Limits {
+  readonly dropAfterStartMs: number;
   readonly checkAttemptsMax: number;
   readonly undecidedAgeMaxMs: number;
 }

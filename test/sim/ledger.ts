@@ -30,6 +30,7 @@ export class Ledger {
   readonly #limits: Limits;
   /** One visible place for each message, in one topic (T3); dead letters aside. */
   readonly #visible = new Set<string>();
+  #openedAtMs = 0;
   #slot = 0;
 
   constructor(limits: Limits) {
@@ -47,14 +48,19 @@ export class Ledger {
     }
     switch (record.kind) {
       case "opened":
+        this.#openedAtMs = record.atMs;
         return this.#opened(record.pausedMs);
       case "clock":
         return;
       case "topicCreated":
         return this.#topicCreated(record);
       case "topicUpdated":
-        this.topic(record.topicNo).isPaused = record.settings.isPaused;
+        this.topic(record.topicNo).settings = record.settings;
         return;
+      case "retired":
+        return this.#retired(record, nowMs);
+      case "moved":
+        return this.#moved(record);
       case "groupUpdated":
         this.groups.set(record.groupNo, { name: record.group, policy: record.policy });
         return;
@@ -65,6 +71,7 @@ export class Ledger {
           topicNo: record.topicNo,
           nextOffset: record.nextOffset,
           nextDeliveryNo: 1,
+          expired: 0,
           entries: new Map(),
         });
         return;
@@ -185,7 +192,11 @@ export class Ledger {
       places: [],
       isDeadLetters: topic.startsWith("%DLQ%"),
       origins: new Map(),
-      isPaused: settings.isPaused,
+      settings,
+      firstOffset: 0,
+      expired: 0,
+      atMs: [],
+      moved: new Map(),
     });
   }
 
@@ -205,6 +216,7 @@ export class Ledger {
       messages,
       acks,
       preparedAtMs: this.atMs,
+      movedTo: null,
       state: "undecided",
       by: "",
       who: "",
@@ -225,7 +237,13 @@ export class Ledger {
     transaction.decidedAtMs = this.atMs;
     this.undecided.delete(transactionId);
     if (verdict === "commit")
-      for (const { topicNo, place } of transaction.messages) this.#append(topicNo, place);
+      for (const [at, { topicNo, place }] of transaction.messages.entries()) {
+        const topic = this.topic(topicNo);
+        this.#append(topicNo, place);
+        const moved = transaction.movedTo;
+        if (moved !== null)
+          topic.moved.set(topic.places.length - 1, { ...moved, slot: moved.slot + at });
+      }
     for (const { cursorNo, offset } of transaction.acks) {
       const cursor = this.cursor(cursorNo);
       const entry = cursor.entries.get(offset);
@@ -300,14 +318,20 @@ export class Ledger {
     demand(dead.name === `%DLQ%${this.groupName(cursor)}`, "D11", () => `buried in ${dead.name}`);
     const place = this.topic(cursor.topicNo).places[offset];
     demand(place !== undefined, "D8", () => "what is buried was never visible");
+    dead.moved.set(dead.places.length, this.where(this.topic(cursor.topicNo), offset));
     dead.origins.set(dead.places.length, { topicNo: cursor.topicNo, offset });
     dead.places.push(place);
+    dead.atMs.push(this.atMs);
   }
 
   #deadLetterEnded({ kind, deadTopicNo, offset }: RecordOf<"replayed" | "purged">): void {
     const dead = this.topic(deadTopicNo);
     const origin = dead.origins.get(offset);
     demand(origin !== undefined, "D8", () => `${dead.name}/${offset} is ${kind}, but not there`);
+    const topic = this.topic(origin.topicNo);
+    // What its own topic has let go of is read where the dead letter stands.
+    const isGone = !this.isLive(topic, origin.offset);
+    if (kind === "replayed" && isGone) topic.moved.set(origin.offset, this.where(dead, offset));
     dead.origins.delete(offset);
     for (const cursor of this.cursors.values()) {
       if (cursor.topicNo === deadTopicNo) this.#passOver(cursor, offset);
@@ -316,6 +340,115 @@ export class Ledger {
       if (cursor.entries.has(origin.offset) || origin.offset >= cursor.nextOffset) continue;
       cursor.entries.set(origin.offset, { kind: "ready", number: 0, deliveries: 0, failures: 0 });
     }
+  }
+
+  /** E1 to E3: what may be retired, and what each group loses by it. `nowMs`: as in `apply`. */
+  #retired({ topicNo, beforeOffset }: RecordOf<"retired">, nowMs: number): void {
+    const topic = this.topic(topicNo);
+    const { firstOffset: first, places, name, settings } = topic;
+    demand(beforeOffset > first && beforeOffset <= places.length, "E1", () => `${name} is retired`);
+    const isKept =
+      settings.unsettled === "keep" || nowMs < this.#openedAtMs + this.#limits.dropAfterStartMs;
+    let bytes = this.bytesOf(topic);
+    for (let offset = first; offset < beforeOffset; offset++) {
+      const where = (): string => `${name}/${offset}`;
+      const isDue =
+        nowMs - (topic.atMs[offset] ?? 0) > settings.retentionMs ||
+        (settings.retentionBytes > 0 && bytes > settings.retentionBytes);
+      demand(isDue || !this.isLive(topic, offset), "E0", () => `${where()} is still in its time`);
+      if (this.isLive(topic, offset))
+        bytes -= this.bytesAt.get(placeKey(places[offset] as Place)) ?? 0;
+      for (const cursor of this.cursors.values())
+        if (cursor.topicNo === topicNo) this.#expire(topic, cursor, offset, isKept);
+      if (topic.origins.delete(offset)) {
+        demand(!isKept, "E2", () => `the dead letter ${where()} is retired`);
+        topic.expired++;
+      }
+    }
+    topic.firstOffset = beforeOffset;
+  }
+
+  #expire(topic: LedgerTopic, cursor: LedgerCursor, offset: number, isKept: boolean): void {
+    const where = (): string => `${this.groupName(cursor)} in ${topic.name}/${offset}`;
+    const kind = cursor.entries.get(offset)?.kind;
+    demand(kind !== "leased" && kind !== "pending", "E1", () => `${where()} is retired, ${kind}`);
+    const isFresh = offset >= cursor.nextOffset && this.isLive(topic, offset);
+    cursor.nextOffset = Math.max(cursor.nextOffset, offset + 1);
+    if (kind === undefined && !isFresh) return;
+    demand(!isKept, "E2", () => `${where()} is retired unsettled`);
+    cursor.entries.delete(offset);
+    cursor.expired++;
+    topic.expired++;
+  }
+
+  /** Due by its age, and settled by every group. */
+  mayGo({ no, atMs, settings, places }: LedgerTopic, offset: number, nowMs: number): boolean {
+    if (offset >= places.length || this.topic(no).isDeadLetters) return false;
+    if (nowMs - (atMs[offset] ?? 0) <= settings.retentionMs) return false;
+    for (const cursor of this.cursors.values())
+      if (cursor.topicNo === no && (offset >= cursor.nextOffset || cursor.entries.has(offset)))
+        return false;
+    return true;
+  }
+
+  /** Not retired, and not a dead letter that was replayed or purged. */
+  isLive({ isDeadLetters, origins, firstOffset }: LedgerTopic, offset: number): boolean {
+    return offset >= firstOffset && (!isDeadLetters || origins.has(offset));
+  }
+
+  /** Of what is live, or revived and not settled yet. */
+  bytesOf(topic: LedgerTopic): number {
+    let bytes = 0;
+    for (const offset of this.neededOffsets(topic))
+      if (offset >= topic.firstOffset)
+        bytes += this.bytesAt.get(placeKey(topic.places[offset] as Place)) ?? 0;
+    return bytes;
+  }
+
+  /** Where the bytes of an offset are read. */
+  where(topic: LedgerTopic, offset: number): Place {
+    const place = topic.moved.get(offset) ?? topic.places[offset];
+    demand(place !== undefined, "T1", () => `${topic.name}/${offset} is not visible`);
+    return place;
+  }
+
+  /** F1: what is copied forward is there, and nothing but its place changes. */
+  #moved({ messages, entries, transactions }: RecordOf<"moved">): void {
+    const { block } = this;
+    const first = this.#slot;
+    for (const { bytes } of messages) this.#takeSlot(bytes);
+    for (const { topicNo, offset, at, from } of entries) {
+      const topic = this.topic(topicNo);
+      const isNeeded = this.neededOffsets(topic).has(offset);
+      demand(isNeeded, "F2", () => `${topic.name}/${offset} is moved, and nobody needs it`);
+      const isThere = placeKey(this.where(topic, offset)) === placeKey(from);
+      demand(isThere, "F2", () => `${topic.name}/${offset} is moved from where it is not`);
+      topic.moved.set(offset, { block, slot: first + at });
+    }
+    for (const { transactionId, at } of transactions)
+      this.#undecidedOne(transactionId, "F2").movedTo = { block, slot: first + at };
+  }
+
+  /** The offsets whose bytes somebody may still read. */
+  neededOffsets(topic: LedgerTopic): Set<number> {
+    const needed = new Set<number>();
+    for (let offset = topic.firstOffset; offset < topic.places.length; offset++)
+      if (this.isLive(topic, offset)) needed.add(offset);
+    for (const cursor of this.cursors.values())
+      if (cursor.topicNo === topic.no)
+        for (const offset of cursor.entries.keys()) needed.add(offset);
+    return needed;
+  }
+
+  /** No block before it is read again (A3). */
+  get neededBlock(): number {
+    let needed = this.block + 1;
+    for (const topic of this.topics.values())
+      for (const offset of this.neededOffsets(topic))
+        needed = Math.min(needed, this.where(topic, offset).block);
+    for (const { messages, movedTo } of this.undecided.values())
+      for (const { place } of messages) needed = Math.min(needed, (movedTo ?? place).block);
+    return needed;
   }
 
   #passOver(cursor: LedgerCursor, offset: number): void {
@@ -342,6 +475,7 @@ export class Ledger {
     demand(!this.#visible.has(key), "T3", () => `the message at ${key} becomes visible twice`);
     this.#visible.add(key);
     this.topic(topicNo).places.push(place);
+    this.topic(topicNo).atMs.push(this.atMs);
   }
 
   #takeSlot(bytes: number): Place {

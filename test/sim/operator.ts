@@ -6,6 +6,13 @@ type PlainFrame = Extract<Input, { readonly kind: "frame" }>["frame"];
 type WithoutId<Frame> = Frame extends unknown ? Omit<Frame, "id"> : never;
 type Request = WithoutId<Extract<PlainFrame, { readonly id: number }>>;
 
+type Retention = Partial<
+  Pick<
+    Extract<PlainFrame, { readonly type: "topic.update" }>,
+    "retentionMs" | "retentionBytes" | "unsettled"
+  >
+>;
+
 const audit = { operator: "ann", reason: "simulated" } as const;
 
 export class Operator extends Peer {
@@ -16,7 +23,8 @@ export class Operator extends Peer {
   /** Topics, groups with short ladders, and the endpoint of the group without connections that check. */
   setUp(): void {
     const { world } = this;
-    for (const topic of world.topics) this.#ask({ type: "topic.create", topic }, true);
+    for (const topic of world.topics)
+      this.#ask({ type: "topic.create", topic, ...this.#retention() }, true);
     for (const group of world.groups)
       this.#ask(
         {
@@ -63,6 +71,7 @@ export class Operator extends Peer {
       reset: 1,
       pause: 1,
       tune: 2,
+      retain: 2,
       look: 2,
     });
     if (act === "decide" && undecided.length > 0) {
@@ -97,12 +106,27 @@ export class Operator extends Peer {
         leaseMs: random.between(2_000, 30_000),
         attemptsMax: random.between(1, 8),
       });
+    if (act === "retain") {
+      const where = random.chance(0.2) && dead.length > 0 ? `%DLQ%${group}` : topic;
+      this.#ask({ type: "topic.update", topic: where, ...this.#retention() });
+    }
     if (act === "pause") this.#ask({ type: "topic.update", topic, paused: random.chance(0.3) });
     if (act === "look") {
       this.#ask({ type: "tx.list", limit: 5 });
       this.#ask({ type: "dlq.list", group });
       this.#ask({ type: "stats" });
     }
+  }
+
+  /** For ever, or so short that it meets everything else. */
+  #retention(): Retention {
+    const { random } = this.world;
+    if (random.chance(0.3)) return {};
+    return {
+      retentionMs: random.pick([1_000, 5_000, 30_000, 600_000]),
+      retentionBytes: random.pick([0, 0, 30, 200]),
+      unsettled: random.chance(0.6) ? "keep" : "drop",
+    };
   }
 
   /** So that the quiet phase can come to its end. */

@@ -3,14 +3,16 @@
  * written at a time, what a step wants said waits for its block; one timer. Here the disk is slow, the power
  * goes at any moment, and the block under way is then lost or kept (I2).
  */
+import { type Copied, type Movable, movableBefore } from "../../broker/src/core/copy-forward.ts";
 import type { Engine, SealedBlock } from "../../broker/src/core/engine.ts";
 import type { Policy } from "../../broker/src/core/policy.ts";
-import type { Place } from "../../broker/src/core/records.ts";
+import type { Place, RecordOf } from "../../broker/src/core/records.ts";
 import type { Input, Send } from "../../broker/src/core/types.ts";
 import type { Auditor } from "./auditor.ts";
 import type { Random } from "./random.ts";
 import { sameStates } from "./same-states.ts";
 import type { Time } from "./time.ts";
+import { demand } from "./violation.ts";
 
 export interface ShellOptions {
   readonly time: Time;
@@ -39,6 +41,9 @@ interface Saving {
   readonly slackMs: number;
 }
 
+/** Small, so that segments go all the time. */
+const SEGMENT_BLOCKS = 4;
+
 export class Shell {
   readonly #options: ShellOptions;
   #engine: Engine | null = null;
@@ -50,14 +55,20 @@ export class Shell {
   #frozenUntilMs = 0;
   /** What came while it stood still. */
   #frozen: (() => void)[] = [];
-  #checkpoint: Checkpoint | null = null;
+  /** As the store does: the newest last, two at most. */
+  #checkpoints: readonly Checkpoint[] = [];
   #saving: Saving | null = null;
+  /** Blocks before it were removed: their records are kept for the oracle only. */
+  #first = 1;
   #steps = 0;
   readonly #durable: SealedBlock[] = [];
   readonly #bodies = new Map<string, Uint8Array>();
+  /** The server never lets an input but the tick be the last before a block; others may, as well. */
+  readonly #shareOfMore: number;
 
   constructor(options: ShellOptions) {
     this.#options = options;
+    this.#shareOfMore = options.random.pick([0.7, 1]);
   }
 
   get isRunning(): boolean {
@@ -72,6 +83,11 @@ export class Shell {
     return this.#durable;
   }
 
+  /** How many blocks retention has removed. */
+  get removed(): number {
+    return this.#first - 1;
+  }
+
   get engine(): Engine | null {
     return this.#engine;
   }
@@ -83,10 +99,14 @@ export class Shell {
   start(): void {
     const { auditor, policy, makeEngine, random } = this.#options;
     const engine = makeEngine(policy);
-    const checkpoint = random.chance(0.5) ? this.#checkpoint : null;
+    const [older = null, newer = null] = this.#checkpoints;
+    const isNewest = random.chance(0.5);
+    // Without the beginning of the log there is no start without a checkpoint; the newest may be damaged.
+    const checkpoint = isNewest ? (newer ?? older) : this.#first > 1 ? older : null;
     if (checkpoint !== null) engine.load(structuredClone(checkpoint.parts));
     for (const block of this.#durable.slice(checkpoint?.block ?? 0)) engine.replay(block);
     auditor.recovered(engine, checkpoint?.slackMs ?? 0);
+    this.#demandThere(engine.core.state.neededBlock, "the state after a start");
     this.#engine = engine;
     this.#life++;
     this.take({ kind: "open" });
@@ -134,8 +154,11 @@ export class Shell {
     if (engine === null) return;
     const { time, auditor, trace, random } = this.#options;
     const nowMs = Math.floor(time.nowMs);
-    // The server never lets an input but the tick be the last before a block; others may, as well.
-    const ready = engine.step(input, nowMs, input.kind !== "tick" && random.chance(0.7));
+    const ready = engine.step(
+      input,
+      nowMs,
+      input.kind !== "tick" && random.chance(this.#shareOfMore),
+    );
     this.#takeParts();
     const { block, atMs } = engine.core.state;
     auditor.stepped(input, ready, nowMs, block, atMs);
@@ -171,10 +194,13 @@ export class Shell {
         taken: [],
         slackMs: Math.max(0, Math.floor(time.nowMs) - block.atMs),
       };
+    const { neededBlock } = engine.core.state;
     this.#writing = { block, sends };
     this.#after(random.chance(0.05) ? random.between(20, 400) : random.next() * 3, () => {
       this.#writing = null;
       this.#keep(block);
+      this.#retire(neededBlock);
+      this.#copyForward(engine);
       this.#say(sends);
     });
   }
@@ -191,7 +217,7 @@ export class Shell {
       if (left === 1) return;
     }
     if (this.#durable.length < block) return;
-    this.#checkpoint = { block, parts: taken, slackMs };
+    this.#checkpoints = [...this.#checkpoints.slice(-1), { block, parts: taken, slackMs }];
     this.#saving = null;
   }
 
@@ -199,10 +225,57 @@ export class Shell {
     this.#durable.push(block);
     let slot = 0;
     for (const record of block.records) {
-      if (record.kind !== "sent" && record.kind !== "prepared") continue;
+      if (!("messages" in record)) continue;
+      if (record.kind === "moved") this.#demandSameBytes(record);
       for (const { data } of record.messages)
         this.#bodies.set(`${block.number}.${slot++}`, data ?? new Uint8Array());
     }
+  }
+
+  /** As the store does: whole segments, and only what lies before the older one of two checkpoints. */
+  #retire(neededBlock: number): void {
+    const [older, newer] = this.#checkpoints;
+    if (older === undefined || newer === undefined) return;
+    const before = Math.min(neededBlock, older.block);
+    this.#first = Math.max(this.#first, before - (before % SEGMENT_BLOCKS));
+  }
+
+  /** D1, F1: what is copied forward is what stood there. */
+  #demandSameBytes({ messages, entries }: RecordOf<"moved">): void {
+    for (const { at, from } of entries)
+      demand(
+        Buffer.from(messages[at]?.data ?? []).equals(this.body(from)),
+        "F1",
+        () => `what is copied forward from ${from.block}.${from.slot} is something else`,
+      );
+  }
+
+  /** As broker/src/server/copy-forward.ts does, but whatever the segment holds; it is read for a while. */
+  #copyForward(engine: Engine): void {
+    const { random } = this.#options;
+    if (!random.chance(0.02) || engine.core.admission !== "all") return;
+    const [older] = this.#checkpoints;
+    if (older === undefined) return;
+    const messages: Copied[] = [];
+    for (const of of movableBefore(engine.core.state, older.block)) {
+      if (of === null) continue;
+      if (messages.push(this.#read(of)) >= random.between(1, 20)) break;
+    }
+    if (messages.length > 0)
+      this.#after(random.next() * 20, () => this.#step({ kind: "copied", messages }));
+  }
+
+  #read(of: Movable): Copied {
+    const { block, slot } = of.place;
+    this.#demandThere(block, "a copy");
+    const count = of.kind === "entry" ? 1 : of.count;
+    const data = Array.from({ length: count }, (_, at) => this.body({ block, slot: slot + at }));
+    return { of, data };
+  }
+
+  /** A3: nothing refers to what retention has removed. */
+  #demandThere(block: number, what: string): void {
+    demand(block >= this.#first, "A3", () => `${what} needs block ${block}, which was removed`);
   }
 
   #say(sends: readonly Send[]): void {
@@ -212,6 +285,10 @@ export class Shell {
 
   #release(send: Send): void {
     this.#options.auditor.released(send, this.#durable.length);
+    if (send.kind === "deliver")
+      for (const { place } of send.deliveries) this.#demandThere(place.block, "a delivery");
+    if ((send.kind === "check" || send.kind === "askEndpoint") && send.slots.length > 0)
+      this.#demandThere(send.block, "a check");
     this.#options.deliver(send);
   }
 

@@ -21,8 +21,11 @@ function run(seed: number) {
 
 test(`${SEEDS} worlds from seed ${FROM} on keep every promise`, { timeout: 7_200_000 }, () => {
   const total = { steps: 0, virtualMs: 0, crashes: 0, deliveries: 0, acks: 0, verdicts: 0 };
+  const retention = { retired: 0, expired: 0, removed: 0 };
   for (let seed = FROM; seed < FROM + SEEDS; seed++) {
-    const { steps, virtualMs, crashes, counts } = run(seed);
+    const { steps, virtualMs, crashes, counts, ...retained } = run(seed);
+    for (const name of ["retired", "expired", "removed"] as const)
+      retention[name] += retained[name];
     total.steps += steps;
     total.virtualMs += virtualMs;
     total.crashes += crashes;
@@ -32,9 +35,10 @@ test(`${SEEDS} worlds from seed ${FROM} on keep every promise`, { timeout: 7_200
   }
   if (SEEDS >= 100) {
     // A world in which nothing happens keeps every promise, too.
-    for (const count of Object.values(total)) expect(count / SEEDS).toBeGreaterThan(1);
+    for (const count of [...Object.values(total), ...Object.values(retention)])
+      expect(count / SEEDS).toBeGreaterThan(1);
   }
-  if (process.env.SIM_SEEDS !== undefined) console.log(total);
+  if (process.env.SIM_SEEDS !== undefined) console.log(total, retention);
 });
 
 test.each([1, 2, 3].map((at) => FROM + at))("seed %i twice gives the same trace", (seed) => {

@@ -31,6 +31,10 @@ export interface Outcome {
   readonly virtualMs: number;
   readonly traceHash: string;
   readonly crashes: number;
+  /** Messages retired, those of them that a group lost, and blocks removed. */
+  readonly retired: number;
+  readonly expired: number;
+  readonly removed: number;
   readonly counts: Readonly<Record<string, number>>;
 }
 
@@ -105,6 +109,7 @@ export class World {
       virtualMs: time.nowMs - this.#startMs,
       traceHash: this.#trace.hash,
       crashes: this.#crashes,
+      ...this.#retention(),
       counts: this.auditor.history.counts,
     };
   }
@@ -274,6 +279,16 @@ export class World {
     return "";
   }
 
+  #retention(): Pick<Outcome, "retired" | "expired" | "removed"> {
+    let retired = 0;
+    let expired = 0;
+    for (const topic of this.auditor.ledger.topics.values()) {
+      retired += topic.firstOffset;
+      expired += topic.expired;
+    }
+    return { retired, expired, removed: this.#shell.removed };
+  }
+
   #finish(): void {
     const { engine, durable } = this.#shell;
     if (engine === null) throw new Error("The broker is down.");
@@ -300,6 +315,8 @@ function policyOf(random: Random): Policy {
     checksTotalMax: random.pick([2, 512]),
     undecidedPerGroupMax: random.pick([8, 500]),
     sendsKeptMs: 24 * 60 * MINUTE,
+    retentionEveryMs: random.pick([100, 1_000]),
+    dropAfterStartMs: random.pick([0, 5_000, 60_000]),
     deliveriesPerStepMax: random.pick([1, 5, 2_048]),
     deliveryBytesPerStepMax: random.pick([20, 4_194_304]),
   };

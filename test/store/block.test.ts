@@ -38,12 +38,10 @@ describe("a block", () => {
     const bytes = encodeBlock(block, FIRST).bytes;
     const opened = openBlock(bytes, block.number, STORE_ID);
     expect(opened.decode()).toEqual(withoutData(block));
-    expect([opened.messageCount, opened.recordCount]).toEqual([3, 22]);
-    expect([0, 1, 2].map((slot) => Buffer.from(opened.message(slot) ?? []).toString())).toEqual([
-      "hello",
-      "",
-      "half",
-    ]);
+    expect([opened.messageCount, opened.recordCount]).toEqual([5, 24]);
+    expect(
+      [0, 1, 2, 3, 4].map((slot) => Buffer.from(opened.message(slot) ?? []).toString()),
+    ).toEqual(["hello", "", "half", "old", "half"]);
   });
 
   it("numbers the messages of all its records in their order", () => {

@@ -177,6 +177,93 @@ export function promisesOfAStore(name: string, newHarness: () => Harness): void 
       expect(first).toMatchObject({ kind: "checkpoint", block: 1, parts: ["good"] });
     });
 
+    it("keeps every block until it is told that nobody needs it", async () => {
+      const { store } = await openNew();
+      await fill(store, 6);
+      await store.saveCheckpoint(3, ["older"]);
+      await store.saveCheckpoint(5, ["newer"]);
+      expect([store.first, store.retiredBytes]).toEqual([1, 0]);
+      expect(await store.retire(1)).toEqual({ blocks: 0, bytes: 0 });
+      expect(await store.readBlock(1)).toEqual(withoutData(blockOf(1)));
+    });
+
+    it("retires nothing as long as there are not two checkpoints to start from", async () => {
+      const { store } = await openNew();
+      await fill(store, 6);
+      expect(await store.retire(7)).toEqual({ blocks: 0, bytes: 0 });
+      await store.saveCheckpoint(5, ["only one"]);
+      expect(await store.retire(7)).toEqual({ blocks: 0, bytes: 0 });
+      expect(store.first).toBe(1);
+    });
+
+    it("retires blocks from the front, and says how many and how much", async () => {
+      const { store } = await openNew();
+      await fill(store, 6);
+      await store.saveCheckpoint(4, ["older"]);
+      await store.saveCheckpoint(6, ["newer"]);
+      const { blocks, bytes } = await store.retire(3);
+      expect([blocks, bytes]).toEqual([store.first - 1, store.retiredBytes]);
+      expect(store.first).toBeLessThanOrEqual(3);
+      for (let block = 1; block <= 6; block++)
+        expect(await codeOf(store.readBlock(block))).toBe(
+          block < store.first ? "MESSAGE_RETIRED" : "ok",
+        );
+      expect(await codeOf(store.readMessages(1, [0]))).toBe(blocks > 0 ? "MESSAGE_RETIRED" : "ok");
+      await fill(store, 8);
+      expect(store.tail).toBe(8);
+    });
+
+    it("keeps what a start from the older checkpoint needs", async () => {
+      const { harness, store } = await openNew();
+      await fill(store, 6);
+      await store.saveCheckpoint(2, ["older"]);
+      await store.saveCheckpoint(6, ["newer"]);
+      await store.retire(7);
+      expect(store.first).toBeLessThanOrEqual(2);
+      const again = await reopen(harness, store);
+      const [checkpoint] = await recovered(again);
+      expect(checkpoint).toMatchObject({ block: 6, parts: ["newer"] });
+      for (let block = again.first; block <= 6; block++)
+        expect(await again.readBlock(block)).toEqual(withoutData(blockOf(block)));
+    });
+
+    it.each(["a reopen", "a crash"])("knows after %s what was retired", async (how) => {
+      const { harness, store } = await openNew();
+      await fill(store, 6);
+      await store.saveCheckpoint(4, ["older"]);
+      await store.saveCheckpoint(6, ["newer"]);
+      await store.retire(4);
+      const before = [store.first, store.tail, store.bytes, store.retiredBytes];
+      if (how === "a crash") await harness.crash();
+      const again = how === "a crash" ? await harness.open() : await reopen(harness, store);
+      expect(await recovered(again)).toHaveLength(1);
+      expect([again.first, again.tail, again.bytes, again.retiredBytes]).toEqual(before);
+      expect(await codeOf(again.readBlock(again.first))).toBe("ok");
+      if (again.first > 1)
+        expect(await codeOf(again.readBlock(again.first - 1))).toBe("MESSAGE_RETIRED");
+      await fill(again, 8);
+      await again.saveCheckpoint(8, ["newest"]);
+      await again.retire(7);
+      expect(again.first).toBeGreaterThanOrEqual(before[0] ?? 0);
+    });
+
+    it("says which blocks at its front could go, were it not for who needs them", async () => {
+      const { store } = await openNew();
+      await fill(store, 6);
+      expect(await store.front()).toBeNull();
+      await store.saveCheckpoint(5, ["older"]);
+      await store.saveCheckpoint(6, ["newer"]);
+      const front = await store.front();
+      // Null where all blocks stand in the one segment that is written to.
+      if (front === null) return;
+      expect(front.bytes).toBeGreaterThan(0);
+      expect(await store.retire(front.last + 1)).toEqual({
+        blocks: front.last,
+        bytes: front.bytes,
+      });
+      expect((await store.front())?.last).toBeGreaterThan(front.last);
+    });
+
     it("says how much space its disk has left", async () => {
       const { store } = await openNew();
       expect(await store.freeBytes()).toBeGreaterThan(0);
@@ -199,6 +286,7 @@ export function promisesOfAStore(name: string, newHarness: () => Harness): void 
         store.readMessages(1, [0]),
         store.readBlock(1),
         store.saveCheckpoint(1, []),
+        store.retire(1),
         store.freeBytes(),
       ])
         expect(await codeOf(refused)).toBe("STORE_FAILED");

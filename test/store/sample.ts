@@ -29,7 +29,7 @@ export const withoutData = (block: Block): Block => ({
 });
 
 export const recordWithoutData = (record: LogRecord): LogRecord =>
-  record.kind === "sent" || record.kind === "prepared"
+  "messages" in record
     ? { ...record, messages: record.messages.map((message) => ({ ...message, data: null })) }
     : record;
 
@@ -76,12 +76,24 @@ export const ONE_OF_EACH: { readonly [Kind in RecordKind]: RecordOf<Kind> } = {
     kind: "topicCreated",
     topicNo: 1,
     topic: "orders",
-    settings: { bodyBytesMax: 65_536, isPaused: false },
+    settings: {
+      bodyBytesMax: 65_536,
+      isPaused: false,
+      retentionMs: 604_800_000,
+      retentionBytes: 0,
+      unsettled: "keep",
+    },
   },
   topicUpdated: {
     kind: "topicUpdated",
     topicNo: 1,
-    settings: { bodyBytesMax: 1_048_576, isPaused: true },
+    settings: {
+      bodyBytesMax: 1_048_576,
+      isPaused: true,
+      retentionMs: 1_000,
+      retentionBytes: 2 ** 40,
+      unsettled: "drop",
+    },
   },
   topicDeleted: { kind: "topicDeleted", topicNo: 300, ...by },
   groupUpdated: {
@@ -166,4 +178,17 @@ export const ONE_OF_EACH: { readonly [Kind in RecordKind]: RecordOf<Kind> } = {
   replayed: { kind: "replayed", deadTopicNo: 9, offset: 0, ...by },
   purged: { kind: "purged", deadTopicNo: 9, offset: 1, ...by },
   clock: { kind: "clock" },
+  retired: { kind: "retired", topicNo: 1, beforeOffset: 2 ** 33 },
+  moved: {
+    kind: "moved",
+    messages: [
+      { topicNo: 1, bytes: 3, data: bytesOf("old") },
+      { topicNo: 2, bytes: 4, data: bytesOf("half") },
+    ],
+    entries: [
+      { topicNo: 1, offset: 2 ** 33, at: 0, from: { block: 3, slot: 1 } },
+      { topicNo: 9, offset: 0, at: 0, from: { block: 3, slot: 1 } },
+    ],
+    transactions: [{ transactionId: "tx-1", at: 1 }],
+  },
 };

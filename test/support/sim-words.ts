@@ -96,6 +96,10 @@ export function sayRecord(names: Names, record: LogRecord): string {
     case "replayed":
     case "purged":
       return `${record.kind} ${topic(record.deadTopicNo)}/${record.offset} by ${record.operator}${because(record.reason)}`;
+    case "retired":
+      return `retired ${topic(record.topicNo)} before ${record.beforeOffset}`;
+    case "moved":
+      return `moved forward: ${bodies(record.messages)}`;
   }
 }
 
@@ -170,9 +174,7 @@ const sayList = (names: Names, fact: unknown): string =>
 
 function bodyAt({ driver }: Names, { block, slot }: { block: number; slot: number }): string {
   const records = driver.blocks[block - 1]?.records ?? [];
-  const messages = records.flatMap((record) =>
-    record.kind === "sent" || record.kind === "prepared" ? record.messages : [],
-  );
+  const messages = records.flatMap((record) => ("messages" in record ? record.messages : []));
   const data = messages[slot]?.data;
   return data === undefined || data === null ? "?" : text.decode(data);
 }

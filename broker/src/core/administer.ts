@@ -6,7 +6,7 @@ import type { ClientFrames, ErrorCode } from "@escrowmq/protocol";
 import { LIMITS } from "@escrowmq/protocol/limits";
 import { deadLetterTopic } from "@escrowmq/protocol/names";
 import type { Core } from "./core.ts";
-import type { GroupPolicy } from "./records.ts";
+import type { GroupPolicy, TopicSettings } from "./records.ts";
 import { openGroup, startOffset } from "./settle.ts";
 import type { Topic } from "./topic.ts";
 import { answerDecided, decide, findTransaction, NOT_FOUND } from "./transact.ts";
@@ -21,16 +21,14 @@ export function createTopic(
   from: ConnectionId,
   frame: ClientFrames["topic.create"],
 ): void {
-  const { state } = core;
+  const { state, policy } = core;
   if (state.topicsByName.has(frame.topic))
     return turn.refuse(from, frame.id, "TOPIC_EXISTS", `There is a topic ${frame.topic} already.`);
   const topicNo = state.nextTopicNo;
-  const settings = {
-    bodyBytesMax: frame.bodyBytesMax ?? LIMITS.bodyBytesMax,
-    isPaused: frame.paused ?? false,
-  };
+  const defaults = { bodyBytesMax: LIMITS.bodyBytesMax, isPaused: false, ...policy.topic };
+  const settings = settingsOf(frame, defaults);
   turn.log({ kind: "topicCreated", topicNo, topic: frame.topic, settings });
-  turn.ok(from, frame.id, { value: topicView(core, state.topic(topicNo)) });
+  turn.ok(from, frame.id, { value: topicView(core, state.topic(topicNo), turn.nowMs) });
 }
 
 export function updateTopic(
@@ -41,13 +39,21 @@ export function updateTopic(
 ): void {
   const topic = core.state.topicsByName.get(frame.topic);
   if (topic === undefined) return refuseTopic(turn, from, frame.id, frame.topic);
-  const settings = {
-    bodyBytesMax: frame.bodyBytesMax ?? topic.settings.bodyBytesMax,
-    isPaused: frame.paused ?? topic.settings.isPaused,
-  };
+  const settings = settingsOf(frame, topic.settings);
   turn.log({ kind: "topicUpdated", topicNo: topic.no, settings });
-  turn.ok(from, frame.id, { value: topicView(core, topic) });
+  turn.ok(from, frame.id, { value: topicView(core, topic, turn.nowMs) });
 }
+
+const settingsOf = (
+  frame: ClientFrames["topic.create" | "topic.update"],
+  before: TopicSettings,
+): TopicSettings => ({
+  bodyBytesMax: frame.bodyBytesMax ?? before.bodyBytesMax,
+  isPaused: frame.paused ?? before.isPaused,
+  retentionMs: frame.retentionMs ?? before.retentionMs,
+  retentionBytes: frame.retentionBytes ?? before.retentionBytes,
+  unsettled: frame.unsettled ?? before.unsettled,
+});
 
 export function deleteTopic(
   core: Core,
@@ -87,7 +93,7 @@ export function updateGroup(
     jitterPercent: frame.jitterPercent ?? group.policy.jitterPercent,
   };
   turn.log({ kind: "groupUpdated", groupNo: group.no, group: group.name, policy });
-  turn.ok(from, frame.id, { value: groupView(core, group) });
+  turn.ok(from, frame.id, { value: groupView(core, group, turn.nowMs) });
 }
 
 export function resetGroup(

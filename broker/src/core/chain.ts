@@ -5,6 +5,7 @@
  * Invariants
  * - N1 A place stands in at most one chain over the same links, and once. Whoever walks a chain and takes
  *   places out of it asks for the next one before.
+ * - N2 Between two steps of a `walk` anybody may append and remove: it goes on with what follows then.
  */
 import { Column, type FrozenColumn } from "./columns.ts";
 import { NOWHERE } from "./places.ts";
@@ -25,6 +26,8 @@ export class Chain {
   #first = 0;
   #last = 0;
   #size = 0;
+  /** What each walk comes to next. */
+  #walks: { next: number }[] = [];
 
   constructor(links: Links) {
     this.#links = links;
@@ -36,6 +39,10 @@ export class Chain {
 
   get first(): number {
     return this.#first - 1;
+  }
+
+  get last(): number {
+    return this.#last - 1;
   }
 
   /** NOWHERE behind the last one. */
@@ -62,6 +69,7 @@ export class Chain {
     const { next, previous } = this.#links;
     const behind = next.at(place);
     const before = previous.at(place);
+    for (const walk of this.#walks) if (walk.next === place) walk.next = behind - 1;
     if (before === 0) this.#first = behind;
     else next.set(before - 1, behind);
     if (behind === 0) this.#last = before;
@@ -74,6 +82,21 @@ export class Chain {
       const behind = this.after(place);
       yield place;
       place = behind;
+    }
+  }
+
+  /** As `places`, but for who comes back later for the next one (N2). It must be ended, or closed. */
+  *walk(): Generator<number> {
+    const walk = { next: this.first };
+    this.#walks.push(walk);
+    try {
+      while (walk.next !== NOWHERE) {
+        const place = walk.next;
+        walk.next = this.after(place);
+        yield place;
+      }
+    } finally {
+      this.#walks = this.#walks.filter((one) => one !== walk);
     }
   }
 }

@@ -1,13 +1,14 @@
 /**
- * The whole durable state as plain data, in parts, and back. A checkpoint only shortens recovery: the
- * blocks are the truth, and any checkpoint can be thrown away.
+ * The whole durable state as plain data, in parts, and back. A checkpoint shortens recovery; once retention
+ * has removed blocks it is also all that is left of what only they told.
  *
  * Invariants
  * - P8 `load(save(state))` equals the state; the version is raised when a part changes its shape, and a
- *   checkpoint of another version is not used.
+ *   checkpoint of another version is not used. So a version that was released keeps its reader: a store
+ *   without its first blocks has nothing else to start from.
  * - P9 All parts say the state of one moment, that of the call, whenever they are taken: what only grows is
- *   read up to where it was, and what changes is frozen (columns.ts, W1). One save at a time: when a later
- *   one begins, the earlier one has no more parts to give.
+ *   read up to where it was, and what changes is frozen (columns.ts, W1; topic.ts, O4). One save at a time:
+ *   when a later one begins, the earlier one has no more parts to give.
  */
 import { Cursor, type CursorState } from "./cursor.ts";
 import type { EntriesPart } from "./entries.ts";
@@ -18,7 +19,7 @@ import type { State } from "./state.ts";
 import { Topic, type TopicState } from "./topic.ts";
 import { readPart, type TransactionsPart } from "./transactions.ts";
 
-const VERSION = 3;
+const VERSION = 4;
 /** Keeps a part below 256 KiB: it is made and encoded in one piece, in a millisecond or two. */
 const INDEX_CHUNKS = 20;
 const ITEMS = 1_000;

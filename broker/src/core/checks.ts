@@ -25,7 +25,7 @@ import type { Transaction } from "./transaction.ts";
 import type { Turn } from "./turn.ts";
 import type { ConnectionId, Input, Question } from "./types.ts";
 
-/** What is under way for a transaction, by its place; while it is parked, nothing. */
+/** What is under way for a transaction, by its row; while it is parked, nothing. */
 const IDLE = 0;
 const SCHEDULED = 1;
 /** Due, but nobody is there or free; the alarm is the age limit. */
@@ -43,7 +43,7 @@ interface Asked {
 interface ProducerGroup {
   /** Connections that answer checks, in the order in which they are asked. */
   readonly checkers: Connection[];
-  /** Places of transactions. */
+  /** Rows of transactions. */
   readonly queue: Chain;
   endpointInFlight: number;
 }
@@ -101,8 +101,8 @@ export class Checks {
   }
 
   /** The question about this transaction that is open. */
-  askedOf({ place }: Transaction): Asked | undefined {
-    return this.#asked.get(place);
+  askedOf({ rowNo }: Transaction): Asked | undefined {
+    return this.#asked.get(rowNo);
   }
 
   checkersOf(group: string): number {
@@ -139,7 +139,7 @@ export class Checks {
   /** A transaction was prepared; this connection is asked first. */
   prepared(transaction: Transaction, by: ConnectionId): void {
     this.schedule(transaction);
-    this.#preparedBy.set(transaction.place, by + 1);
+    this.#preparedBy.set(transaction.rowNo, by + 1);
   }
 
   /** A transaction was prepared, recovered or resumed. */
@@ -150,27 +150,27 @@ export class Checks {
 
   /** The transaction was parked: whatever was under way is over (C2). */
   forget(transaction: Transaction): void {
-    const { place } = transaction;
-    const kind = this.#kinds.at(place);
+    const { rowNo } = transaction;
+    const kind = this.#kinds.at(rowNo);
     if (kind === IDLE) return;
-    this.#alarms.cancel(place);
-    if (kind === QUEUED) this.#groupOf(transaction.group).queue.remove(place);
+    this.#alarms.cancel(rowNo);
+    if (kind === QUEUED) this.#groupOf(transaction.group).queue.remove(rowNo);
     if (kind === ASKED) this.#free(transaction);
-    this.#kinds.set(place, IDLE);
+    this.#kinds.set(rowNo, IDLE);
   }
 
-  /** The transaction is being decided: nothing here may know its place any more (Q1). */
+  /** The transaction is being decided: nothing here may know its row any more (Q1). */
   decided(transaction: Transaction): void {
     this.forget(transaction);
-    if (this.#preparedBy.at(transaction.place) !== 0) this.#preparedBy.set(transaction.place, 0);
+    if (this.#preparedBy.at(transaction.rowNo) !== 0) this.#preparedBy.set(transaction.rowNo, 0);
   }
 
   /** Works on the first one whose time has come: a check, the age limit, or no answer. False: there is none. */
   workOffDue(turn: Turn): boolean {
-    const place = this.#alarms.takeDue(turn.nowMs);
-    if (place === NOWHERE) return false;
-    const transaction = this.#core().state.transactions.at(place);
-    if (this.#kinds.at(place) === ASKED) this.#noAnswer(transaction, turn);
+    const rowNo = this.#alarms.takeDue(turn.nowMs);
+    if (rowNo === NOWHERE) return false;
+    const transaction = this.#core().state.transactions.at(rowNo);
+    if (this.#kinds.at(rowNo) === ASKED) this.#noAnswer(transaction, turn);
     else if (turn.nowMs >= this.#ageLimitMs(transaction)) this.#giveUp(transaction, "age", turn);
     else this.enqueue(transaction);
     return true;
@@ -178,28 +178,28 @@ export class Checks {
 
   /** Asks as soon as somebody is free. What is being asked is not asked a second time (C7). */
   enqueue(transaction: Transaction): void {
-    if (this.#asked.has(transaction.place)) return;
+    if (this.#asked.has(transaction.rowNo)) return;
     this.#become(QUEUED, transaction, this.#ageLimitMs(transaction));
-    this.#groupOf(transaction.group).queue.append(transaction.place);
+    this.#groupOf(transaction.group).queue.append(transaction.rowNo);
     this.stir(transaction.group);
   }
 
   #become(kind: number, transaction: Transaction, atMs: number): void {
     this.forget(transaction);
-    while (this.#kinds.length <= transaction.place) {
+    while (this.#kinds.length <= transaction.rowNo) {
       this.#kinds.push(IDLE);
       this.#preparedBy.push(0);
     }
-    this.#kinds.set(transaction.place, kind);
-    this.#alarms.set(transaction.place, atMs);
+    this.#kinds.set(transaction.rowNo, kind);
+    this.#alarms.set(transaction.rowNo, atMs);
   }
 
   #noAnswer(transaction: Transaction, turn: Turn): void {
-    const connection = this.#asked.get(transaction.place)?.connection ?? null;
+    const connection = this.#asked.get(transaction.rowNo)?.connection ?? null;
     const asked = connection === null ? "endpoint" : connection.client;
     // Who does not answer is not preferred any more: another instance may know.
-    if (connection !== null && this.#preparedBy.at(transaction.place) === connection.id + 1)
-      this.#preparedBy.set(transaction.place, 0);
+    if (connection !== null && this.#preparedBy.at(transaction.rowNo) === connection.id + 1)
+      this.#preparedBy.set(transaction.rowNo, 0);
     this.#ended(transaction, "timeout", { isCounted: true, asked }, turn);
   }
 
@@ -207,14 +207,14 @@ export class Checks {
   disconnected(connection: Connection, turn: Turn): void {
     const ending = { isCounted: true, asked: connection.client };
     const { transactions } = this.#core().state;
-    for (const place of [...connection.checks])
-      this.#ended(transactions.at(place), "disconnected", ending, turn);
+    for (const rowNo of [...connection.checks])
+      this.#ended(transactions.at(rowNo), "disconnected", ending, turn);
   }
 
   /** An answer from a connection. Late ones count as verdicts, too: the first durable verdict wins (T2). */
   answered(transaction: Transaction, answer: Answer, connection: Connection, turn: Turn): void {
     const { attempt, verdict } = answer;
-    const asked = this.#asked.get(transaction.place);
+    const asked = this.#asked.get(transaction.rowNo);
     const isCounted = asked?.connection === connection && asked.attempt === attempt;
     // A late unknown says nothing, and must not end the question that is open now.
     if (!isCounted && verdict === "unknown") return;
@@ -222,7 +222,7 @@ export class Checks {
   }
 
   endpointAnswered(transaction: Transaction, answer: EndpointAnswer, turn: Turn): void {
-    const open = this.#asked.get(transaction.place);
+    const open = this.#asked.get(transaction.rowNo);
     if (open === undefined || open.connection !== null || open.attempt !== answer.attempt) return;
     const asked = answer.note === "" ? "endpoint" : `endpoint (${answer.note})`;
     this.#ended(transaction, answer.outcome, { isCounted: answer.isCounted, asked }, turn);
@@ -230,7 +230,7 @@ export class Checks {
 
   /** The question never left: its messages could not be read. It is put again after the interval. */
   notAsked(transaction: Transaction, attempt: number, turn: Turn): void {
-    if (this.#asked.get(transaction.place)?.attempt !== attempt) return;
+    if (this.#asked.get(transaction.rowNo)?.attempt !== attempt) return;
     this.#ended(transaction, "failed", { isCounted: false, asked: "nobody" }, turn);
   }
 
@@ -239,12 +239,12 @@ export class Checks {
     for (const name of [...this.#stirred]) {
       this.#stirred.delete(name);
       const group = this.#groupOf(name);
-      for (const place of group.queue.places()) {
+      for (const rowNo of group.queue.places()) {
         if (this.inFlight >= this.#core().policy.checksTotalMax) {
           this.#stirred.add(name);
           return;
         }
-        if (!this.#ask(this.#core().state.transactions.at(place), group, turn)) break;
+        if (!this.#ask(this.#core().state.transactions.at(rowNo), group, turn)) break;
       }
       if (group.queue.size === 0 && group.checkers.length === 0 && group.endpointInFlight === 0)
         this.#groups.delete(name);
@@ -277,7 +277,7 @@ export class Checks {
   #pickConnection(transaction: Transaction, { checkers }: ProducerGroup): Connection | null {
     const isFree = (one: Connection): boolean =>
       one.checks.size < this.#core().policy.checksPerConnectionMax;
-    const preparedBy = this.#preparedBy.at(transaction.place) - 1;
+    const preparedBy = this.#preparedBy.at(transaction.rowNo) - 1;
     const first =
       checkers.find((one) => one.id === preparedBy && isFree(one)) ?? checkers.find(isFree);
     if (first === undefined) return null;
@@ -290,13 +290,13 @@ export class Checks {
     const { checkAnswerWithinMs } = this.#core().policy;
     this.#become(ASKED, transaction, turn.nowMs + checkAnswerWithinMs);
     const attempt = transaction.checks + 1;
-    this.#asked.set(transaction.place, { connection, attempt, atMs: turn.nowMs });
-    connection?.checks.add(transaction.place);
+    this.#asked.set(transaction.rowNo, { connection, attempt, atMs: turn.nowMs });
+    connection?.checks.add(transaction.rowNo);
   }
 
   #ended(transaction: Transaction, outcome: CheckOutcome, how: Ending, turn: Turn): void {
     const { policy } = this.#core();
-    const atMs = this.#asked.get(transaction.place)?.atMs ?? turn.nowMs;
+    const atMs = this.#asked.get(transaction.rowNo)?.atMs ?? turn.nowMs;
     this.forget(transaction);
     turn.log({
       kind: "checked",
@@ -330,10 +330,10 @@ export class Checks {
     turn.log({ kind: "parked", transactionId: transaction.id, cause });
   }
 
-  #free({ place, group }: Transaction): void {
-    const connection = this.#asked.get(place)?.connection ?? null;
-    this.#asked.delete(place);
-    if (connection !== null) connection.checks.delete(place);
+  #free({ rowNo, group }: Transaction): void {
+    const connection = this.#asked.get(rowNo)?.connection ?? null;
+    this.#asked.delete(rowNo);
+    if (connection !== null) connection.checks.delete(rowNo);
     else this.#groupOf(group).endpointInFlight--;
     this.stir(group);
   }
@@ -361,7 +361,7 @@ function question(transaction: Transaction, nowMs: number): Question {
     group: transaction.group,
     attempt: transaction.checks + 1,
     ageMs: Math.round(nowMs - transaction.preparedAtMs),
-    block: transaction.block,
-    slots: transaction.messages.map((_, at) => transaction.firstSlot + at),
+    block: transaction.place.block,
+    slots: transaction.messages.map((_, at) => transaction.place.slot + at),
   };
 }

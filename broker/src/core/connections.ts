@@ -10,7 +10,7 @@ export interface Connection {
   /** Announced producer groups; true: this connection answers checks for the group. */
   readonly producerOf: Map<string, boolean>;
   readonly subscriptions: Map<number, Subscription>;
-  /** Checks asked of this connection and not yet answered: the places of their transactions. */
+  /** Checks asked of this connection and not yet answered: the rows of their transactions. */
   readonly checks: Set<number>;
   isCongested: boolean;
 }

@@ -8,6 +8,7 @@ import type { Connections } from "./connections.ts";
 import type { Consumers, Lease } from "./consumers.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { Policy } from "./policy.ts";
+import type { Retention } from "./retention.ts";
 import type { State } from "./state.ts";
 import type { Admission } from "./types.ts";
 
@@ -26,5 +27,6 @@ export interface Core {
   readonly connections: Connections;
   readonly consumers: Consumers;
   readonly checks: Checks;
+  readonly retention: Retention;
   admission: Admission;
 }

@@ -7,12 +7,13 @@
  *                        leased --bury--> settled here, visible in the dead-letter topic
  *
  * Invariants
- * - V1 An offset below `nextOffset` without an entry is settled; there is no other record of it. So
- *   acks in any order cost O(1), and memory grows with what is in flight, not with what was read.
+ * - V1 An offset below `nextOffset` without an entry is settled (or expired); there is no other record of it.
+ *   So acks in any order cost O(1), and memory grows with what is in flight, not with what was read.
  * - V2 At most one valid delivery per offset (D3): the one whose number the leased entry holds.
  * - V3 Delivery numbers only grow, through resets and replays too, so no token is ever valid twice.
  * - V4 `deliveries` rises by exactly one per delivery; `failures` counts those that used up an attempt, and
  *   what a consumer is told is `failures + 1`: giving back at shutdown is not an attempt (D6).
+ * - V5 `expired` counts each message that retention took before this group had settled it, exactly once.
  */
 import type { Chain } from "./chain.ts";
 import {
@@ -35,6 +36,7 @@ export interface CursorState {
   readonly topicNo: number;
   readonly nextOffset: number;
   readonly nextDeliveryNo: number;
+  readonly expired: number;
 }
 
 export class Cursor<Lease = unknown> {
@@ -43,6 +45,7 @@ export class Cursor<Lease = unknown> {
   readonly topicNo: number;
   #nextOffset: number;
   #nextDeliveryNo = 1;
+  #expired = 0;
   readonly #entries: Entries;
   /** By kind. What is ready stands in the order in which it came back. */
   readonly #chains: readonly Chain[];
@@ -68,6 +71,11 @@ export class Cursor<Lease = unknown> {
 
   get nextDeliveryNo(): number {
     return this.#nextDeliveryNo;
+  }
+
+  /** Messages that retention took before this group had settled them (V5). */
+  get expired(): number {
+    return this.#expired;
   }
 
   get counts(): Readonly<Record<Kind, number>> {
@@ -174,6 +182,63 @@ export class Cursor<Lease = unknown> {
     if (!isThere && offset < this.#nextOffset) this.#add(offset);
   }
 
+  /**
+   * Retention took the messages from `first` to before `before`; `fresh` of them this group had not been
+   * given yet. What was revived before stays. Tells how many are lost to this group.
+   */
+  expire(first: number, before: number, fresh: number): number {
+    let lost = fresh;
+    for (const place of this.#placesBetween(first, before)) {
+      const kind = this.#entries.kindOf(place);
+      invariant(kind === "ready" || kind === "waiting", "what is under way does not expire");
+      this.#leave(place);
+      lost++;
+    }
+    this.#nextOffset = Math.max(this.#nextOffset, before);
+    this.#expired += lost;
+    return lost;
+  }
+
+  /** The one at hand may be removed. On the shorter way: a group may have a million of either. */
+  *#placesBetween(first: number, end: number): Generator<number> {
+    const { offset } = this.#entries;
+    if (end - first <= this.unsettled) {
+      for (let at = first; at < end; at++) {
+        const place = this.#entries.find(this.no, at);
+        if (place !== NOWHERE) yield place;
+      }
+      return;
+    }
+    for (const chain of this.#chains)
+      for (const place of chain.places()) {
+        const at = offset.at(place);
+        if (at >= first && at < end) yield place;
+      }
+  }
+
+  /**
+   * The first offset from `first` on, before `end`, with an entry of such a kind; else `end`. Looked for on
+   * the shorter way, through the offsets or through the entries: a group may have a million of either.
+   */
+  firstOffset(first: number, end: number, kinds: readonly Kind[]): number {
+    const chains = kinds.map((kind) => this.#chain(kind));
+    const { offset } = this.#entries;
+    if (end - first <= chains.reduce((total, { size }) => total + size, 0)) {
+      for (let at = first; at < end; at++) {
+        const place = this.#entries.find(this.no, at);
+        if (place !== NOWHERE && kinds.includes(this.#entries.kindOf(place))) return at;
+      }
+      return end;
+    }
+    let found = end;
+    for (const chain of chains)
+      for (const place of chain.places()) {
+        const at = offset.at(place);
+        if (at >= first && at < found) found = at;
+      }
+    return found;
+  }
+
   /** Moves to `nextOffset`; every delivery under way is over. Refused before while an ack is pending (T9). */
   reset(nextOffset: number): void {
     invariant(this.#chain("pending").size === 0, "a cursor with pending acks is not reset");
@@ -196,8 +261,8 @@ export class Cursor<Lease = unknown> {
   }
 
   save(): CursorState {
-    const { no, groupNo, topicNo, nextOffset, nextDeliveryNo } = this;
-    return { no, groupNo, topicNo, nextOffset, nextDeliveryNo };
+    const { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired } = this;
+    return { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired };
   }
 
   /** The entries as they are in `frozen`, which is of this moment, in parts that may be taken later. */
@@ -208,6 +273,7 @@ export class Cursor<Lease = unknown> {
 
   load(saved: CursorState): void {
     this.#nextDeliveryNo = saved.nextDeliveryNo;
+    this.#expired = saved.expired;
   }
 
   loadEntries(part: EntriesPart): void {

@@ -19,6 +19,7 @@ import { loadState, saveState } from "./checkpoint.ts";
 import { Checks } from "./checks.ts";
 import { Connections } from "./connections.ts";
 import { Consumers } from "./consumers.ts";
+import { copied } from "./copy-forward.ts";
 import type { Core, Due } from "./core.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { HashKey } from "./id-hash.ts";
@@ -26,6 +27,7 @@ import * as inspect from "./inspect.ts";
 import { invariant } from "./invariant.ts";
 import { DEFAULT_POLICY, type Policy } from "./policy.ts";
 import type { LogRecord } from "./records.ts";
+import { Retention } from "./retention.ts";
 import * as settle from "./settle.ts";
 import { State } from "./state.ts";
 import * as transact from "./transact.ts";
@@ -58,6 +60,7 @@ export class Engine {
       connections: new Connections(),
       consumers: new Consumers(core),
       checks: new Checks(core, transact.decide),
+      retention: new Retention(core),
       admission: "all",
     };
   }
@@ -91,7 +94,8 @@ export class Engine {
     this.#lastNowMs = nowMs;
     const turn = new Turn(this.#core.state, nowMs, this.#openBlock);
     this.#take(input, turn);
-    if (!isMoreComing) this.#workOff(turn);
+    if (isMoreComing) this.#stirRetention(turn);
+    else this.#workOff(turn);
     for (const record of turn.records) this.#openRecords.push(record);
     const { records, sends } = turn;
     return { records, sends, wakeAtMs: isMoreComing ? nowMs : this.#wakeAtMs(nowMs) };
@@ -106,6 +110,7 @@ export class Engine {
       checks.pump(turn);
       consumers.pump(turn);
     }
+    this.#retire(turn);
     if (this.#isClockDue(turn.nowMs)) turn.log({ kind: "clock" });
   }
 
@@ -127,13 +132,26 @@ export class Engine {
   }
 
   #nextWakeAtMs(): number | null {
-    const { deadlines, retries, checks } = this.#core;
+    const { deadlines, retries, checks, retention } = this.#core;
     const nextAtMs = Math.min(
       deadlines.nextAtMs ?? NEVER,
       retries.nextAtMs ?? NEVER,
       checks.nextAtMs ?? NEVER,
+      retention.nextAtMs,
+      this.#clockAtMs(),
     );
-    return nextAtMs === NEVER ? null : Math.min(nextAtMs, this.#clockAtMs());
+    return nextAtMs === NEVER ? null : nextAtMs;
+  }
+
+  /** At the end of a step: what it settled may go, what it delivered may not. */
+  #retire(turn: Turn): void {
+    const { retention } = this.#core;
+    this.#stirRetention(turn);
+    if (turn.nowMs >= retention.nextAtMs) retention.look(turn);
+  }
+
+  #stirRetention({ records }: Turn): void {
+    if (records.length > 0) this.#core.retention.stir();
   }
 
   /** There are records that stand in no sealed block yet. */
@@ -200,6 +218,10 @@ export class Engine {
         if (transaction !== undefined) core.checks.notAsked(transaction, input.attempt, turn);
         return;
       }
+      case "copied":
+        // Where the disk is short, its rest is for those who cannot wait.
+        if (core.admission === "all") copied(core.state, turn, input.messages);
+        return;
       case "unreadable":
         return settle.unreadable(core, turn, input.token);
       default:

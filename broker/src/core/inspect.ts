@@ -3,9 +3,10 @@ import type { ClientFrames, GroupView, TopicView } from "@escrowmq/protocol";
 import { deadLetterTopic } from "@escrowmq/protocol/names";
 import { refuseGroup, refuseTopic } from "./administer.ts";
 import type { Core } from "./core.ts";
+import { groupsBehind } from "./retention-views.ts";
 import { findTransaction, NOT_FOUND } from "./transact.ts";
 import type { Turn } from "./turn.ts";
-import type { ConnectionId } from "./types.ts";
+import type { ConnectionId, Inspection } from "./types.ts";
 import * as views from "./views.ts";
 
 type Page<Type extends "topic.list" | "group.list" | "producer.list"> = ClientFrames[Type];
@@ -19,9 +20,9 @@ export function listTopics(
   const { topicsByName } = core.state;
   const view = (name: string): TopicView | null => {
     const topic = topicsByName.get(name);
-    return topic === undefined ? null : views.topicView(core, topic);
+    return topic === undefined ? null : views.topicView(core, topic, turn.nowMs);
   };
-  const weigh = (topic: TopicView | null): number => 1 + (topic?.groups.length ?? 0) / 10;
+  const weigh = (topic: TopicView | null): number => 1 + (topic?.groups.length ?? 0) / 5;
   const value = views.pageOfNames(topicsByName.keys(), frame, view, weigh);
   turn.ok(from, frame.id, { value });
 }
@@ -34,7 +35,7 @@ export function describeTopic(
 ): void {
   const topic = core.state.topicsByName.get(frame.topic);
   if (topic === undefined) return refuseTopic(turn, from, frame.id, frame.topic);
-  turn.ok(from, frame.id, { value: views.topicView(core, topic) });
+  turn.ok(from, frame.id, { value: views.topicView(core, topic, turn.nowMs) });
 }
 
 export function listGroups(
@@ -46,7 +47,7 @@ export function listGroups(
   const { groupsByName } = core.state;
   const view = (name: string): GroupView | null => {
     const group = groupsByName.get(name);
-    return group === undefined ? null : views.groupView(core, group);
+    return group === undefined ? null : views.groupView(core, group, turn.nowMs);
   };
   const weigh = (group: GroupView | null): number =>
     3 + (group?.topics.length ?? 0) + (group?.consumers.length ?? 0);
@@ -62,7 +63,7 @@ export function describeGroup(
 ): void {
   const group = core.state.groupsByName.get(frame.group);
   if (group === undefined) return refuseGroup(turn, from, frame.id, frame.group);
-  turn.ok(from, frame.id, { value: views.groupView(core, group) });
+  turn.ok(from, frame.id, { value: views.groupView(core, group, turn.nowMs) });
 }
 
 export function listProducers(
@@ -148,6 +149,10 @@ export function figures(
   from: ConnectionId,
   frame: ClientFrames["stats" | "doctor"],
 ): void {
-  const inspection = { kind: frame.type, value: views.stats(core, turn.nowMs) };
+  const value = views.stats(core, turn.nowMs);
+  const inspection: Inspection =
+    frame.type === "stats"
+      ? { kind: "stats", value }
+      : { kind: "doctor", value, groups: groupsBehind(core, turn.nowMs) };
   turn.send({ kind: "inspect", to: from, re: frame.id, inspection });
 }

@@ -1,5 +1,5 @@
 /** The numbers that the core goes by, with unit and reason. All may be set when a broker is created. */
-import type { GroupPolicy } from "./records.ts";
+import type { GroupPolicy, TopicSettings } from "./records.ts";
 
 export interface Policy {
   readonly checkAfterMs: number;
@@ -20,6 +20,10 @@ export interface Policy {
   readonly sendsKeptMax: number;
   readonly deliveriesPerStepMax: number;
   readonly deliveryBytesPerStepMax: number;
+  readonly retentionEveryMs: number;
+  readonly dropAfterStartMs: number;
+  /** What a new topic gets, dead-letter topics included. */
+  readonly topic: Pick<TopicSettings, "retentionMs" | "retentionBytes" | "unsettled">;
   readonly group: GroupPolicy;
 }
 
@@ -57,6 +61,13 @@ export const DEFAULT_POLICY: Policy = {
   deliveriesPerStepMax: 2_048,
   // What one step may add to the sockets' buffers before anybody can see that a peer reads slowly.
   deliveryBytesPerStepMax: 4_194_304,
+  // How far retention may lag behind: at 100 MB/s a limit in bytes is passed by 100 MB.
+  retentionEveryMs: SECOND,
+  // Messages grow older while the broker is down. Where the unsettled ones are dropped, groups get this
+  // long to come back, and operators to change their mind.
+  dropAfterStartMs: HOUR,
+  // Kafka's log.retention.hours. What a group has not settled is never lost unless somebody says so.
+  topic: { retentionMs: 7 * DAY, retentionBytes: 0, unsettled: "keep" },
   group: {
     leaseMs: 60 * SECOND,
     attemptsMax: 16,

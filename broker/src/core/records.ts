@@ -10,7 +10,7 @@
  */
 import type { FinalVerdict, Verdict } from "@escrowmq/protocol";
 
-/** Where a message's bytes are: never moves, never changes. */
+/** Where a message's bytes are. They never change; the same bytes may stand at a later place, too (`moved`). */
 export interface Place {
   readonly block: number;
   readonly slot: number;
@@ -27,6 +27,12 @@ export interface LoggedMessage {
 export interface TopicSettings {
   readonly bodyBytesMax: number;
   readonly isPaused: boolean;
+  /** Messages older than this are due to be retired. */
+  readonly retentionMs: number;
+  /** While the topic holds more than this its oldest messages are due, too; 0: no limit. */
+  readonly retentionBytes: number;
+  /** What becomes of a due message that some group has not settled. */
+  readonly unsettled: "keep" | "drop";
 }
 
 export interface GroupPolicy {
@@ -197,6 +203,22 @@ export type LogRecord =
       readonly offset: number;
       readonly operator: string;
       readonly reason: string;
+    }
+  /** Retention took all messages of the topic before this offset. */
+  | { readonly kind: "retired"; readonly topicNo: number; readonly beforeOffset: number }
+  /** Messages copied forward out of an old segment: the same bytes, which from now on are read here. */
+  | {
+      readonly kind: "moved";
+      readonly messages: readonly LoggedMessage[];
+      /** `at`: which of `messages`. */
+      readonly entries: readonly {
+        readonly topicNo: number;
+        readonly offset: number;
+        readonly at: number;
+        readonly from: Place;
+      }[];
+      /** `at`: the first of them. */
+      readonly transactions: readonly { readonly transactionId: string; readonly at: number }[];
     };
 
 export type RecordKind = LogRecord["kind"];

@@ -268,12 +268,12 @@ function toDeadLetters(
   core.consumers.stirTopic(dead.no);
 }
 
-function openDeadLetters({ state }: Core, turn: Turn, group: Group): Topic {
+function openDeadLetters({ state, policy }: Core, turn: Turn, group: Group): Topic {
   const name = deadLetterTopic(group.name);
   const known = state.topicsByName.get(name);
   if (known !== undefined) return known;
   const topicNo = state.nextTopicNo;
-  const settings = { bodyBytesMax: LIMITS.bodyBytesMax, isPaused: false };
+  const settings = { bodyBytesMax: LIMITS.bodyBytesMax, isPaused: false, ...policy.topic };
   turn.log({ kind: "topicCreated", topicNo, topic: name, settings });
   return state.topic(topicNo);
 }
@@ -308,11 +308,11 @@ export function startOffset(topic: Topic, { from, at }: Pick<StartAt, "from" | "
   switch (from) {
     case undefined:
     case "earliest":
-      return 0;
+      return topic.firstOffset;
     case "latest":
       return topic.nextOffset;
     case "offset":
-      return Math.min(at ?? 0, topic.nextOffset);
+      return Math.min(Math.max(at ?? 0, topic.firstOffset), topic.nextOffset);
     case "time":
       return topic.offsetAt(at ?? 0);
   }

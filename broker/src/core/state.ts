@@ -5,6 +5,8 @@
  * Invariants
  * - A1 `apply` never refuses: what may be refused was refused before the record was made.
  * - A2 Nothing here knows of connections, credit, leases' holders or timers; those hang on as opaque fields.
+ * - A3 A place that somebody may still read is in a topic's index or in an undecided transaction, and
+ *   `neededBlock` is not after it: what is before that block may be removed from the store.
  */
 import { groupOfDeadLetters } from "@escrowmq/protocol/names";
 import { Cursor } from "./cursor.ts";
@@ -56,6 +58,8 @@ export class State {
   /** The block that is being written or recovered. */
   block = 0;
   atMs = 0;
+  /** When the broker was started. */
+  openedAtMs = 0;
   /** Which save of the state is the last one (P9). */
   saveNo = 0;
   #slot = 0;
@@ -101,7 +105,7 @@ export class State {
       case "cursorOpened":
         return this.#cursorOpened(record);
       case "cursorReset":
-        return this.cursor(record.cursorNo).reset(record.nextOffset);
+        return this.#cursorReset(record);
       case "sent":
         return this.#sent(record);
       case "prepared":
@@ -121,7 +125,7 @@ export class State {
       case "acked": {
         const cursor = this.cursor(record.cursorNo);
         for (const offset of record.offsets) cursor.settle(offset);
-        return;
+        return this.#ended(cursor, record.offsets);
       }
       case "returned": {
         const { offset, cause, readyAtMs, isCounted, reason } = record;
@@ -135,6 +139,10 @@ export class State {
         return this.#replayed(record);
       case "purged":
         return this.#endDeadLetter(this.topic(record.deadTopicNo), record.offset);
+      case "retired":
+        return this.#retired(record);
+      case "moved":
+        return this.#moved(record);
       default:
         record satisfies never;
     }
@@ -164,6 +172,13 @@ export class State {
     return transaction;
   }
 
+  /** No block before it is read again, neither for a delivery nor for a check (A3). */
+  get neededBlock(): number {
+    let needed = this.block + 1;
+    for (const topic of this.topics.values()) needed = Math.min(needed, topic.lowestBlock);
+    return Math.min(needed, this.transactions.lowestBlock);
+  }
+
   totalsOf(group: string): UndecidedTotals {
     const totals = this.totalsByGroup.get(group) ?? { count: 0, bytes: 0, parked: 0 };
     this.totalsByGroup.set(group, totals);
@@ -182,7 +197,8 @@ export class State {
     for (const { topicNo } of facts.messages) this.topic(topicNo).halfMessages++;
   }
 
-  #opened({ pausedMs }: RecordOf<"opened">): void {
+  #opened({ atMs, pausedMs }: RecordOf<"opened">): void {
+    this.openedAtMs = atMs;
     for (const cursor of this.cursors.values()) {
       cursor.restart(pausedMs);
       if (!this.topic(cursor.topicNo).isDeadLetters) continue;
@@ -233,6 +249,7 @@ export class State {
   #groupDeleted({ groupNo }: RecordOf<"groupDeleted">): void {
     const group = this.group(groupNo);
     for (const cursor of group.cursors.values()) {
+      const offsets = offsetsOf(cursor);
       cursor.clear();
       this.cursors.delete(cursor.no);
       const readers = this.readers.get(cursor.topicNo) ?? [];
@@ -240,9 +257,17 @@ export class State {
         cursor.topicNo,
         readers.filter((reader) => reader !== cursor),
       );
+      this.#ended(cursor, offsets);
     }
     this.groups.delete(groupNo);
     this.groupsByName.delete(group.name);
+  }
+
+  #cursorReset({ cursorNo, nextOffset }: RecordOf<"cursorReset">): void {
+    const cursor = this.cursor(cursorNo);
+    const offsets = offsetsOf(cursor);
+    cursor.reset(nextOffset);
+    this.#ended(cursor, offsets);
   }
 
   #cursorOpened({ cursorNo, groupNo, topicNo, nextOffset }: RecordOf<"cursorOpened">): void {
@@ -259,13 +284,12 @@ export class State {
   #sent({ sendId, digest, messages }: RecordOf<"sent">): void {
     this.sends.set(sendId, digest, this.atMs);
     for (const { topicNo, bytes } of messages)
-      this.topic(topicNo).append(this.#takeSlot(), bytes, this.atMs);
+      this.topic(topicNo).append(this.#takeSlots(1), bytes, this.atMs);
   }
 
   #prepared(record: RecordOf<"prepared">): void {
     const { transactionId: id, group, digest, messages, acks, checkAtMs, onUndecided } = record;
-    const firstSlot = this.#slot;
-    this.#slot += messages.length;
+    const place = this.#takeSlots(messages.length);
     for (const { cursorNo, offset } of acks) this.cursor(cursorNo).join(offset);
     this.hold({
       id,
@@ -274,7 +298,7 @@ export class State {
       preparedAtMs: this.atMs,
       ageFromMs: this.atMs,
       block: this.block,
-      firstSlot,
+      place,
       messages: messages.map(({ topicNo, bytes }) => ({ topicNo, bytes })),
       acks,
       onUndecided,
@@ -307,17 +331,19 @@ export class State {
     );
     for (const { cursorNo, offset } of acks) {
       const cursor = this.cursor(cursorNo);
-      if (verdict === "commit") cursor.settle(offset);
-      else {
+      if (verdict === "commit") {
+        cursor.settle(offset);
+        this.#ended(cursor, [offset]);
+      } else {
         cursor.giveBack(offset, "rolledBack", 0, false, "");
         this.#passOver(cursor, offset);
       }
     }
   }
 
-  #makeVisible({ messages, block, firstSlot }: Transaction): void {
+  #makeVisible({ messages, place: { block, slot } }: Transaction): void {
     for (const [at, { topicNo, bytes }] of messages.entries())
-      this.topic(topicNo).append({ block, slot: firstSlot + at }, bytes, this.atMs);
+      this.topic(topicNo).append({ block, slot: slot + at }, bytes, this.atMs);
   }
 
   #release(transaction: Transaction): void {
@@ -375,21 +401,65 @@ export class State {
     const attempts = (cursor.entry(offset)?.failures ?? 0) + 1;
     cursor.settle(offset);
     const at = dead.append(topic.placeOf(offset), topic.bytesOf(offset), this.atMs);
-    dead.origins.set(at, { topicNo: topic.no, offset, attempts, reason, atMs: this.atMs });
+    const visibleAtMs = topic.atMsOf(offset);
+    const atMs = this.atMs;
+    dead.origins.set(at, { topicNo: topic.no, offset, attempts, reason, atMs, visibleAtMs });
+    this.#ended(cursor, [offset]);
   }
 
   #replayed({ deadTopicNo, offset }: RecordOf<"replayed">): void {
     const dead = this.topic(deadTopicNo);
     const origin = dead.origins.get(offset);
     invariant(origin !== undefined, "a record replays a dead letter that exists");
-    this.#endDeadLetter(dead, offset);
     const group = this.groupsByName.get(groupOfDeadLetters(dead.name));
-    group?.cursors.get(origin.topicNo)?.replay(origin.offset);
+    const cursor = group?.cursors.get(origin.topicNo);
+    if (cursor !== undefined) {
+      const topic = this.topic(origin.topicNo);
+      const isGone =
+        origin.offset < topic.firstOffset ||
+        (topic.isDeadLetters && !topic.origins.has(origin.offset));
+      if (isGone)
+        topic.revive(origin.offset, dead.placeOf(offset), dead.bytesOf(offset), origin.visibleAtMs);
+      cursor.replay(origin.offset);
+      this.#ended(cursor, [origin.offset]);
+    }
+    this.#endDeadLetter(dead, offset);
   }
 
   #endDeadLetter(dead: Topic, offset: number): void {
     dead.origins.delete(offset);
-    for (const reader of this.readers.get(dead.no) ?? []) this.#passOver(reader, offset);
+    const readers = this.readers.get(dead.no) ?? [];
+    for (const reader of readers) this.#passOver(reader, offset);
+    if (!readers.some((reader) => reader.entry(offset) !== undefined)) dead.forget(offset);
+  }
+
+  /**
+   * These offsets have no entry in the cursor any more. What is held for readers only (O3, and a dead letter
+   * that ended while it was under way) is let go with the last one.
+   */
+  #ended(cursor: Cursor, offsets: readonly number[]): void {
+    const topic = this.topic(cursor.topicNo);
+    if (!topic.isDeadLetters && !topic.hasRevived) return;
+    const readers = this.readers.get(topic.no) ?? [];
+    for (const offset of offsets) {
+      const isHeld =
+        topic.origins.has(offset) || (!topic.isDeadLetters && offset >= topic.firstOffset);
+      if (isHeld || readers.some((reader) => reader.entry(offset) !== undefined)) continue;
+      topic.forget(offset);
+    }
+  }
+
+  /** What is left of each group's work there expires with the messages, and is counted (V5). */
+  #retired({ topicNo, beforeOffset }: RecordOf<"retired">): void {
+    const topic = this.topic(topicNo);
+    const first = topic.firstOffset;
+    for (const cursor of this.readers.get(topicNo) ?? []) {
+      const fresh = topic.liveBetween(Math.max(first, cursor.nextOffset), beforeOffset);
+      topic.expired += cursor.expire(first, beforeOffset, fresh);
+    }
+    for (let offset = first; topic.isDeadLetters && offset < beforeOffset; offset++)
+      if (topic.origins.delete(offset)) topic.expired++;
+    topic.retire(beforeOffset);
   }
 
   /** O2: a dead letter that was replayed or purged does not come again to those who read dead letters. */
@@ -397,10 +467,27 @@ export class State {
     const topic = this.topic(reader.topicNo);
     if (!topic.isDeadLetters || topic.origins.has(offset)) return;
     const kind = reader.entry(offset)?.kind;
-    if (kind === "ready" || kind === "waiting") reader.settle(offset);
+    if (kind !== "ready" && kind !== "waiting") return;
+    reader.settle(offset);
+    this.#ended(reader, [offset]);
   }
 
-  #takeSlot(): Place {
-    return { block: this.block, slot: this.#slot++ };
+  /** F1. What is named was there when the record was made. */
+  #moved({ messages, entries, transactions }: RecordOf<"moved">): void {
+    const { block, slot } = this.#takeSlots(messages.length);
+    for (const { topicNo, offset, at } of entries)
+      this.topic(topicNo).move(offset, { block, slot: slot + at });
+    for (const { transactionId, at } of transactions)
+      this.transactions.move(this.transaction(transactionId), { block, slot: slot + at });
+  }
+
+  /** The first of the next `count`. */
+  #takeSlots(count: number): Place {
+    const slot = this.#slot;
+    this.#slot += count;
+    return { block: this.block, slot };
   }
 }
+
+const offsetsOf = (cursor: Cursor): readonly number[] =>
+  Array.from(cursor.entries(), ({ offset }) => offset);

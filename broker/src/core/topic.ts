@@ -3,7 +3,10 @@
  *
  * Invariants
  * - O1 An offset, once given, never means another message (T3); offsets are given in the order of commits.
- * - O2 In a dead-letter topic an offset whose origin is gone was replayed or purged: it is passed over.
+ * - O2 In a dead-letter topic an offset whose origin is gone was replayed, purged or retired: it is passed over.
+ * - O3 What is before `firstOffset` was retired and has no index entry, except what was brought back out of
+ *   the dead letters: `revived`, until its group has settled it.
+ * - O4 A chunk that a checkpoint may be reading changes at its end only; any other change is made to a copy.
  */
 import { isDeadLetterTopic } from "@escrowmq/protocol/names";
 import { invariant } from "./invariant.ts";
@@ -15,17 +18,33 @@ export interface Origin {
   readonly offset: number;
   readonly attempts: number;
   readonly reason: string;
+  /** When it was buried. */
   readonly atMs: number;
+  /** When it became visible in the topic it comes from, which may have retired it since. */
+  readonly visibleAtMs: number;
 }
 
 /** 24 bytes a message in typed arrays: a million messages cost 24 MB and nothing to the garbage collector. */
 const CHUNK = 512;
 
 interface Chunk {
+  /** NO_BLOCK where no bytes are needed any more. */
   readonly blocks: Float64Array;
   readonly atMs: Float64Array;
   readonly slots: Uint32Array;
   readonly bytes: Uint32Array;
+  /** The lowest of `blocks`, and the sum of `bytes`: so that questions about a topic cost a step a chunk. */
+  lowestBlock: number;
+  totalBytes: number;
+}
+
+const NO_BLOCK = Number.POSITIVE_INFINITY;
+
+/** A retired message that a replay gave back to its group (O3). */
+interface Revived {
+  readonly place: Place;
+  readonly bytes: number;
+  readonly atMs: number;
 }
 
 const newChunk = (): Chunk => ({
@@ -33,6 +52,8 @@ const newChunk = (): Chunk => ({
   atMs: new Float64Array(CHUNK),
   slots: new Uint32Array(CHUNK),
   bytes: new Uint32Array(CHUNK),
+  lowestBlock: NO_BLOCK,
+  totalBytes: 0,
 });
 
 export class Topic {
@@ -44,9 +65,15 @@ export class Topic {
   readonly origins = new Map<number, Origin>();
   /** Half messages on their way here; a topic with some may not be deleted. */
   halfMessages = 0;
+  /** Messages that were retired before a group had settled them, once a group; dead letters retired. */
+  expired = 0;
   #chunks: Chunk[] = [];
+  /** What `#chunks` begins with, counted in chunks. */
+  #firstChunk = 0;
+  #firstOffset = 0;
   #nextOffset = 0;
   #bytes = 0;
+  readonly #revived = new Map<number, Revived>();
 
   constructor(no: number, name: string, settings: TopicSettings) {
     this.no = no;
@@ -55,12 +82,33 @@ export class Topic {
     this.isDeadLetters = isDeadLetterTopic(name);
   }
 
+  /** Offsets before it were retired. */
+  get firstOffset(): number {
+    return this.#firstOffset;
+  }
+
   get nextOffset(): number {
     return this.#nextOffset;
   }
 
+  /** Of what is not retired, replayed or purged. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  get hasRevived(): boolean {
+    return this.#revived.size > 0;
+  }
+
+  /** No block before this one holds bytes of this topic; infinite without any. */
+  get lowestBlock(): number {
+    let lowest = NO_BLOCK;
+    for (const { place } of this.#revived.values()) lowest = Math.min(lowest, place.block);
+    const [head] = this.#chunks;
+    if (head !== undefined) lowest = Math.min(lowest, this.#lowestIn(head));
+    for (let no = 1; no < this.#chunks.length; no++)
+      lowest = Math.min(lowest, this.#chunks[no]?.lowestBlock ?? NO_BLOCK);
+    return lowest;
   }
 
   append(place: Place, bytes: number, atMs: number): number {
@@ -72,21 +120,123 @@ export class Topic {
     chunk.slots[at] = place.slot;
     chunk.bytes[at] = bytes;
     chunk.atMs[at] = atMs;
+    chunk.totalBytes += bytes;
+    if (place.block < chunk.lowestBlock) chunk.lowestBlock = place.block;
     this.#bytes += bytes;
     return offset;
   }
 
+  /** Everything before `offset` goes, and the memory of its index with it. */
+  retire(offset: number): void {
+    this.#bytes -= this.bytesBetween(this.#firstOffset, offset);
+    this.#firstOffset = offset;
+    const firstChunk = Math.floor(offset / CHUNK);
+    this.#chunks.splice(0, firstChunk - this.#firstChunk);
+    this.#firstChunk = firstChunk;
+  }
+
+  /** A message whose bytes were let go comes back to a group out of its dead letters (O3). */
+  revive(offset: number, place: Place, bytes: number, atMs: number): void {
+    if (offset < this.#firstOffset) {
+      this.#revived.set(offset, { place, bytes, atMs });
+      return;
+    }
+    this.#bytes += bytes - this.bytesOf(offset);
+    this.#rewrite(offset, (chunk, at) => {
+      chunk.blocks[at] = place.block;
+      chunk.slots[at] = place.slot;
+      chunk.bytes[at] = bytes;
+    });
+  }
+
+  /** Nobody needs the bytes of this offset any more: a settled revival, or a dead letter that ended. */
+  forget(offset: number): void {
+    if (offset < this.#firstOffset) {
+      this.#revived.delete(offset);
+      return;
+    }
+    this.#bytes -= this.bytesOf(offset);
+    this.#rewrite(offset, (chunk, at) => {
+      chunk.blocks[at] = NO_BLOCK;
+      chunk.bytes[at] = 0;
+    });
+  }
+
+  /** The same bytes stand here, too, and are read here from now on. */
+  move(offset: number, place: Place): void {
+    const revived = this.#revived.get(offset);
+    if (revived !== undefined) {
+      this.#revived.set(offset, { ...revived, place });
+      return;
+    }
+    this.#rewrite(offset, (chunk, at) => {
+      chunk.blocks[at] = place.block;
+      chunk.slots[at] = place.slot;
+    });
+  }
+
+  /**
+   * The offsets whose bytes stand before `block` and are needed still; null after a chunk without any more.
+   * The topic may change between two steps: what comes or goes then may be told or not.
+   */
+  *offsetsBefore(block: number): Generator<number | null> {
+    for (const [offset, { place }] of this.#revived) yield place.block < block ? offset : null;
+    for (let at = this.#firstOffset; at < this.#nextOffset; at = Math.max(at, this.#firstOffset)) {
+      const { lowestBlock, blocks } = this.#chunkOf(at);
+      const offset = at;
+      at = lowestBlock < block ? offset + 1 : (Math.floor(offset / CHUNK) + 1) * CHUNK;
+      if (lowestBlock < block && (blocks[offset % CHUNK] ?? NO_BLOCK) < block) yield offset;
+      else if (at % CHUNK === 0) yield null;
+    }
+  }
+
+  /** Null: it is retired, or nobody needs its bytes. */
+  neededPlaceOf(offset: number): Place | null {
+    if (offset < this.#firstOffset) return this.#revived.get(offset)?.place ?? null;
+    const place = offset < this.#nextOffset ? this.placeOf(offset) : null;
+    return place?.block === NO_BLOCK ? null : place;
+  }
+
   placeOf(offset: number): Place {
+    if (offset < this.#firstOffset) return this.#revivedAt(offset).place;
     const chunk = this.#chunkOf(offset);
     return { block: chunk.blocks[offset % CHUNK] ?? 0, slot: chunk.slots[offset % CHUNK] ?? 0 };
   }
 
   bytesOf(offset: number): number {
+    if (offset < this.#firstOffset) return this.#revivedAt(offset).bytes;
     return this.#chunkOf(offset).bytes[offset % CHUNK] ?? 0;
   }
 
   atMsOf(offset: number): number {
+    if (offset < this.#firstOffset) return this.#revivedAt(offset).atMs;
     return this.#chunkOf(offset).atMs[offset % CHUNK] ?? 0;
+  }
+
+  /** Of the messages from `from` to before `to`, none of which is retired. */
+  bytesBetween(from: number, to: number): number {
+    let bytes = 0;
+    let offset = from;
+    while (offset < to) {
+      const chunk = this.#chunkOf(offset);
+      const isWhole = offset % CHUNK === 0 && offset + CHUNK <= to;
+      bytes += isWhole ? chunk.totalBytes : (chunk.bytes[offset % CHUNK] ?? 0);
+      offset += isWhole ? CHUNK : 1;
+    }
+    return bytes;
+  }
+
+  /** The first offset from which on the messages have at most `bytesMax` bytes together. */
+  offsetWithin(bytesMax: number): number {
+    let bytes = this.#bytes;
+    let offset = this.#firstOffset;
+    while (bytes > bytesMax && offset < this.#nextOffset) {
+      const chunk = this.#chunkOf(offset);
+      const isWhole = offset % CHUNK === 0 && bytes - chunk.totalBytes > bytesMax;
+      bytes -= isWhole ? chunk.totalBytes : (chunk.bytes[offset % CHUNK] ?? 0);
+      offset += isWhole ? CHUNK : 1;
+    }
+    return Math.min(offset, this.#nextOffset);
   }
 
   /** The first offset at or after `from` that holds a message, or `nextOffset`. */
@@ -97,9 +247,17 @@ export class Topic {
     return offset;
   }
 
+  /** How many of the offsets from `from` to before `to` hold a message. */
+  liveBetween(from: number, to: number): number {
+    if (!this.isDeadLetters || from >= to) return Math.max(0, to - from);
+    let live = 0;
+    for (let offset = from; offset < to; offset++) if (this.origins.has(offset)) live++;
+    return live;
+  }
+
   /** The first offset that became visible at or after `atMs`. */
   offsetAt(atMs: number): number {
-    let low = 0;
+    let low = this.#firstOffset;
     let high = this.#nextOffset;
     while (low < high) {
       const middle = (low + high) >>> 1;
@@ -127,24 +285,31 @@ export class Topic {
       no: this.no,
       name: this.name,
       settings: this.settings,
+      firstOffset: this.#firstOffset,
       nextOffset: this.#nextOffset,
       bytes: this.#bytes,
+      expired: this.expired,
       halfMessages: this.halfMessages,
       origins: [...this.origins],
+      revived: [...this.#revived],
     };
   }
 
-  /** The index as it is now, in pieces of at most `chunksMax` chunks as raw bytes; they may be taken later. */
+  /** The index as it is now, in pieces of at most `chunksMax` chunks as raw bytes; they may be taken later (O4). */
   saveIndex(chunksMax: number): Iterable<Uint8Array> {
-    // Chunks only grow at their ends, beyond what `nextOffset` says is there.
-    return indexPieces(this.#chunks.slice(), chunksMax);
+    const filled = this.#nextOffset - this.#firstChunk * CHUNK;
+    return indexPieces(this.#chunks.slice(), filled, chunksMax);
   }
 
   load(state: TopicState): void {
+    this.#firstOffset = state.firstOffset;
+    this.#firstChunk = Math.floor(state.firstOffset / CHUNK);
     this.#nextOffset = state.nextOffset;
     this.#bytes = state.bytes;
+    this.expired = state.expired;
     this.halfMessages = state.halfMessages;
     for (const [offset, origin] of state.origins) this.origins.set(offset, origin);
+    for (const [offset, revived] of state.revived) this.#revived.set(offset, revived);
   }
 
   loadIndex(piece: Uint8Array): void {
@@ -157,27 +322,75 @@ export class Topic {
         at += part.byteLength;
       }
       this.#chunks.push(chunk);
+      const chunkNo = this.#firstChunk + this.#chunks.length - 1;
+      sumUp(chunk, Math.min(CHUNK, this.#nextOffset - chunkNo * CHUNK));
     }
+  }
+
+  /** Changes a copy and puts it in place (O4). */
+  #rewrite(offset: number, change: (chunk: Chunk, at: number) => void): void {
+    const old = this.#chunkOf(offset);
+    const chunkNo = Math.floor(offset / CHUNK);
+    const chunk: Chunk = {
+      ...old,
+      blocks: old.blocks.slice(),
+      slots: old.slots.slice(),
+      bytes: old.bytes.slice(),
+    };
+    change(chunk, offset % CHUNK);
+    sumUp(chunk, Math.min(CHUNK, this.#nextOffset - chunkNo * CHUNK));
+    this.#chunks[chunkNo - this.#firstChunk] = chunk;
+  }
+
+  /** The first chunk may hold retired messages, which do not count. */
+  #lowestIn(head: Chunk): number {
+    let lowest = NO_BLOCK;
+    const end = Math.min(CHUNK, this.#nextOffset - this.#firstChunk * CHUNK);
+    for (let at = this.#firstOffset % CHUNK; at < end; at++)
+      lowest = Math.min(lowest, head.blocks[at] ?? NO_BLOCK);
+    return lowest;
+  }
+
+  #revivedAt(offset: number): Revived {
+    const revived = this.#revived.get(offset);
+    invariant(revived !== undefined, "a retired message is asked for only if it was revived");
+    return revived;
   }
 
   #chunkOf(offset: number): Chunk {
     invariant(offset < this.#nextOffset, "an offset below nextOffset has an index entry");
-    const chunk = this.#chunks[Math.floor(offset / CHUNK)];
+    const chunk = this.#chunks[Math.floor(offset / CHUNK) - this.#firstChunk];
     invariant(chunk !== undefined, "an offset below nextOffset has an index entry");
     return chunk;
   }
 }
 
+function sumUp(chunk: Chunk, length: number): void {
+  chunk.lowestBlock = NO_BLOCK;
+  chunk.totalBytes = 0;
+  for (let at = 0; at < length; at++) {
+    chunk.lowestBlock = Math.min(chunk.lowestBlock, chunk.blocks[at] ?? NO_BLOCK);
+    chunk.totalBytes += chunk.bytes[at] ?? 0;
+  }
+}
+
 const CHUNK_BYTES = CHUNK * 24;
 
-function* indexPieces(all: readonly Chunk[], chunksMax: number): Generator<Uint8Array> {
+/** Whole chunks; of the last one what is beyond `filled` is zero, whatever was appended since. */
+function* indexPieces(
+  all: readonly Chunk[],
+  filled: number,
+  chunksMax: number,
+): Generator<Uint8Array> {
   for (let first = 0; first < all.length; first += chunksMax) {
     const chunks = all.slice(first, first + chunksMax);
     const piece = new Uint8Array(chunks.length * CHUNK_BYTES);
     for (const [at, chunk] of chunks.entries()) {
       let to = at * CHUNK_BYTES;
+      const count = Math.min(CHUNK, filled - (first + at) * CHUNK);
       for (const part of [chunk.blocks, chunk.atMs, chunk.slots, chunk.bytes]) {
-        piece.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), to);
+        const bytes = count * part.BYTES_PER_ELEMENT;
+        piece.set(new Uint8Array(part.buffer, part.byteOffset, bytes), to);
         to += part.byteLength;
       }
     }
@@ -189,8 +402,11 @@ export interface TopicState {
   readonly no: number;
   readonly name: string;
   readonly settings: TopicSettings;
+  readonly firstOffset: number;
   readonly nextOffset: number;
   readonly bytes: number;
+  readonly expired: number;
   readonly halfMessages: number;
   readonly origins: readonly (readonly [number, Origin])[];
+  readonly revived: readonly (readonly [number, Revived])[];
 }

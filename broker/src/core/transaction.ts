@@ -9,7 +9,7 @@
  * - X1 A transaction is undecided in one table or decided in the other, never in both (T2).
  * - X2 Parked is undecided: it takes a verdict, and nothing decides it by itself (promise 5).
  */
-import type { DecidedBy, LoggedMessage } from "./records.ts";
+import type { DecidedBy, LoggedMessage, Place } from "./records.ts";
 
 export interface HalfMessage {
   readonly topicNo: number;
@@ -27,9 +27,8 @@ export interface TransactionFacts {
   readonly group: string;
   readonly digest: number;
   readonly preparedAtMs: number;
-  /** Its messages stand in this block, from this slot on. */
+  /** It was prepared in this block. */
   readonly block: number;
-  readonly firstSlot: number;
   readonly messages: readonly HalfMessage[];
   readonly acks: readonly JoinedAck[];
   readonly onUndecided: "park" | "rollback";
@@ -37,6 +36,8 @@ export interface TransactionFacts {
 
 /** What changes while it is undecided. */
 export interface TransactionProgress {
+  /** Where the first of its messages stands; the others follow it, slot by slot. */
+  place: Place;
   /** Broker time that this transaction's age counts from: preparedAtMs plus all pauses of the broker. */
   ageFromMs: number;
   /** Counted checks: those that reached somebody. */
@@ -48,8 +49,8 @@ export interface TransactionProgress {
 
 /** One that is undecided. An object for the moment: its row stands in a table (transactions.ts). */
 export interface Transaction extends TransactionFacts, TransactionProgress {
-  /** Where in the table; another one's after the verdict. */
-  readonly place: number;
+  /** Its row in the table; another one's after the verdict. */
+  readonly rowNo: number;
   readonly bytes: number;
 }
 

@@ -1,16 +1,19 @@
 /**
- * The undecided transactions, in columns: some 150 bytes each, and nothing to the garbage collector. A
+ * The undecided transactions, in columns: some 170 bytes each, and nothing to the garbage collector. A
  * `Transaction` is made when somebody asks for one, and reads and writes its row.
  *
  * Invariants
- * - Q1 A row is used again once its transaction is decided: what knows a place must let go of it before.
+ * - Q1 A row is used again once its transaction is decided: what knows its number must let go of it before.
  * - Q2 They come in the order of their prepares, however rows are used again.
+ * - Q3 Those with messages stand in a second order, that of their messages' places: a prepare and a move put
+ *   one behind all others. So the first stands in the oldest block that any of them needs.
  */
 import { Chain, frozenPlaces, Links, Slots } from "./chain.ts";
 import { Column, Values, Words } from "./columns.ts";
 import { ID_WORDS_MAX, type IdHash, idOfWords } from "./id-hash.ts";
 import { invariant } from "./invariant.ts";
 import { NOWHERE, Places } from "./places.ts";
+import type { Place } from "./records.ts";
 import type {
   HalfMessage,
   JoinedAck,
@@ -42,7 +45,9 @@ class Rows {
   readonly ageFromMs = new Column(Float64Array);
   readonly nextCheckAtMs = new Column(Float64Array);
   readonly block = new Column(Float64Array);
-  readonly firstSlot = new Column(Uint32Array);
+  /** The place of its first message. */
+  readonly placeBlock = new Column(Float64Array);
+  readonly placeSlot = new Column(Uint32Array);
   readonly bytes = new Column(Uint32Array);
   /** Of the only message, if there are no details. */
   readonly topicNo = new Column(Uint32Array);
@@ -56,7 +61,8 @@ class Rows {
     this.ageFromMs,
     this.nextCheckAtMs,
     this.block,
-    this.firstSlot,
+    this.placeBlock,
+    this.placeSlot,
     this.bytes,
     this.topicNo,
     this.checks,
@@ -79,89 +85,90 @@ const scratch = new Uint32Array(ID_WORDS_MAX);
 
 /** One row, as an object. Not to be kept beyond its verdict (Q1). */
 class Row implements Transaction {
-  readonly place: number;
+  readonly rowNo: number;
   readonly #rows: Rows;
   #id: string | null;
 
-  constructor(rows: Rows, place: number, id: string | null) {
+  constructor(rows: Rows, rowNo: number, id: string | null) {
     this.#rows = rows;
-    this.place = place;
+    this.rowNo = rowNo;
     this.#id = id;
   }
 
   get id(): string {
-    this.#id ??= this.#rows.idAt(this.place);
+    this.#id ??= this.#rows.idAt(this.rowNo);
     return this.#id;
   }
 
   get group(): string {
-    return this.#rows.groups.at(this.place);
+    return this.#rows.groups.at(this.rowNo);
   }
 
   get digest(): number {
-    return this.#rows.digest.at(this.place);
+    return this.#rows.digest.at(this.rowNo);
   }
 
   get preparedAtMs(): number {
-    return this.#rows.preparedAtMs.at(this.place);
+    return this.#rows.preparedAtMs.at(this.rowNo);
   }
 
   get block(): number {
-    return this.#rows.block.at(this.place);
+    return this.#rows.block.at(this.rowNo);
   }
 
-  get firstSlot(): number {
-    return this.#rows.firstSlot.at(this.place);
+  get place(): Place {
+    const { placeBlock, placeSlot } = this.#rows;
+    return { block: placeBlock.at(this.rowNo), slot: placeSlot.at(this.rowNo) };
   }
 
   get bytes(): number {
-    return this.#rows.bytes.at(this.place);
+    return this.#rows.bytes.at(this.rowNo);
   }
 
   get messages(): readonly HalfMessage[] {
-    const details = this.#rows.details.at(this.place);
+    const details = this.#rows.details.at(this.rowNo);
     if (details !== null) return details.messages;
-    return [{ topicNo: this.#rows.topicNo.at(this.place), bytes: this.bytes }];
+    return [{ topicNo: this.#rows.topicNo.at(this.rowNo), bytes: this.bytes }];
   }
 
   get acks(): readonly JoinedAck[] {
-    return this.#rows.details.at(this.place)?.acks ?? NO_ACKS;
+    return this.#rows.details.at(this.rowNo)?.acks ?? NO_ACKS;
   }
 
   get onUndecided(): "park" | "rollback" {
-    return ON_UNDECIDED[this.#rows.onUndecided.at(this.place)] ?? "park";
+    return ON_UNDECIDED[this.#rows.onUndecided.at(this.rowNo)] ?? "park";
   }
 
   get ageFromMs(): number {
-    return this.#rows.ageFromMs.at(this.place);
+    return this.#rows.ageFromMs.at(this.rowNo);
   }
 
   set ageFromMs(atMs: number) {
-    this.#rows.ageFromMs.set(this.place, atMs);
+    this.#rows.ageFromMs.set(this.rowNo, atMs);
   }
 
   get checks(): number {
-    return this.#rows.checks.at(this.place);
+    return this.#rows.checks.at(this.rowNo);
   }
 
   set checks(count: number) {
-    this.#rows.checks.set(this.place, count);
+    this.#rows.checks.set(this.rowNo, count);
   }
 
   get nextCheckAtMs(): number {
-    return this.#rows.nextCheckAtMs.at(this.place);
+    return this.#rows.nextCheckAtMs.at(this.rowNo);
   }
 
   set nextCheckAtMs(atMs: number) {
-    this.#rows.nextCheckAtMs.set(this.place, atMs);
+    this.#rows.nextCheckAtMs.set(this.rowNo, atMs);
   }
 
   get parked(): "attempts" | "age" | null {
-    return PARKED[this.#rows.parked.at(this.place)] ?? null;
+    return PARKED[this.#rows.parked.at(this.rowNo)] ?? null;
   }
 
   set parked(cause: "attempts" | "age" | null) {
-    this.#rows.parked.set(this.place, PARKED.indexOf(cause));
+    this.#rows.parked.set(this.rowNo, PARKED.indexOf(cause));
   }
 }
 
@@ -185,8 +192,8 @@ export function* readPart(
   for (const [at, id] of part.ids.entries()) {
     const [group = 0, digest = 0, preparedAtMs = 0, ageFromMs = 0, nextCheckAtMs = 0, ...others] =
       numbers.subarray(at * width, (at + 1) * width);
-    const [block = 0, firstSlot = 0, bytes = 0, topicNo = 0, checks = 0, end = 0, parked = 0] =
-      others;
+    const [block = 0, placeBlock = 0, placeSlot = 0, bytes = 0, topicNo = 0, ...rest] = others;
+    const [checks = 0, end = 0, parked = 0] = rest;
     const { messages, acks } = details.get(at) ?? {
       messages: [{ topicNo, bytes }],
       acks: NO_ACKS,
@@ -199,7 +206,7 @@ export function* readPart(
       ageFromMs,
       nextCheckAtMs,
       block,
-      firstSlot,
+      place: { block: placeBlock, slot: placeSlot },
       messages,
       acks,
       checks,
@@ -216,6 +223,11 @@ export class Transactions {
   readonly #links = new Links();
   /** In the order of prepares. */
   readonly #order = new Chain(this.#links);
+  readonly #halfLinks = new Links();
+  /** Those with messages, in the order of their places (Q3). */
+  readonly #halves = new Chain(this.#halfLinks);
+  /** Not after a checkpoint, which tells them in the order of their prepares. */
+  #areHalvesSorted = true;
   readonly #rows = new Rows();
 
   constructor(hash: IdHash) {
@@ -244,6 +256,30 @@ export class Transactions {
     for (const place of this.#order.places()) yield this.at(place);
   }
 
+  /**
+   * Those with messages, in the order of their places (Q3). Between two steps anybody may add, remove and
+   * move: those that are moved come again, at the end.
+   */
+  *halves(): Generator<Transaction> {
+    this.#sortHalves();
+    for (const place of this.#halves.walk()) yield this.at(place);
+  }
+
+  /** No block before this one holds messages of any of them; infinite without any. */
+  get lowestBlock(): number {
+    this.#sortHalves();
+    const { first } = this.#halves;
+    return first === NOWHERE ? Number.POSITIVE_INFINITY : this.#rows.placeBlock.at(first);
+  }
+
+  /** Its messages stand at `to` from now on, behind those of all others. */
+  move({ rowNo }: Transaction, { block, slot }: Place): void {
+    this.#rows.placeBlock.set(rowNo, block);
+    this.#rows.placeSlot.set(rowNo, slot);
+    this.#halves.remove(rowNo);
+    this.#halves.append(rowNo);
+  }
+
   /** The caller has made sure that it is not there. */
   add(facts: TransactionFacts & TransactionProgress, bytes: number): Transaction {
     const hash = this.#hash;
@@ -263,19 +299,26 @@ export class Transactions {
     rows.ageFromMs.set(place, facts.ageFromMs);
     rows.nextCheckAtMs.set(place, facts.nextCheckAtMs);
     rows.block.set(place, facts.block);
-    rows.firstSlot.set(place, facts.firstSlot);
+    rows.placeBlock.set(place, facts.place.block);
+    rows.placeSlot.set(place, facts.place.slot);
     rows.bytes.set(place, bytes);
     rows.topicNo.set(place, messages[0]?.topicNo ?? 0);
     rows.checks.set(place, facts.checks);
     rows.onUndecided.set(place, ON_UNDECIDED.indexOf(facts.onUndecided));
     rows.parked.set(place, PARKED.indexOf(facts.parked));
+    if (messages.length > 0) {
+      const { last } = this.#halves;
+      if (last !== NOWHERE && this.#compare(place, last) < 0) this.#areHalvesSorted = false;
+      this.#halves.append(place);
+    }
     return new Row(rows, place, facts.id);
   }
 
-  remove({ id, place }: Transaction): void {
+  remove({ id, rowNo: place, messages }: Transaction): void {
     invariant(this.#find(id) === place, "only a transaction that is there is removed");
     this.#places.remove(this.#hash.hash, place);
     this.#order.remove(place);
+    if (messages.length > 0) this.#halves.remove(place);
     this.#rows.groups.set(place, "");
     this.#rows.details.set(place, null);
     this.#slots.giveBack(place);
@@ -325,6 +368,22 @@ export class Transactions {
     for (const column of [words, groups, details, this.#links.next, ...numbers]) column.thaw();
   }
 
+  #sortHalves(): void {
+    if (this.#areHalvesSorted) return;
+    const sorted = [...this.#halves.places()].sort((one, other) => this.#compare(one, other));
+    for (const place of sorted) {
+      this.#halves.remove(place);
+      this.#halves.append(place);
+    }
+    this.#areHalvesSorted = true;
+  }
+
+  /** By where their messages stand. */
+  #compare(one: number, other: number): number {
+    const { placeBlock, placeSlot } = this.#rows;
+    return placeBlock.at(one) - placeBlock.at(other) || placeSlot.at(one) - placeSlot.at(other);
+  }
+
   #find(id: string): number {
     const hash = this.#hash;
     if (this.size === 0 || !hash.read(id)) return NOWHERE;
@@ -346,6 +405,7 @@ export class Transactions {
   #clear(): void {
     this.#slots.clear();
     this.#links.clear();
+    this.#halfLinks.clear();
     this.#rows.clear();
   }
 }

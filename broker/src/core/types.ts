@@ -11,6 +11,7 @@ import type {
   EscrowError,
   StatsView,
 } from "@escrowmq/protocol";
+import type { Copied } from "./copy-forward.ts";
 import type { CheckOutcome, LogRecord, Place } from "./records.ts";
 import type { Origin } from "./topic.ts";
 
@@ -87,6 +88,8 @@ export type Input =
     }
   /** The messages of a check could not be read: nobody was asked, so nothing is counted. */
   | { readonly kind: "notAsked"; readonly transactionId: string; readonly attempt: number }
+  /** The shell has read these messages out of an old segment, to log them again. */
+  | { readonly kind: "copied"; readonly messages: readonly Copied[] }
   /** The body of a delivery could not be read, or does not match its checksum. */
   | { readonly kind: "unreadable"; readonly token: string };
 
@@ -152,7 +155,25 @@ export type Inspection =
   /** `value` plus uptime, memory and store figures. */
   | { readonly kind: "stats"; readonly value: CoreFigures }
   /** `value` (the same figures) judged against limits and exposure. */
-  | { readonly kind: "doctor"; readonly value: CoreFigures };
+  | {
+      readonly kind: "doctor";
+      readonly value: CoreFigures;
+      readonly groups: readonly GroupBehind[];
+    };
+
+/** A group that retention has met: it holds messages back, or is about to lose some. */
+export interface GroupBehind {
+  readonly group: string;
+  readonly topic: string;
+  readonly unsettled: "keep" | "drop";
+  /** Of its oldest unsettled message. */
+  readonly oldestAgeMs: number;
+  readonly retentionMs: number;
+  /** Due, and there only for this group (and others that are as far behind). */
+  readonly heldBytes: number;
+  /** Lost to it so far. */
+  readonly expired: number;
+}
 
 export interface Ready {
   readonly records: readonly LogRecord[];

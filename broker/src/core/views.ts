@@ -11,6 +11,7 @@ import type {
 import { deadLetterTopic } from "@escrowmq/protocol/names";
 import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
+import { heldBack, lagOf } from "./retention-views.ts";
 import type { Group } from "./state.ts";
 import type { Origin, Topic } from "./topic.ts";
 import type { Found } from "./transact.ts";
@@ -52,10 +53,13 @@ export function pageOfNames<T>(
   return items.length < sorted.length ? { items, next: last } : { items };
 }
 
-export function topicView({ state }: Core, topic: Topic): TopicView {
+export function topicView(core: Core, topic: Topic, nowMs: number): TopicView {
+  const { state } = core;
+  const { retentionMs, retentionBytes, unsettled } = topic.settings;
+  const { heldBytes, heldBy } = heldBack(core, topic, nowMs);
   return {
     topic: topic.name,
-    firstOffset: 0,
+    firstOffset: topic.firstOffset,
     nextOffset: topic.nextOffset,
     bytes: topic.bytes,
     paused: topic.settings.isPaused,
@@ -63,6 +67,12 @@ export function topicView({ state }: Core, topic: Topic): TopicView {
     groups: (state.readers.get(topic.no) ?? [])
       .map((cursor) => state.group(cursor.groupNo).name)
       .sort(),
+    retentionMs,
+    retentionBytes,
+    unsettled,
+    expired: topic.expired,
+    heldBytes,
+    heldBy,
   };
 }
 
@@ -70,7 +80,8 @@ export function topicView({ state }: Core, topic: Topic): TopicView {
 export const readyCount = (topic: Topic, cursor: Cursor): number =>
   topic.nextOffset - cursor.nextOffset + cursor.counts.ready;
 
-export function groupView({ state, consumers }: Core, group: Group): GroupView {
+export function groupView(core: Core, group: Group, nowMs: number): GroupView {
+  const { state, consumers } = core;
   return {
     group: group.name,
     policy: group.policy,
@@ -87,6 +98,8 @@ export function groupView({ state, consumers }: Core, group: Group): GroupView {
         leased,
         waiting,
         pending,
+        expired: cursor.expired,
+        ...lagOf(core, topic, cursor, nowMs),
       };
     }),
     consumers: consumers
@@ -280,9 +293,15 @@ export function stats(core: Core, nowMs: number): CoreFigures {
   }
   let messages = 0;
   let deadLetters = 0;
+  let retired = 0;
+  let expired = 0;
   for (const topic of state.topics.values()) {
+    expired += topic.expired;
     if (topic.isDeadLetters) deadLetters += topic.origins.size;
-    else messages += topic.nextOffset;
+    else {
+      messages += topic.nextOffset - topic.firstOffset;
+      retired += topic.firstOffset;
+    }
   }
   return {
     connections: connections.size,
@@ -298,5 +317,7 @@ export function stats(core: Core, nowMs: number): CoreFigures {
     waiting,
     deadLetters,
     blocks: state.block,
+    retired,
+    expired,
   };
 }

@@ -12,13 +12,15 @@
 import { randomBytes } from "node:crypto";
 import { type DoctorView, EscrowError, type StatsView } from "@escrowmq/protocol";
 import type { Engine } from "../core/engine.ts";
-import type { Admission, ConnectionId, CoreFigures, Input } from "../core/types.ts";
+import { heldBytes } from "../core/retention-views.ts";
+import type { Admission, ConnectionId, CoreFigures, GroupBehind, Input } from "../core/types.ts";
 import { stats } from "../core/views.ts";
 import { openLevelStore } from "../store/level-store.ts";
 import type { BlockStore } from "../store/store.ts";
 import { type CheckEndpointClient, createCheckEndpointClient } from "./check-endpoint.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import { type Clock, systemClock } from "./clock.ts";
+import { CopyForward } from "./copy-forward.ts";
 import { Dispatch, sizeOfAll } from "./dispatch.ts";
 import { examine } from "./doctor.ts";
 import { Flow } from "./flow.ts";
@@ -29,6 +31,7 @@ import { blockBytesMax, openBytesMax } from "./memory-budget.ts";
 import { type Figures, Metrics } from "./metrics.ts";
 import { type BrokerOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { recover } from "./recovery.ts";
+import { Retirer } from "./retirer.ts";
 import { CLOSE_GOING_AWAY, Session, type SessionHost, type Socket } from "./session.ts";
 import { timelineSource } from "./timeline-source.ts";
 import { VERSION } from "./version.ts";
@@ -52,6 +55,8 @@ interface Serving {
   readonly store: BlockStore;
   readonly loop: Loop;
   readonly checkpointer: Checkpointer;
+  readonly retirer: Retirer;
+  readonly copyForward: CopyForward;
 }
 
 type Life = Serving | { readonly kind: "reopening" } | { readonly kind: "closed" };
@@ -125,7 +130,10 @@ class RunningBroker implements Broker, SessionHost {
     this.#life = await this.#open();
     this.#startedAtMs = this.#clock.nowMs();
     await this.#admit();
-    this.#admissionTimer = setInterval(() => void this.#admit(), ADMISSION_EVERY_MS);
+    this.#admissionTimer = setInterval(() => {
+      this.#tidy();
+      void this.#admit();
+    }, ADMISSION_EVERY_MS);
     this.#admissionTimer.unref();
     if (this.#options.port === null) return;
     const { host, port, allowedOrigins, connectionsMax } = this.#options;
@@ -188,7 +196,11 @@ class RunningBroker implements Broker, SessionHost {
   async #close(): Promise<void> {
     const life = this.#life;
     if (this.#admissionTimer !== null) clearInterval(this.#admissionTimer);
-    if (life.kind === "serving") await life.loop.stop();
+    if (life.kind === "serving") {
+      life.retirer.stop();
+      life.copyForward.stop();
+      await life.loop.stop();
+    }
     this.#life = { kind: "closed" };
     for (const session of [...this.#sessions.values()])
       session.refuse("SHUTTING_DOWN", "The broker is stopping.", CLOSE_GOING_AWAY);
@@ -211,23 +223,28 @@ class RunningBroker implements Broker, SessionHost {
         ...(segmentBytesMax === undefined ? {} : { segmentBytesMax }),
       }));
     try {
-      const recovery = await recover(store, policy, this.#log);
+      const recovery = await recover(store, policy, this.#log, acceptLoss);
       // Closed meanwhile: a store that nobody would close again must not stay open.
       if (this.#life.kind === "closed") throw new EscrowError("SHUTTING_DOWN");
       this.#storeId = store.storeId;
       this.#clock.startAfter(recovery.engine.core.state.atMs);
-      return this.#serve(
-        recovery.engine,
+      const retirer = new Retirer(recovery.engine, store, this.#clock, this.#log);
+      const saved = (): void => retirer.retire();
+      const checkpointer = new Checkpointer(
+        recovery,
         store,
-        new Checkpointer(recovery, store, checkpointEveryBytes, this.#log),
+        checkpointEveryBytes,
+        this.#log,
+        saved,
       );
+      return this.#serve(recovery.engine, store, checkpointer, retirer);
     } catch (error) {
       await store.close();
       throw error;
     }
   }
 
-  #serve(engine: Engine, store: BlockStore, checkpointer: Checkpointer): Serving {
+  #serve(engine: Engine, store: BlockStore, checkpointer: Checkpointer, retirer: Retirer): Serving {
     const dispatch = new Dispatch({
       store,
       sessions: this.#sessions,
@@ -240,7 +257,7 @@ class RunningBroker implements Broker, SessionHost {
       log: this.#log,
       take: (input) => this.take(input),
       stats: (figures) => this.#stats(figures, store),
-      doctor: (figures) => this.#doctor(figures, store),
+      doctor: (figures, groups) => this.#doctor(figures, groups, store),
     });
     const loop = new Loop({
       engine,
@@ -251,15 +268,38 @@ class RunningBroker implements Broker, SessionHost {
       openBytesMax: openBytesMax(this.flow.shares),
       roomy: () => this.flow.inbox.wake(),
       planned: ({ to, deliveries }) => this.#sessions.get(to)?.plan(sizeOfAll(deliveries)),
-      sealed: (block) => checkpointer.sealed(block),
+      sealed: (block) => {
+        checkpointer.sealed(block);
+        retirer.sealed(block);
+      },
       written: (block, seconds) => {
         this.#metrics.wrote(block.records, seconds);
         checkpointer.written(block);
+        retirer.written(block);
       },
     });
-    const serving: Serving = { kind: "serving", engine, store, loop, checkpointer };
+    const copyForward = new CopyForward({
+      engine,
+      store: {
+        front: () => store.front(),
+        readMessages: (block, slots) =>
+          this.flow.reading.run(blockBytesMax(this.flow.shares), () =>
+            store.readMessages(block, slots),
+          ),
+      },
+      clock: this.#clock,
+      log: this.#log,
+      afterMs: this.#options.copyForwardAfterMs,
+      take: (input, bytes) => {
+        loop.hold(bytes);
+        loop.take(input);
+      },
+    });
+    const parts = { engine, store, loop, checkpointer, retirer, copyForward };
+    const serving: Serving = { kind: "serving", ...parts };
     this.#life = serving;
     loop.take({ kind: "open" });
+    retirer.retire();
     return serving;
   }
 
@@ -268,6 +308,8 @@ class RunningBroker implements Broker, SessionHost {
     const life = this.#life;
     if (life.kind !== "serving") return;
     this.#life = { kind: "reopening" };
+    life.retirer.stop();
+    life.copyForward.stop();
     this.#storeFailures++;
     this.#metrics.storeFailed();
     this.#log.error(
@@ -303,6 +345,13 @@ class RunningBroker implements Broker, SessionHost {
     void attempt(0, cause);
   }
 
+  /** Gives the disk back what has become free, and frees what nearly is. */
+  #tidy(): void {
+    if (this.#life.kind !== "serving") return;
+    this.#life.retirer.look();
+    this.#life.copyForward.look();
+  }
+
   /** Head-room: sends are refused before the disk is full, verdicts and acks last. */
   async #admit(): Promise<void> {
     const life = this.#life;
@@ -331,14 +380,16 @@ class RunningBroker implements Broker, SessionHost {
   #figures(): Figures {
     const life = this.#life;
     if (life.kind !== "serving") return NO_FIGURES;
-    const figures = stats(life.engine.core, this.#clock.nowMs());
-    return {
-      ...figures,
-      storeBytes: life.store.bytes,
-      freeBytes: this.#freeBytes,
-      pausedConnections: this.flow.inbox.paused,
-      memory: this.flow.figures(life.loop.blockBytes),
-    };
+    const { core } = life.engine;
+    const nowMs = this.#clock.nowMs();
+    const figures = { ...stats(core, nowMs), heldBytes: heldBytes(core, nowMs) };
+    const { bytes, retiredBytes } = life.store;
+    const storeBytes = bytes - retiredBytes;
+    const { liveBytes: frontLiveBytes, copiedBytes } = life.copyForward;
+    const store = { storeBytes, retiredBytes, frontLiveBytes, copiedBytes };
+    const pausedConnections = this.flow.inbox.paused;
+    const memory = this.flow.figures(life.loop.blockBytes);
+    return { ...figures, ...store, freeBytes: this.#freeBytes, pausedConnections, memory };
   }
 
   #stats(figures: CoreFigures, store: BlockStore): StatsView {
@@ -347,17 +398,18 @@ class RunningBroker implements Broker, SessionHost {
       version: VERSION,
       uptimeMs,
       ...figures,
-      storeBytes: store.bytes,
+      storeBytes: store.bytes - store.retiredBytes,
       rssBytes: process.memoryUsage.rss(),
     };
   }
 
-  #doctor(figures: CoreFigures, store: BlockStore): DoctorView {
+  #doctor(figures: CoreFigures, groups: readonly GroupBehind[], store: BlockStore): DoctorView {
     const { policy, sendFreeBytesMin, memoryBytesMax, isExposed, host } = this.#options;
     const { allowedOrigins, endpointRanges } = this.#options;
     const { memory, pausedConnections } = this.#figures();
     return examine({
       stats: this.#stats(figures, store),
+      groups,
       policy,
       freeBytes: this.#freeBytes,
       sendFreeBytesMin,
@@ -383,7 +435,13 @@ const NO_FIGURES: Figures = {
   leased: 0,
   waiting: 0,
   deadLetters: 0,
+  retired: 0,
+  expired: 0,
+  heldBytes: 0,
   storeBytes: 0,
+  retiredBytes: 0,
+  frontLiveBytes: 0,
+  copiedBytes: 0,
   freeBytes: 0,
   pausedConnections: 0,
   memory: {

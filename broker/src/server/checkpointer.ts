@@ -29,13 +29,16 @@ export class Checkpointer {
   #lastBlock = 0;
   #taken: Taken | null = null;
   #saving: Promise<void> | null = null;
+  readonly #saved: () => void;
 
   constructor(
     { engine, replayedBytes, checkpointBytes }: Recovery,
     store: BlockStore,
     everyBytes: number,
     log: Log,
+    saved: () => void = () => undefined,
   ) {
+    this.#saved = saved;
     this.#engine = engine;
     this.#checkpointBytes = checkpointBytes;
     this.#store = store;
@@ -74,6 +77,7 @@ export class Checkpointer {
     try {
       this.#checkpointBytes = await this.#store.saveCheckpoint(block, parts);
       this.#lastBlock = block;
+      this.#saved();
       this.#log.info({ block, ms: Math.round(performance.now() - startMs) }, "checkpoint written");
     } catch (error) {
       this.#log.warn(

@@ -19,6 +19,7 @@ import type {
   ConnectionId,
   CoreFigures,
   Delivery,
+  GroupBehind,
   Input,
   Inspection,
   Send,
@@ -44,7 +45,7 @@ export interface DispatchOptions {
   readonly log: Log;
   readonly take: (input: Input) => void;
   readonly stats: (figures: CoreFigures) => StatsView;
-  readonly doctor: (figures: CoreFigures) => DoctorView;
+  readonly doctor: (figures: CoreFigures, groups: readonly GroupBehind[]) => DoctorView;
 }
 
 type SendOf<Kind extends Send["kind"]> = Extract<Send, { readonly kind: Kind }>;
@@ -196,7 +197,11 @@ export class Dispatch {
       session.outbox.add({ type: "ok", re, value }, 0, ITEMS_OF_AN_INSPECTION);
     } catch (error) {
       const code: ErrorCode = EscrowError.is(error) ? error.code : "STORE_FAILED";
-      this.#options.log.error({ err: error, inspection: inspection.kind }, "an inspection failed");
+      if (code !== "MESSAGE_RETIRED")
+        this.#options.log.error(
+          { err: error, inspection: inspection.kind },
+          "an inspection failed",
+        );
       session.outbox.add({
         type: "error",
         re,
@@ -224,7 +229,7 @@ export class Dispatch {
       case "stats":
         return stats(inspection.value);
       case "doctor":
-        return doctor(inspection.value);
+        return doctor(inspection.value, inspection.groups);
     }
   }
 
@@ -241,6 +246,8 @@ export class Dispatch {
     try {
       return await store.readMessages(block, slots);
     } catch (error) {
+      // Settled by somebody else meanwhile, and retired; or copied forward: it comes again from its new place.
+      if (EscrowError.is(error, "MESSAGE_RETIRED")) return null;
       metrics.unreadable();
       log.error({ err: error, block }, "messages could not be read; they are not delivered");
       return null;

@@ -1,10 +1,13 @@
 /** What is exposed, and what is near a limit, in words that an operator can act on. */
 import type { DoctorView, Finding, StatsView } from "@escrowmq/protocol";
 import type { Policy } from "../core/policy.ts";
+import type { GroupBehind } from "../core/types.ts";
 import type { MemoryFigures } from "./flow.ts";
 
 export interface Patient {
   readonly stats: Omit<StatsView, "version" | "uptimeMs">;
+  /** That hold messages back, have lost some, or are about to. */
+  readonly groups: readonly GroupBehind[];
   readonly policy: Policy;
   readonly freeBytes: number;
   readonly sendFreeBytesMin: number;
@@ -20,6 +23,8 @@ export interface Patient {
 
 const NEAR = 0.8;
 const MIB = 1_048_576;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 
 export const examine = (patient: Patient): DoctorView => ({
   findings: [
@@ -32,6 +37,7 @@ export const examine = (patient: Patient): DoctorView => ({
     parked(patient),
     deadLetters(patient),
     decisions(patient),
+    ...retention(patient),
     store(patient),
   ],
 });
@@ -102,6 +108,35 @@ function decisions({ stats, policy }: Patient): Finding {
   return stats.decisionsKept >= NEAR * policy.decisionsKeptMax
     ? warning("decisions", `${text} The oldest are forgotten before their time.`)
     : ok("decisions", text);
+}
+
+function retention({ groups }: Patient): readonly Finding[] {
+  if (groups.length === 0)
+    return [ok("retention", "No group holds messages back, and none is about to lose any.")];
+  return groups.map((group) => warning("retention", behind(group)));
+}
+
+function behind(group: GroupBehind): string {
+  const who = `Group ${group.group} in topic ${group.topic}`;
+  const since = daysOf(group.oldestAgeMs - group.retentionMs);
+  const facts = [
+    group.heldBytes === 0
+      ? ""
+      : `holds back ${Math.ceil(group.heldBytes / MIB)} MiB that could be retired, for ${since}`,
+    group.unsettled === "drop" && group.oldestAgeMs >= NEAR * group.retentionMs
+      ? `is about to lose messages: its oldest is ${daysOf(group.oldestAgeMs)} old, and they are dropped at ${daysOf(group.retentionMs)}`
+      : "",
+    group.expired === 0 ? "" : `has lost ${group.expired} messages to retention`,
+  ];
+  const said = facts.filter((fact) => fact !== "").join("; ");
+  return `${who} ${said}: escrow group describe ${group.group}`;
+}
+
+/** "7.0 days", "1.5 hours", "40 s": as precise as a decision needs. */
+function daysOf(ms: number): string {
+  if (ms >= DAY_MS) return `${(ms / DAY_MS).toFixed(1)} days`;
+  if (ms >= HOUR_MS) return `${(ms / HOUR_MS).toFixed(1)} hours`;
+  return `${Math.max(0, Math.round(ms / 1_000))} s`;
 }
 
 const store = ({ storeFailures }: Patient): Finding =>

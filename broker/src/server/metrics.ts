@@ -14,7 +14,13 @@ export interface Figures {
   readonly leased: number;
   readonly waiting: number;
   readonly deadLetters: number;
+  readonly retired: number;
+  readonly expired: number;
+  readonly heldBytes: number;
   readonly storeBytes: number;
+  readonly retiredBytes: number;
+  readonly frontLiveBytes: number;
+  readonly copiedBytes: number;
   readonly freeBytes: number;
   readonly pausedConnections: number;
   readonly memory: MemoryFigures;
@@ -195,6 +201,28 @@ const GAUGES: readonly (readonly [
   ["leased_deliveries", "Deliveries under way", (figures) => figures.leased],
   ["waiting_retries", "Messages waiting for their next delivery", (figures) => figures.waiting],
   ["dead_letters", "Messages in dead-letter topics", (figures) => figures.deadLetters],
-  ["store_bytes", "Bytes of all blocks", (figures) => figures.storeBytes],
+  ["retired_messages", "Messages that retention took, ever", (figures) => figures.retired],
+  [
+    "expired_messages",
+    "Messages that retention took before a group had settled them, once a group, ever",
+    (figures) => figures.expired,
+  ],
+  [
+    "retention_held_bytes",
+    "Bytes that are due to be retired and held back by groups",
+    (figures) => figures.heldBytes,
+  ],
+  ["store_bytes", "Bytes of all blocks on disk", (figures) => figures.storeBytes],
+  ["retired_bytes", "Bytes of blocks that were removed, ever", (figures) => figures.retiredBytes],
+  [
+    "front_segment_live_bytes",
+    "Bytes of messages that are all that keeps the oldest segment, counted up to 32 MiB",
+    (figures) => figures.frontLiveBytes,
+  ],
+  [
+    "copied_forward_bytes",
+    "Bytes of messages copied out of old segments since the start",
+    (figures) => figures.copiedBytes,
+  ],
   ["disk_free_bytes", "Free bytes on the data directory's disk", (figures) => figures.freeBytes],
 ];

@@ -38,6 +38,8 @@ export interface BrokerOptions {
   readonly acceptLoss?: boolean;
   /** Size in bytes after which a new segment begins. Default 512 MiB. */
   readonly segmentBytesMax?: number;
+  /** How long an old segment must have been nearly empty before the rest of it is copied. Default 60 s. */
+  readonly copyForwardAfterMs?: number;
   /** Instead of LevelDB in `dataDir`: opens a store, at the start and after each failure. */
   readonly openStore?: () => Promise<BlockStore>;
   /** Instead of the system's clock. */
@@ -59,6 +61,7 @@ export interface ResolvedOptions {
   readonly memoryBytesMax: number;
   readonly acceptLoss: boolean;
   readonly segmentBytesMax: number | undefined;
+  readonly copyForwardAfterMs: number;
   readonly openStore: (() => Promise<BlockStore>) | undefined;
   readonly clock: Clock | undefined;
   /** Anybody who can reach the machine can reach the broker. */
@@ -84,6 +87,7 @@ export function resolveOptions(options: BrokerOptions): ResolvedOptions {
     memoryBytesMax: options.memoryBytesMax ?? MEMORY_BYTES_DEFAULT,
     acceptLoss: options.acceptLoss ?? false,
     segmentBytesMax: options.segmentBytesMax,
+    copyForwardAfterMs: options.copyForwardAfterMs ?? 60_000,
     openStore: options.openStore,
     clock: options.clock,
     isExposed: !isLoopback(host),
@@ -119,6 +123,7 @@ function faultsOf(options: ResolvedOptions, isInsecureBindAllowed: boolean): str
     "sendFreeBytesMin",
     "settleFreeBytesMin",
     "connectionsMax",
+    "copyForwardAfterMs",
   ] as const) {
     if (!(Number.isFinite(options[name]) && options[name] >= 0))
       faults.push(`${name} must be a number from 0`);

@@ -15,7 +15,22 @@ export interface Recovery {
   readonly checkpointBytes: number;
 }
 
-export async function recover(store: BlockStore, policy: Policy, log: Log): Promise<Recovery> {
+/** What retention removed, nothing refers to: else the log has lost the record that let it go. */
+function gapOf({ core }: Engine, { first }: BlockStore): EscrowError | null {
+  const { neededBlock } = core.state;
+  if (neededBlock >= first) return null;
+  return new EscrowError(
+    "STORE_CORRUPT",
+    `Messages in block ${neededBlock} are still needed, but the log begins with block ${first}.`,
+  );
+}
+
+export async function recover(
+  store: BlockStore,
+  policy: Policy,
+  log: Log,
+  acceptLoss = false,
+): Promise<Recovery> {
   const startMs = performance.now();
   const engine = new Engine(policy, newHashKey());
   let blocks = 0;
@@ -34,6 +49,9 @@ export async function recover(store: BlockStore, policy: Policy, log: Log): Prom
       replayedBytes += item.bytes;
     }
   }
+  const gap = gapOf(engine, store);
+  if (gap !== null && !acceptLoss) throw gap;
+  if (gap !== null) log.warn({ err: gap }, "a loss was accepted; these messages cannot be read");
   const ms = Math.round(performance.now() - startMs);
   log.info({ blocks, tail: store.tail, ms }, "recovered");
   return { engine, replayedBytes, checkpointBytes };

@@ -7,6 +7,7 @@ export function timelineSource(engine: Engine, store: BlockStore): TimelineSourc
   const { state } = engine.core;
   return {
     readBlock: (block) => store.readBlock(block),
+    firstBlock: () => store.first,
     topicName: (topicNo) => state.topics.get(topicNo)?.name ?? "(deleted topic)",
     cursor: (cursorNo) => {
       const cursor = state.cursors.get(cursorNo);

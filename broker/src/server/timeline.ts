@@ -2,12 +2,14 @@
  * The inspector: what happened to one transaction, read from the records that exist anyway. No index is
  * kept for it; the log is read from the prepare on, within bounds that are said when they are reached.
  */
-import type { TimelineEvent } from "@escrowmq/protocol";
+import { EscrowError, type TimelineEvent } from "@escrowmq/protocol";
 import type { LogRecord, Place, RecordOf } from "../core/records.ts";
 import type { Block } from "../store/store.ts";
 
 export interface TimelineSource {
   readBlock(block: number): Promise<Block>;
+  /** Blocks before it were retired; it may move forward while a timeline is read. */
+  firstBlock(): number;
   /** Names by number; "" for what is gone. */
   topicName(topicNo: number): string;
   cursor(cursorNo: number): { readonly group: string; readonly topicNo: number } | null;
@@ -18,9 +20,12 @@ export interface TimelineSource {
 export interface TimelineResult {
   readonly timeline: readonly TimelineEvent[];
   readonly isTruncated: boolean;
-  readonly messages: readonly { readonly topic: string; readonly bytes: number }[];
-  readonly acks: number;
-  readonly checks: number;
+  /** What came before the first event was retired with its blocks. */
+  readonly isHistoryRetired: boolean;
+  /** What the prepare said; absent when it was retired. */
+  readonly messages?: readonly { readonly topic: string; readonly bytes: number }[];
+  readonly acks?: number;
+  readonly checks?: number;
 }
 
 /** An inspection may read this many blocks, and take this long: it shares the disk with everybody. */
@@ -33,20 +38,58 @@ export async function readTimeline(
   fromBlock: number,
   toBlock: number,
 ): Promise<TimelineResult> {
-  const reader = new Reader(source, transactionId);
-  const last = Math.min(toBlock, fromBlock + BLOCKS_MAX - 1);
-  let number = fromBlock;
-  for (; number <= last && reader.events.length < EVENTS_MAX; number++) {
-    const block = await source.readBlock(number);
+  const moved = new Map<string, Offset>();
+  const first = await readOnce(source, transactionId, fromBlock, toBlock, moved);
+  // What was copied forward is known by its new place only; the log says where it was before.
+  return moved.size === 0 ? first : readOnce(source, transactionId, fromBlock, toBlock, moved);
+}
+
+/** Where a message that was copied forward stands in its topic. */
+interface Offset {
+  readonly topicNo: number;
+  readonly offset: number;
+}
+
+/** `moved`: by the place that the message had when it became visible; found here, and made use of. */
+async function readOnce(
+  source: TimelineSource,
+  transactionId: string,
+  fromBlock: number,
+  toBlock: number,
+  moved: Map<string, Offset>,
+): Promise<TimelineResult> {
+  const reader = new Reader(source, transactionId, moved);
+  let number = Math.max(fromBlock, source.firstBlock());
+  let isHistoryRetired = number > fromBlock;
+  const last = Math.min(toBlock, number + BLOCKS_MAX - 1);
+  while (number <= last && reader.events.length < EVENTS_MAX) {
+    const block = await readUnlessRetired(source, number);
+    if (block === null) {
+      isHistoryRetired = true;
+      number = Math.max(number + 1, source.firstBlock());
+      continue;
+    }
     for (const record of block.records) reader.read(record, block);
+    number++;
   }
-  return { ...reader.result(), isTruncated: number <= toBlock };
+  return { ...reader.result(), isTruncated: number <= toBlock, isHistoryRetired };
+}
+
+/** Null: retention removed it since the reading began. */
+async function readUnlessRetired(source: TimelineSource, number: number): Promise<Block | null> {
+  try {
+    return await source.readBlock(number);
+  } catch (error) {
+    if (EscrowError.is(error, "MESSAGE_RETIRED")) return null;
+    throw error;
+  }
 }
 
 class Reader {
   readonly events: TimelineEvent[] = [];
   readonly #source: TimelineSource;
   readonly #id: string;
+  #hasPrepare = false;
   #messages: readonly { readonly topicNo: number; readonly bytes: number }[] = [];
   #acks: readonly { readonly cursorNo: number; readonly offset: number }[] = [];
   #checks = 0;
@@ -56,13 +99,17 @@ class Reader {
   readonly #leased = new Map<string, string>();
   /** topicNo:offset of its messages, once committed or buried, and their slots. */
   readonly #slots = new Map<string, number>();
+  readonly #moved: Map<string, Offset>;
 
-  constructor(source: TimelineSource, id: string) {
+  constructor(source: TimelineSource, id: string, moved: Map<string, Offset>) {
     this.#source = source;
     this.#id = id;
+    this.#moved = moved;
   }
 
-  result(): Omit<TimelineResult, "isTruncated"> {
+  result(): Omit<TimelineResult, "isTruncated" | "isHistoryRetired"> {
+    // The prepare was retired: the broker's memory knows more than is left of the log.
+    if (!this.#hasPrepare) return { timeline: this.events };
     const messages = this.#messages.map(({ topicNo, bytes }) => ({
       topic: this.#source.topicName(topicNo),
       bytes,
@@ -97,6 +144,8 @@ class Reader {
       case "decided":
         if (record.transactionId === this.#id) this.#decided(record, block);
         return;
+      case "moved":
+        return this.#movedOn(record, block);
       case "delivered":
         return this.#delivered(record, block);
       case "acked":
@@ -123,6 +172,7 @@ class Reader {
   }
 
   #prepared(record: RecordOf<"prepared">, block: Block): void {
+    this.#hasPrepare = true;
     this.#messages = record.messages;
     this.#acks = record.acks;
     this.#block = block.number;
@@ -189,8 +239,25 @@ class Reader {
     if (slot !== null) this.#place(deadTopicNo, slot, block.atMs);
   }
 
+  #movedOn(record: RecordOf<"moved">, block: Block): void {
+    const first = slotOf(record, block);
+    // Only the first move tells where it was when it became visible.
+    for (const { topicNo, offset, from } of record.entries)
+      if (from.block === this.#block && !this.#moved.has(keyOf(topicNo, from)))
+        this.#moved.set(keyOf(topicNo, from), { topicNo, offset });
+    for (const { transactionId, at } of record.transactions) {
+      if (transactionId !== this.#id) continue;
+      this.#block = block.number;
+      this.#firstSlot = first + at;
+    }
+  }
+
   #place(topicNo: number, slot: number, atMs: number): void {
-    const offset = this.#source.offsetOf(topicNo, { block: this.#block, slot }, atMs);
+    const place = { block: this.#block, slot };
+    const offset =
+      this.#source.offsetOf(topicNo, place, atMs) ??
+      this.#moved.get(keyOf(topicNo, place))?.offset ??
+      null;
     if (offset !== null) this.#slots.set(`${topicNo}:${offset}`, slot);
   }
 
@@ -219,14 +286,16 @@ class Reader {
 }
 
 /** Messages of a block are numbered in the order of its records (L3). */
-function slotOf(wanted: RecordOf<"prepared">, block: Block): number {
+function slotOf(wanted: RecordOf<"prepared" | "moved">, block: Block): number {
   let slot = 0;
   for (const record of block.records) {
     if (record === wanted) return slot;
-    if (record.kind === "sent" || record.kind === "prepared") slot += record.messages.length;
+    if ("messages" in record) slot += record.messages.length;
   }
   return slot;
 }
+
+const keyOf = (topicNo: number, { block, slot }: Place): string => `${topicNo}:${block}.${slot}`;
 
 const because = (what: string, reason: string): string =>
   reason === "" ? what : `${what}: ${reason}`;

@@ -231,7 +231,9 @@ const readNumber = (view: DataView): number =>
   view.getUint32(AT.number) * TWO_TO_32 + view.getUint32(AT.number + 4);
 
 const messagesOf = (record: LogRecord): readonly LoggedMessage[] | null =>
-  record.kind === "sent" || record.kind === "prepared" ? record.messages : null;
+  record.kind === "sent" || record.kind === "prepared" || record.kind === "moved"
+    ? record.messages
+    : null;
 
 /** In slot order (L3). */
 function collectMessages(records: readonly LogRecord[]): Uint8Array[] {

@@ -50,6 +50,15 @@ export class Checkpoints {
     return blocks.sort((one, other) => other - one);
   }
 
+  /**
+   * All blocks from this one on are needed by some start: the older of the checkpoints that are kept, so
+   * that a damaged newest one costs time only (C2). 0 while there are fewer: then every block is needed.
+   */
+  async neededFrom(): Promise<number> {
+    const usable = (await this.list()).filter((block) => !this.#unusable.has(block));
+    return usable[KEPT_MAX - 1] ?? 0;
+  }
+
   /** Null, with a warning, when it cannot be used (C2). */
   async read(block: number): Promise<Checkpoint | null> {
     try {

@@ -3,6 +3,7 @@
  *
  *   escrowmq.json                  { format, storeId, createdAt }
  *   acked-mark                     the last block that is known to have been acked (acked-mark.ts)
+ *   log-start                      the first block that was not retired (log-start.ts)
  *   segments/<first block>/        one LevelDB each (segments.ts)
  *   checkpoints/<block>            state after a block (checkpoints.ts)
  *
@@ -34,6 +35,7 @@ export interface DataDirectory {
   readonly segments: string;
   readonly checkpoints: string;
   readonly ackedMark: string;
+  readonly logStart: string;
   /** 32 hex digits. */
   readonly storeId: string;
   readonly storeIdBytes: Uint8Array;
@@ -65,6 +67,7 @@ const placesOf = (path: string, storeId: string): DataDirectory => ({
   segments: join(path, "segments"),
   checkpoints: join(path, "checkpoints"),
   ackedMark: join(path, "acked-mark"),
+  logStart: join(path, "log-start"),
   storeId,
   storeIdBytes: Buffer.from(storeId, "hex"),
 });

@@ -28,11 +28,12 @@ export interface MemoryDiskOptions {
 export class MemoryDisk {
   readonly storeId: string;
   freeBytes: number;
-  /** Block n at index n - 1. */
+  /** Block n at index n - 1; empty where it was retired. */
   readonly #blocks: Uint8Array[] = [];
   /** Newest last, as bytes: a checkpoint must survive as data and never as shared objects. */
   #checkpoints: { readonly block: number; readonly parts: readonly Uint8Array[] }[] = [];
   #acked = 0;
+  #first = 1;
   #owner: object | null = null;
   #unsynced: Uint8Array | null = null;
   #fault: AppendFault | null = null;
@@ -47,6 +48,11 @@ export class MemoryDisk {
   /** The last block that was answered: what a store may not end before. */
   get acked(): number {
     return this.#acked;
+  }
+
+  /** The first block that was not retired. */
+  get first(): number {
+    return this.#first;
   }
 
   get blocks(): readonly Uint8Array[] {
@@ -139,6 +145,12 @@ export class MemoryDisk {
     ].slice(-2);
   }
 
+  /** A segment a block: as much is freed as may be. */
+  retire(first: number): void {
+    this.#blocks.fill(NO_BYTES, this.#first - 1, first - 1);
+    this.#first = first;
+  }
+
   /** A torn block that was never answered does not exist; LevelDB, too, leaves it out. */
   forgetTornEnd(isWhole: (bytes: Uint8Array, number: number) => boolean): void {
     const last = this.#blocks.at(-1);
@@ -148,3 +160,5 @@ export class MemoryDisk {
     this.#acked = this.#blocks.length;
   }
 }
+
+const NO_BYTES = new Uint8Array(0);

@@ -14,8 +14,9 @@ import {
   type SealedBlock,
 } from "./block.ts";
 import { packPart, unpackPart } from "./checkpoint-file.ts";
+import { retiredBlock } from "./log-start.ts";
 import type { MemoryDisk } from "./memory-disk.ts";
-import type { Block, BlockStore, CheckpointPart, Recovered } from "./store.ts";
+import type { Block, BlockStore, CheckpointPart, Front, Recovered, Retired } from "./store.ts";
 
 /** Rejects with STORE_LOCKED, STORE_CORRUPT or STORE_TAIL_MISSING. */
 export const openMemoryStore = (disk: MemoryDisk): Promise<MemoryStore> => MemoryStore.open(disk);
@@ -60,6 +61,14 @@ export class MemoryStore implements BlockStore {
 
   get bytes(): number {
     return this.#end.bytes;
+  }
+
+  get first(): number {
+    return this.#disk.first;
+  }
+
+  get retiredBytes(): number {
+    return this.first > 1 ? this.#readSync(this.first).bytesBefore : 0;
   }
 
   async *recover(): AsyncGenerator<Recovered> {
@@ -118,7 +127,7 @@ export class MemoryStore implements BlockStore {
   cached(block: number, slot: number): Uint8Array | null {
     if (this.#state === "failed" || this.#state === "closed") return null;
     if (this.#appending?.number === block) return this.#appending.message(slot);
-    if (block < 1 || block > this.#tail) return null;
+    if (block < this.first || block > this.#tail) return null;
     try {
       return this.#readSync(block).message(slot);
     } catch {
@@ -149,6 +158,23 @@ export class MemoryStore implements BlockStore {
     const packed = Array.from(parts, packPart);
     this.#disk.keepCheckpoint(block, packed);
     return bytesOf(packed);
+  }
+
+  async retire(beforeBlock: number): Promise<Retired> {
+    this.#refuseUnlessUsable();
+    const [older, newer] = this.#disk.checkpoints;
+    const first = newer === undefined ? 0 : Math.min(beforeBlock, older?.block ?? 0);
+    if (first <= this.first) return { blocks: 0, bytes: 0 };
+    const before = { blocks: this.first, bytes: this.retiredBytes };
+    this.#disk.retire(first);
+    return { blocks: first - before.blocks, bytes: this.retiredBytes - before.bytes };
+  }
+
+  async front(): Promise<Front | null> {
+    this.#refuseUnlessUsable();
+    const [older, newer] = this.#disk.checkpoints;
+    if (older === undefined || newer === undefined || this.first >= older.block) return null;
+    return { last: this.first, bytes: this.#readSync(this.first).bytes.length };
   }
 
   async freeBytes(): Promise<number> {
@@ -187,6 +213,7 @@ export class MemoryStore implements BlockStore {
   }
 
   #readSync(block: number): SealedBlock {
+    if (block < this.first) throw retiredBlock(block);
     const bytes = this.#disk.blocks[block - 1];
     if (bytes === undefined)
       throw new EscrowError("STORE_CORRUPT", `Block ${block} is missing.`, { detail: { block } });

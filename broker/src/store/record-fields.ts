@@ -114,6 +114,23 @@ export class FieldReader {
     return pairs;
   }
 
+  /** Numbers in groups of `size`. */
+  groups<Group>(size: number, make: (group: readonly number[]) => Group): Group[] {
+    const flat = this.numbers();
+    if (flat.length % size !== 0) throw this.#wrong(`an array of groups of ${size}`);
+    const groups: Group[] = [];
+    for (let i = 0; i < flat.length; i += size) groups.push(make(flat.slice(i, i + size)));
+    return groups;
+  }
+
+  /** An array of names, then one of as many numbers. */
+  named<Named>(make: (name: string, number: number) => Named): Named[] {
+    const names = this.texts();
+    const numbers = this.numbers();
+    if (names.length !== numbers.length) throw this.#wrong("as long as the one before it");
+    return names.map((name, at) => make(name, numbers[at] ?? 0));
+  }
+
   /** A value that may be null and has fields of its own. */
   nested<Value>(read: (fields: FieldReader) => Value): Value | null {
     const value = this.#values[this.#at++];

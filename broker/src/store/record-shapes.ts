@@ -48,9 +48,24 @@ const operatorAndReason = (fields: FieldReader) => ({
   reason: fields.text(),
 });
 
-const readSettings = (fields: FieldReader): RecordOf<"topicCreated">["settings"] => ({
+const UNSETTLED = nameTable({ keep: 0, drop: 1 });
+
+type Settings = RecordOf<"topicCreated">["settings"];
+
+const writeSettings = (settings: Settings): unknown[] => [
+  settings.bodyBytesMax,
+  settings.isPaused,
+  settings.retentionMs,
+  settings.retentionBytes,
+  UNSETTLED.numberOf(settings.unsettled),
+];
+
+const readSettings = (fields: FieldReader): Settings => ({
   bodyBytesMax: fields.number(),
   isPaused: fields.flag(),
+  retentionMs: fields.number(),
+  retentionBytes: fields.number(),
+  unsettled: UNSETTLED.nameOf(fields.number()),
 });
 
 export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
@@ -61,7 +76,7 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
   },
   topicCreated: {
     code: 2,
-    write: (code, r) => [code, r.topicNo, r.topic, r.settings.bodyBytesMax, r.settings.isPaused],
+    write: (code, r) => [code, r.topicNo, r.topic, ...writeSettings(r.settings)],
     read: (f) => ({
       kind: "topicCreated",
       topicNo: f.number(),
@@ -71,7 +86,7 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
   },
   topicUpdated: {
     code: 3,
-    write: (code, r) => [code, r.topicNo, r.settings.bodyBytesMax, r.settings.isPaused],
+    write: (code, r) => [code, r.topicNo, ...writeSettings(r.settings)],
     read: (f) => ({ kind: "topicUpdated", topicNo: f.number(), settings: readSettings(f) }),
   },
   topicDeleted: {
@@ -299,6 +314,32 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       deadTopicNo: f.number(),
       offset: f.number(),
       ...operatorAndReason(f),
+    }),
+  },
+  retired: {
+    code: 23,
+    write: (code, r) => [code, r.topicNo, r.beforeOffset],
+    read: (f) => ({ kind: "retired", topicNo: f.number(), beforeOffset: f.number() }),
+  },
+  moved: {
+    code: 24,
+    write: (code, r) => [
+      code,
+      writeMessages(r.messages),
+      r.entries.flatMap((e) => [e.topicNo, e.offset, e.at, e.from.block, e.from.slot]),
+      r.transactions.map(({ transactionId }) => transactionId),
+      r.transactions.map(({ at }) => at),
+    ],
+    read: (f) => ({
+      kind: "moved",
+      messages: f.messages(),
+      entries: f.groups(5, ([topicNo = 0, offset = 0, at = 0, block = 0, slot = 0]) => ({
+        topicNo,
+        offset,
+        at,
+        from: { block, slot },
+      })),
+      transactions: f.named((transactionId, at) => ({ transactionId, at })),
     }),
   },
   clock: {

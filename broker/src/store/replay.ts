@@ -13,6 +13,8 @@ export interface Replay {
   readonly segments: Segments;
   readonly checkpoints: Checkpoints;
   readonly tail: number;
+  /** Blocks before it were retired; what was in them stands in the checkpoints only. */
+  readonly first: number;
   readonly storeId: Uint8Array;
   readonly acceptLoss: boolean;
 }
@@ -23,6 +25,11 @@ export interface Replay {
  */
 export async function* replay(log: Replay): AsyncGenerator<Recovered> {
   const checkpoint = await newestCheckpoint(log);
+  if (checkpoint === null && log.first > 1)
+    throw new EscrowError(
+      "STORE_CORRUPT",
+      `No checkpoint is whole, and the blocks before ${log.first} were retired.`,
+    );
   if (checkpoint !== null) {
     const { block, bytes, parts } = checkpoint;
     yield { kind: "checkpoint", block, bytes, parts };

@@ -6,9 +6,11 @@ import { join } from "node:path";
 import {
   blockOfName,
   errorCode,
+  nameOfBlock,
   readIfThere,
   readStatement,
   replaceStatement,
+  syncDirectory,
 } from "./durable-file.ts";
 
 /** How a segment ended. */
@@ -18,6 +20,8 @@ export interface Seal {
 }
 
 const SEAL_FILE = "sealed.json";
+/** A segment that is being removed: no name of a block, so that nothing ever opens it again. */
+const RETIRED_SUFFIX = ".retired";
 /** A refused start or a second broker moves LOG to LOG.old. */
 const LOGS = ["LOG", "LOG.old"] as const;
 const LOSS = /dropping|gnoring error|orruption/;
@@ -30,6 +34,40 @@ export async function listSegments(directory: string): Promise<number[]> {
     if (first !== null) firsts.push(first);
   }
   return firsts.sort((one, other) => one - other);
+}
+
+/** Takes segments out of the row; their bytes are still there. Durable when resolved. */
+export async function setAside(directory: string, firsts: readonly number[]): Promise<void> {
+  for (const first of firsts) {
+    const path = join(directory, nameOfBlock(first));
+    await rename(path, path + RETIRED_SUFFIX);
+  }
+  await syncDirectory(directory);
+}
+
+/**
+ * Frees the bytes of what was set aside, file by file: one `rm` of a whole segment would keep the disk's
+ * journal, and with it the next synced write, for as long as it takes. `pause` is waited for whenever
+ * `atOnceBytes` were freed; false ends the work, and a later call or open goes on with it.
+ */
+export async function removeSetAside(
+  directory: string,
+  atOnceBytes: number,
+  pause: () => Promise<boolean>,
+): Promise<void> {
+  let freedBytes = 0;
+  for (const name of await readdir(directory)) {
+    if (!name.endsWith(RETIRED_SUFFIX)) continue;
+    const path = join(directory, name);
+    for (const file of await readdir(path)) {
+      freedBytes += (await stat(join(path, file))).size;
+      await rm(join(path, file), { force: true, recursive: true });
+      if (freedBytes < atOnceBytes) continue;
+      freedBytes = 0;
+      if (!(await pause())) return;
+    }
+    await rm(path, { force: true, recursive: true });
+  }
 }
 
 /** Null when there is none to rely on: it was never written, or is damaged. */

@@ -16,12 +16,16 @@
  *   segment at this open and at each later one, until the loss is accepted. It is looked at before
  *   opening, too: LevelDB starts a new LOG each time, and a crash between the two looks would lose
  *   the only sign.
+ * - G5 Segments go from the front only, after the log's start was moved past them (log-start.ts): no
+ *   reader gets one any more, those who have it end first, its database is closed, its name is taken
+ *   away, then its bytes. A crash in between leaves rubbish that the next open removes.
  */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { EscrowError } from "@escrowmq/protocol";
 import { openBlock, type SealedBlock } from "./block.ts";
 import { makeDirectory, nameOfBlock, storageError, syncDirectory } from "./durable-file.ts";
+import { retiredBlock } from "./log-start.ts";
 import {
   acceptLoss,
   holdsBlocks,
@@ -30,7 +34,9 @@ import {
   lossIn,
   readSeal,
   removeSeal,
+  removeSetAside,
   type Seal,
+  setAside,
   writeSeal,
 } from "./segment-directory.ts";
 
@@ -55,8 +61,14 @@ export type OpenDatabase = (directory: string, mayCreate: boolean) => Promise<Da
 export interface SegmentsOptions {
   readonly directory: string;
   readonly storeId: Uint8Array;
+  /** Where the log begins; segments before it were retired. */
+  readonly start: number;
   readonly openDatabase: OpenDatabase;
   readonly openMax: number;
+  /** Between the removals of two large files of retired segments: leaves the disk to the writes. */
+  readonly removeEveryMs: number;
+  /** Freed without a pause. */
+  readonly removeAtOnceBytes: number;
   /**
    * From here on nothing was acked, for all that is known: an unfinished segment there may be
    * made anew.
@@ -70,6 +82,8 @@ interface OpenSegment {
   readonly first: number;
   readonly database: Promise<Database>;
   users: number;
+  /** Called when the last user has gone, by who waits for that. */
+  left: (() => void) | null;
 }
 
 export class Segments {
@@ -80,6 +94,9 @@ export class Segments {
   readonly #open = new Map<number, OpenSegment>();
   readonly #closing = new Map<number, Promise<void>>();
   #sealing: Promise<void> = Promise.resolve();
+  #removing: Promise<void> = Promise.resolve();
+  #endPause: () => void = () => undefined;
+  #isClosed = false;
 
   private constructor(options: SegmentsOptions, firsts: number[]) {
     this.#options = options;
@@ -89,17 +106,38 @@ export class Segments {
   /** Locks the store, then checks that no segment is missing. */
   static async open(options: SegmentsOptions): Promise<Segments> {
     await makeDirectory(options.directory);
-    const firsts = await listSegments(options.directory);
-    if (firsts.length === 0) firsts.push(1);
+    const all = await listSegments(options.directory);
+    const firsts = all.filter((first) => first >= options.start);
+    if (firsts.length === 0) firsts.push(options.start);
     const segments = new Segments(options, firsts);
     try {
       await segments.#lockNewest();
       await segments.#checkRow();
+      await segments
+        .#remove(all.filter((first) => first < options.start))
+        .catch((error: unknown) =>
+          options.onWarning(`Retired segments could not be set aside: ${String(error)}.`),
+        );
     } catch (error) {
       await segments.close();
       throw error;
     }
     return segments;
+  }
+
+  /** The first block that is still there. */
+  get first(): number {
+    return this.#firsts[0] ?? 1;
+  }
+
+  /** The first block of the segment behind the first one; null: there is only one. */
+  get second(): number | null {
+    return this.#firsts[1] ?? null;
+  }
+
+  /** The last block boundary at or before `block` where the log could begin. */
+  startBefore(block: number): number {
+    return this.#firstOf(Math.max(block, this.first));
   }
 
   get activeFirst(): number {
@@ -122,6 +160,7 @@ export class Segments {
    * nobody would ask.
    */
   async read(block: number): Promise<SealedBlock> {
+    if (block < this.first) throw retiredBlock(block);
     const bytes = await this.#use(this.#firstOf(block), (database) => database.get(block));
     if (bytes === undefined)
       throw new EscrowError("STORE_CORRUPT", `Block ${block} is missing.`, { detail: { block } });
@@ -155,8 +194,34 @@ export class Segments {
     this.#sealing = this.#sealing.then(() => this.#seal(sealed, { last: first - 1 }));
   }
 
-  async close(): Promise<void> {
+  /**
+   * Removes the segments before `start`, which is `startBefore` of some block, and which the log's start on
+   * disk says already (G5). Resolves when their bytes are free; `close` ends it early.
+   */
+  async retire(start: number): Promise<void> {
+    // A segment is flushed and sealed in the background after its end.
     await this.#sealing;
+    const gone = this.#firsts.splice(0, this.#firsts.indexOf(start));
+    await Promise.all(gone.map((first) => this.#letGo(first)));
+    await this.#remove(gone);
+    await this.removed();
+  }
+
+  /** Resolves when nothing is being removed. */
+  async removed(): Promise<void> {
+    await this.#removing;
+  }
+
+  /** What is being removed is left to the next open. */
+  stopRemoving(): void {
+    this.#isClosed = true;
+    this.#endPause();
+  }
+
+  async close(): Promise<void> {
+    this.stopRemoving();
+    await this.#sealing;
+    await this.#removing;
     await Promise.all(this.#closing.values());
     const open = [...this.#open.values()];
     this.#open.clear();
@@ -190,7 +255,9 @@ export class Segments {
   }
 
   async #checkRow(): Promise<void> {
-    if (this.#firsts[0] !== 1) throw hole(`The first segment begins with block ${this.#firsts[0]}`);
+    const { start } = this.#options;
+    if (this.first !== start)
+      throw hole(`The log begins with block ${start}, the first segment with block ${this.first}`);
     for (const [index, first] of this.#firsts.slice(0, -1).entries()) {
       const seal = (await readSeal(this.#pathOf(first))) ?? (await this.#sealAgain(first));
       const next = this.#firsts[index + 1];
@@ -215,6 +282,43 @@ export class Segments {
     }
   }
 
+  /** Nobody opens it again; resolves when nobody reads it any more and it is closed. */
+  async #letGo(first: number): Promise<void> {
+    const segment = this.#open.get(first);
+    if (segment !== undefined) {
+      this.#open.delete(first);
+      if (segment.users > 0)
+        await new Promise<void>((resolve) => {
+          segment.left = resolve;
+        });
+      this.#closing.set(first, this.#closeDatabase(first, segment.database));
+    }
+    await this.#closing.get(first);
+  }
+
+  /** Sets segments aside and frees their bytes, and those of earlier ones, in the background. */
+  async #remove(gone: readonly number[]): Promise<void> {
+    const { directory, onWarning, removeEveryMs, removeAtOnceBytes } = this.#options;
+    if (gone.length > 0) await setAside(directory, gone);
+    const pause = async (): Promise<boolean> => {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, removeEveryMs);
+        this.#endPause = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+        if (this.#isClosed) this.#endPause();
+      });
+      return !this.#isClosed;
+    };
+    this.#removing = this.#removing
+      .then(() => removeSetAside(directory, removeAtOnceBytes, pause))
+      .catch((error: unknown) =>
+        // It is out of the row: nothing but space is lost, and the next open tries again.
+        onWarning(`A retired segment could not be removed: ${String(error)}.`),
+      );
+  }
+
   async #use<Value>(first: number, work: (database: Database) => Promise<Value>): Promise<Value> {
     const segment = this.#acquire(first);
     try {
@@ -227,7 +331,7 @@ export class Segments {
   #acquire(first: number): OpenSegment {
     let segment = this.#open.get(first);
     this.#open.delete(first);
-    segment ??= { first, users: 0, database: this.#openDatabase(first) };
+    segment ??= { first, users: 0, database: this.#openDatabase(first), left: null };
     this.#open.set(first, segment);
     segment.users++;
     return segment;
@@ -235,6 +339,7 @@ export class Segments {
 
   async #release(segment: OpenSegment): Promise<void> {
     segment.users--;
+    if (segment.users === 0) segment.left?.();
     let surplus = this.#open.size - 1 - this.#options.openMax;
     for (const [first, { users, database }] of this.#open) {
       if (surplus <= 0) return;

@@ -10,6 +10,9 @@
  * - B4 What is read is what was appended, checked by CRC and number at every read, else
  *   STORE_CORRUPT (I6).
  * - B5 `recover` gives the newest whole checkpoint, if any, then every block after it, in order.
+ * - B6 `retire` removes blocks from the front only, and none that a start could need: there are two
+ *   checkpoints at least, and all blocks from the older one on. What is gone is MESSAGE_RETIRED to who
+ *   reads it, and never STORE_CORRUPT; a block that is missing otherwise still is.
  */
 import type { LogRecord } from "../core/records.ts";
 
@@ -33,13 +36,28 @@ export type Recovered =
     }
   | { readonly kind: "block"; readonly block: Block; readonly bytes: number };
 
+/** What a call removed. */
+export interface Retired {
+  readonly blocks: number;
+  readonly bytes: number;
+}
+
+export interface Front {
+  readonly last: number;
+  readonly bytes: number;
+}
+
 export interface BlockStore {
   /** 128 random bits (hex), made with the store. */
   readonly storeId: string;
   /** Number of the last block that is on disk; 0 for a new store. */
   readonly tail: number;
-  /** Bytes of all blocks. */
+  /** Bytes of all blocks that there ever were; only grows. */
   readonly bytes: number;
+  /** The first block that is still there; 1 as long as nothing was retired. */
+  readonly first: number;
+  /** Bytes of the blocks before `first`. */
+  readonly retiredBytes: number;
   /** Call once, before the first append. */
   recover(): AsyncIterable<Recovered>;
   /**
@@ -59,6 +77,14 @@ export interface BlockStore {
    * happens meanwhile. A failure leaves the store as it was. One at a time. Gives its bytes.
    */
   saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<number>;
+  /**
+   * Nobody will read a block before `beforeBlock` again: removes as many of them as it can (B6), which may
+   * be none. Slowly, in small steps, beside the writes. A failure leaves a store that opens; what could not
+   * be removed is removed by a later call or open. One at a time.
+   */
+  retire(beforeBlock: number): Promise<Retired>;
+  /** The blocks at the front that can only go together; null: a start needs some of them, whoever else does. */
+  front(): Promise<Front | null>;
   /** What the disk of the store has left. */
   freeBytes(): Promise<number>;
   /** Marks a clean end when nothing failed. */

@@ -11,6 +11,7 @@ import { isEqual, NO_HASH, openBlock } from "./block.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import { type DataDirectory, findDataDirectory } from "./data-directory.ts";
 import { nameOfBlock, storageError } from "./durable-file.ts";
+import { readLogStart } from "./log-start.ts";
 import { isStarted, listSegments, lossIn } from "./segment-directory.ts";
 import type { Database, OpenDatabase } from "./segments.ts";
 
@@ -19,6 +20,8 @@ export interface VerifyReport {
   readonly records: number;
   readonly messages: number;
   readonly bytes: number;
+  /** The first block that is to be there: those before it were retired. */
+  readonly first: number;
   /** Whole sentences; empty for a sound store. */
   readonly problems: readonly string[];
 }
@@ -52,6 +55,7 @@ class Check {
   /** By block number; what the mark and the checkpoints are compared with. */
   readonly #hashes = new Map<number, Uint8Array>();
   readonly #witnesses = new Set<number>();
+  #first = 1;
   #number = 0;
   #hash: Uint8Array | null = NO_HASH;
   #counts = { blocks: 0, records: 0, messages: 0, bytes: 0 };
@@ -68,12 +72,15 @@ class Check {
   }
 
   report(): VerifyReport {
-    return { ...this.#counts, problems: this.#problems };
+    return { ...this.#counts, first: this.#first, problems: this.#problems };
   }
 
   async log(): Promise<void> {
     await this.#chooseWitnesses();
-    const firsts = await listSegments(this.#directory.segments);
+    await this.#begin();
+    const all = await listSegments(this.#directory.segments);
+    // A crash may have come after the log's start was moved and before these were removed.
+    const firsts = all.filter((first) => first >= this.#first);
     const newest = firsts.at(-1);
     if (newest === undefined) return;
     // The newest one first, and open to the end: its lock says that no broker runs.
@@ -113,6 +120,7 @@ class Check {
 
   async checkpoints(): Promise<void> {
     const { checkpoints, storeIdBytes } = this.#directory;
+    let whole = 0;
     const files = new Checkpoints(checkpoints, storeIdBytes, (text) => this.#problem(text));
     for (const block of await files.list()) {
       const checkpoint = await files.read(block);
@@ -121,6 +129,21 @@ class Check {
       if (hash === undefined) files.reject(block, "there is no such block");
       else if (!isEqual(hash, checkpoint.blockHash))
         files.reject(block, "it stands for another block of that number");
+      else whole++;
+    }
+    if (whole === 0 && this.#first > 1)
+      this.#problem(`No checkpoint is whole, and the blocks before ${this.#first} were retired.`);
+  }
+
+  /** The chain begins where retention left it. */
+  async #begin(): Promise<void> {
+    try {
+      const start = await readLogStart(this.#directory.logStart);
+      this.#first = start.block;
+      this.#number = start.block - 1;
+      this.#hash = Buffer.from(start.previousHash, "hex");
+    } catch (error) {
+      this.#problem(textOf(error));
     }
   }
 

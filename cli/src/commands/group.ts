@@ -95,6 +95,18 @@ const TOPIC_COLUMNS: readonly Column<GroupTopicView>[] = [
   { head: "LEASED", of: (topic) => count(topic.leased), align: "right" },
   { head: "WAITING", of: (topic) => count(topic.waiting), align: "right" },
   { head: "PENDING", of: (topic) => count(topic.pending), align: "right" },
+  { head: "OLDEST", of: (topic) => (topic.lag === 0 ? "" : span(topic.oldestAgeMs)) },
+  {
+    head: "HOLDS BACK",
+    of: (topic) => (topic.heldBytes === 0 ? "" : size(topic.heldBytes)),
+    style: (topic) => (topic.heldBytes > 0 ? "yellow" : undefined),
+  },
+  {
+    head: "EXPIRED",
+    of: (topic) => count(topic.expired),
+    align: "right",
+    style: (topic) => (topic.expired > 0 ? "yellow" : undefined),
+  },
 ];
 
 const CONSUMER_COLUMNS: readonly Column<ConsumerView>[] = [

@@ -71,6 +71,11 @@ function statsLines(view: StatsView): readonly CardLine[] {
       text: count(view.deadLetters),
       style: view.deadLetters > 0 ? "yellow" : undefined,
     },
+    {
+      label: "retention",
+      text: `${count(view.retired)} messages retired, ${count(view.expired)} of them lost to a group`,
+      style: view.expired > 0 ? "yellow" : undefined,
+    },
     { label: "store", text: `${plural(view.blocks, "block")}, ${size(view.storeBytes)}` },
     { label: "memory", text: size(view.rssBytes) },
   ];

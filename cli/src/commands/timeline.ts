@@ -118,6 +118,10 @@ function timeline(print: Printer, view: TransactionTimeline): string {
     const event = print.paint(look.style, `${look.mark} ${look.says.padEnd(saysWidth)}`);
     return `  ${time}  ${offset.padStart(offsetWidth)}  ${event}  ${escapeText(line.text)}`.trimEnd();
   });
+  if (view.isHistoryRetired)
+    lines.unshift(
+      `  ${print.paint("yellow", "What happened before this was removed by retention.")}`,
+    );
   if (view.isTruncated)
     lines.push(
       `  ${print.paint("yellow", "The log is longer than one inspection may read; more happened later.")}`,

@@ -1,12 +1,12 @@
 /** `escrow topic …`: the logs of visible messages. */
-import type { TopicView } from "@escrowmq/protocol";
-import type { Command } from "commander";
+import { LIMITS, type TopicView } from "@escrowmq/protocol";
+import { type Command, Option } from "commander";
 import { confirmName } from "../confirm.ts";
 import { lastWord, safe, shellWord } from "../escape.ts";
 import { UsageError } from "../failure.ts";
-import { count, size } from "../format.ts";
-import { byteSize } from "../parse.ts";
-import type { Column } from "../print.ts";
+import { count, size, span } from "../format.ts";
+import { byteSize, retention, retentionSize } from "../parse.ts";
+import type { CardLine, Column } from "../print.ts";
 import type { Session } from "../session.ts";
 import {
   type PageOptions,
@@ -22,18 +22,38 @@ import {
 interface CreateOptions {
   readonly bodyMax?: number;
   readonly pause?: true;
+  readonly retention?: number;
+  readonly retentionBytes?: number;
+  readonly unsettled?: TopicView["unsettled"];
 }
 
 interface UpdateOptions extends CreateOptions {
   readonly resume?: true;
 }
 
-const withBodyMax = (command: Command): Command =>
-  command.option("--body-max <size>", "the largest body it takes, such as 64KiB", byteSize);
+const withSettings = (command: Command): Command =>
+  command
+    .option("--body-max <size>", "the largest body it takes, such as 64KiB", byteSize)
+    .option("--retention <duration>", "how long it keeps messages: 7d, 12h, or forever", retention)
+    .option(
+      "--retention-bytes <size>",
+      "how much it keeps, the oldest go first: 10GiB, or none for no limit",
+      retentionSize,
+    )
+    .addOption(
+      new Option(
+        "--unsettled <what>",
+        "what retention does with messages that a group has not settled",
+      ).choices(["keep", "drop"] as const),
+    );
 
 export const topicCreate: Verb<CreateOptions> = {
-  examples: ["escrow topic create orders", "escrow topic create audit --body-max 64KiB"],
-  options: (command) => withBodyMax(command).option("--pause", "refuse senders for now"),
+  examples: [
+    "escrow topic create orders",
+    "escrow topic create audit --body-max 64KiB --retention 30d",
+    "escrow topic create metrics --retention 1h --retention-bytes 10GiB --unsettled drop",
+  ],
+  options: (command) => withSettings(command).option("--pause", "refuse senders for now"),
   run: async (session, options, topic) => {
     const view = await session.request("topic.create", { topic, ...settings(options) });
     const next = `Send to it: escrow send --topic ${shellWord(topic)} --body hello`;
@@ -69,15 +89,18 @@ export const topicUpdate: Verb<UpdateOptions> = {
   examples: [
     "escrow topic update orders --pause",
     "escrow topic update orders --resume --body-max 1MiB",
+    "escrow topic update orders --retention 3d --retention-bytes none",
   ],
   options: (command) =>
-    withBodyMax(command)
+    withSettings(command)
       .option("--pause", "refuse senders from now on; consumers go on")
       .option("--resume", "let senders in again"),
   run: async (session, options, topic) => {
     const changes = settings(options);
     if (Object.keys(changes).length === 0)
-      throw new UsageError("Nothing to change: give --body-max, --pause or --resume.");
+      throw new UsageError(
+        "Nothing to change: give --body-max, --retention, --retention-bytes, --unsettled, --pause or --resume.",
+      );
     const view = await session.request("topic.update", { topic, ...changes });
     session.print.answer(view, card(session, view));
     return undefined;
@@ -97,12 +120,19 @@ export const topicDelete: Verb<ReasonOptions & YesOptions> = {
   },
 };
 
-function settings(options: UpdateOptions): { bodyBytesMax?: number; paused?: boolean } {
+type Settings = Partial<
+  Pick<TopicView, "bodyBytesMax" | "paused" | "retentionMs" | "retentionBytes" | "unsettled">
+>;
+
+function settings(options: UpdateOptions): Settings {
   if (options.pause && options.resume)
     throw new UsageError("Either --pause or --resume, not both.");
   return {
     ...(options.bodyMax === undefined ? {} : { bodyBytesMax: options.bodyMax }),
     ...(options.pause || options.resume ? { paused: options.pause === true } : {}),
+    ...(options.retention === undefined ? {} : { retentionMs: options.retention }),
+    ...(options.retentionBytes === undefined ? {} : { retentionBytes: options.retentionBytes }),
+    ...(options.unsettled === undefined ? {} : { unsettled: options.unsettled }),
   };
 }
 
@@ -111,8 +141,10 @@ const held = (topic: TopicView): number => topic.nextOffset - topic.firstOffset;
 const COLUMNS: readonly Column<TopicView>[] = [
   { head: "TOPIC", of: (topic) => topic.topic },
   { head: "MESSAGES", of: (topic) => count(held(topic)), align: "right" },
+  { head: "FIRST OFFSET", of: (topic) => count(topic.firstOffset), align: "right" },
   { head: "NEXT OFFSET", of: (topic) => count(topic.nextOffset), align: "right" },
   { head: "SIZE", of: (topic) => size(topic.bytes), align: "right" },
+  { head: "RETENTION", of: kept },
   { head: "GROUPS", of: (topic) => count(topic.groups.length), align: "right" },
   {
     head: "STATE",
@@ -134,9 +166,35 @@ function card(session: Session, view: TopicView): string {
     { label: "offsets", text: offsets(view) },
     { label: "size", text: size(view.bytes) },
     { label: "largest body", text: size(view.bodyBytesMax) },
+    { label: "retention", text: retained(view) },
+    ...(view.heldBytes === 0 ? [] : [heldBack(view)]),
+    ...(view.expired === 0 ? [] : [lost(view)]),
     { label: "groups", text: view.groups.length === 0 ? none : view.groups },
   ]);
 }
+
+/** "7 d", "7 d, 10 GiB", "for ever". */
+function kept(view: TopicView): string {
+  const time = view.retentionMs >= LIMITS.retentionMsMax ? "for ever" : span(view.retentionMs);
+  return view.retentionBytes === 0 ? time : `${time}, ${size(view.retentionBytes)}`;
+}
+
+const retained = (view: TopicView): string =>
+  view.unsettled === "keep"
+    ? `${kept(view)}; what a group has not settled is kept`
+    : `${kept(view)}; what a group has not settled is dropped`;
+
+const heldBack = (view: TopicView): CardLine => ({
+  label: "held back",
+  text: `${size(view.heldBytes)} by ${view.heldBy.join(", ")}`,
+  style: "yellow",
+});
+
+const lost = (view: TopicView): CardLine => ({
+  label: "expired",
+  text: `${count(view.expired)} before a group had settled them`,
+  style: "yellow",
+});
 
 const offsets = (view: TopicView): string =>
   held(view) === 0

@@ -14,10 +14,11 @@ export const verify: Verb = {
       .verifyStore(directory, ({ blocks, blocksMax }) => progress.update(blocks, blocksMax))
       .finally(() => progress.stop());
     const read = `${plural(result.blocks, "block")}, ${plural(result.records, "record")}, ${plural(result.messages, "message")}, ${size(result.bytes)}`;
+    const gone = result.first > 1 ? ` Blocks before ${count(result.first)} were retired.` : "";
     const problems = result.problems.length;
     const text =
       problems === 0
-        ? `${session.print.paint("green", "Whole")}: ${safe`${directory}`} holds ${read}.`
+        ? `${session.print.paint("green", "Whole")}: ${safe`${directory}`} holds ${read}.${gone}`
         : [
             `${session.print.paint("red", `${count(problems)} found`)} in ${safe`${directory}`} (${read}):`,
             ...result.problems.map((problem) => `  ${escapeText(problem)}`),

@@ -1,0 +1,77 @@
+/** How far groups are behind retention, in figures. Reads only. */
+import type { Core } from "./core.ts";
+import type { Cursor } from "./cursor.ts";
+import { dueBefore, firstUnderWay, firstUnsettled, isKeeping } from "./retention.ts";
+import type { Topic } from "./topic.ts";
+import type { GroupBehind } from "./types.ts";
+
+export interface Lag {
+  /** Of the group's oldest unsettled message; 0 without any. */
+  readonly oldestAgeMs: number;
+  /** Bytes that are due and still there because of this group. */
+  readonly heldBytes: number;
+}
+
+export function lagOf(core: Core, topic: Topic, cursor: Cursor, nowMs: number): Lag {
+  const first = firstUnsettled(topic, cursor);
+  if (first >= topic.nextOffset) return { oldestAgeMs: 0, heldBytes: 0 };
+  const held = isKeeping(core, topic, nowMs) ? first : firstUnderWay(topic, cursor);
+  const due = dueBefore(topic, nowMs);
+  return {
+    oldestAgeMs: Math.round(nowMs - topic.atMsOf(first)),
+    heldBytes: held < due ? topic.bytesBetween(held, due) : 0,
+  };
+}
+
+/** What is due in a topic and still there, and the groups that are the reason. */
+export function heldBack(
+  core: Core,
+  topic: Topic,
+  nowMs: number,
+): { readonly heldBytes: number; readonly heldBy: readonly string[] } {
+  // Dead letters stay until somebody replays or purges them: that is their purpose.
+  if (topic.isDeadLetters) return { heldBytes: 0, heldBy: [] };
+  const lags = (core.state.readers.get(topic.no) ?? [])
+    .map((cursor) => ({ cursor, ...lagOf(core, topic, cursor, nowMs) }))
+    .filter(({ heldBytes }) => heldBytes > 0);
+  return {
+    heldBytes: Math.max(0, ...lags.map(({ heldBytes }) => heldBytes)),
+    heldBy: lags.map(({ cursor }) => core.state.group(cursor.groupNo).name).sort(),
+  };
+}
+
+/** Of all topics together: what retention would free if all groups had read it. */
+export function heldBytes(core: Core, nowMs: number): number {
+  let bytes = 0;
+  for (const topic of core.state.topics.values()) bytes += heldBack(core, topic, nowMs).heldBytes;
+  return bytes;
+}
+
+/** A group is warned when its oldest message has this share of its retention behind it. */
+export const NEAR_RETENTION = 0.8;
+/** As many as people read; the worst come first. */
+const SHOWN_MAX = 20;
+
+/** Groups that hold messages back, have lost some, or are about to. */
+export function groupsBehind(core: Core, nowMs: number): readonly GroupBehind[] {
+  const behind: GroupBehind[] = [];
+  for (const cursor of core.state.cursors.values()) {
+    const topic = core.state.topic(cursor.topicNo);
+    const { retentionMs, unsettled } = topic.settings;
+    const { oldestAgeMs, heldBytes } = lagOf(core, topic, cursor, nowMs);
+    const isAtRisk = unsettled === "drop" && oldestAgeMs >= NEAR_RETENTION * retentionMs;
+    if (topic.isDeadLetters || (heldBytes === 0 && cursor.expired === 0 && !isAtRisk)) continue;
+    behind.push({
+      group: core.state.group(cursor.groupNo).name,
+      topic: topic.name,
+      unsettled,
+      oldestAgeMs,
+      retentionMs,
+      heldBytes,
+      expired: cursor.expired,
+    });
+  }
+  return behind
+    .sort((one, other) => other.heldBytes - one.heldBytes || other.oldestAgeMs - one.oldestAgeMs)
+    .slice(0, SHOWN_MAX);
+}

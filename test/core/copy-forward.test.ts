@@ -1,0 +1,162 @@
+/** Copying messages forward: nothing changes but where their bytes are read. */
+import { describe, expect, it } from "vitest";
+import { type Copied, movableBefore } from "../../broker/src/core/copy-forward.ts";
+import { Engine } from "../../broker/src/core/engine.ts";
+import type { Place } from "../../broker/src/core/records.ts";
+import { sameStates } from "../sim/same-states.ts";
+import {
+  checksOf,
+  Driver,
+  deliveriesOf,
+  type Effects,
+  message,
+  only,
+} from "../support/sim-driver.ts";
+
+const ID = "transaction-0123456789";
+const who = { operator: "ann", reason: "" };
+const text = new TextDecoder();
+
+class Shop extends Driver {
+  readonly shop: number;
+
+  constructor() {
+    super();
+    this.topic("orders");
+    this.shop = this.producer("shop");
+  }
+
+  body({ block, slot }: Place): string {
+    const records = this.blocks.find(({ number }) => number === block)?.records ?? [];
+    const data = records.flatMap((one) => ("messages" in one ? one.messages : []))[slot]?.data;
+    return data == null ? "?" : text.decode(data);
+  }
+
+  /** What the shell would read of everything that stands before now. */
+  read(): readonly Copied[] {
+    const { state } = this.engine.core;
+    return [...movableBefore(state, state.block + 1)].flatMap((of) => {
+      if (of === null) return [];
+      const { block, slot } = of.place;
+      const count = of.kind === "entry" ? 1 : of.count;
+      const bodies = Array.from({ length: count }, (_, at) =>
+        this.body({ block, slot: slot + at }),
+      );
+      return { of, data: bodies.map((body) => new TextEncoder().encode(body)) };
+    });
+  }
+
+  copies(messages = this.read()): Effects {
+    return this.step({ kind: "copied", messages });
+  }
+
+  isRecoverable(): void {
+    const again = new Engine(this.policy);
+    for (const block of this.blocks) again.replay(block);
+    sameStates([...this.engine.save()], [...again.save()], this.nowMs);
+  }
+}
+
+describe("what is copied forward", () => {
+  it("is delivered as it was sent, in its order, from its new place", () => {
+    const shop = new Shop();
+    for (const body of ["one", "two", "three"]) shop.send(shop.shop, body, message("orders", body));
+    const topic = shop.engine.core.state.topic(1);
+    const times = [0, 1, 2].map((offset) => topic.atMsOf(offset));
+    shop.advance(5_000);
+    shop.copies();
+    const { block } = shop.engine.core.state;
+    expect(shop.engine.core.state.neededBlock).toBe(block);
+    const deliveries = shop.credit(shop.consumer("billing", "orders"), 9);
+    expect(deliveries.map(({ offset, place, atMs }) => [offset, shop.body(place), atMs])).toEqual([
+      [0, "one", times[0]],
+      [1, "two", times[1]],
+      [2, "three", times[2]],
+    ]);
+    expect(deliveries.every(({ place }) => place.block === block)).toBe(true);
+    shop.isRecoverable();
+  });
+
+  it("lets go of the block of a transaction that nobody decides, which is checked and committed as ever", () => {
+    const shop = new Shop();
+    const messages = [message("orders", "half"), message("orders", "other half")];
+    shop.prepare(shop.shop, ID, { messages });
+    shop.send(shop.shop, "s", message("orders", "visible"));
+    shop.copies();
+    const { state } = shop.engine.core;
+    expect(state.neededBlock).toBe(state.block);
+    const check = only(checksOf(shop.advance(6_000)));
+    expect(check.slots.map((slot) => shop.body({ block: check.block, slot }))).toEqual([
+      "half",
+      "other half",
+    ]);
+    shop.verdict(shop.shop, ID, "commit");
+    const deliveries = shop.credit(shop.consumer("billing", "orders"), 9);
+    expect(deliveries.map(({ place }) => shop.body(place))).toEqual([
+      "visible",
+      "half",
+      "other half",
+    ]);
+    shop.isRecoverable();
+  });
+
+  it("is one copy for a dead letter and the message that it was", () => {
+    const shop = new Shop();
+    shop.send(shop.shop, "s", message("orders", "broken"));
+    const billing = shop.consumer("billing", "orders");
+    const { token } = only(shop.credit(billing, 1));
+    shop.request(billing, { type: "bury", token, reason: "no luck" });
+    const moved = only(shop.copies().records);
+    expect(moved).toMatchObject({ kind: "moved", messages: { length: 1 }, entries: { length: 2 } });
+    shop.credit(billing, 1);
+    const replayed = shop.ask({ type: "dlq.replay", group: "billing", offsets: [0], ...who });
+    expect(shop.body(only(deliveriesOf(replayed)).place)).toBe("broken");
+    shop.isRecoverable();
+  });
+
+  it("goes on under its lease: an ack of a delivery from before is as good as ever", () => {
+    const shop = new Shop();
+    shop.send(shop.shop, "s", message("orders", "one"));
+    const billing = shop.consumer("billing", "orders");
+    const { token } = only(shop.credit(billing, 1));
+    shop.copies();
+    expect(shop.ack(billing, token).reply).toMatchObject({ type: "ok" });
+    expect(shop.ack(billing, token).reply).toMatchObject({ stale: [token] });
+  });
+
+  it("can be copied again", () => {
+    const shop = new Shop();
+    shop.send(shop.shop, "s", message("orders", "one"));
+    shop.prepare(shop.shop, ID, { messages: [message("orders", "half")] });
+    for (let time = 0; time < 3; time++) shop.copies();
+    const { state } = shop.engine.core;
+    expect(state.neededBlock).toBe(state.block);
+    shop.isRecoverable();
+  });
+});
+
+describe("what changed while it was read", () => {
+  it.each<[string, (shop: Shop) => void]>([
+    ["is retired", (shop) => void shop.advance(8 * 86_400_000)],
+    [
+      "is gone with its topic",
+      (shop) => void shop.ask({ type: "topic.delete", topic: "orders", ...who }),
+    ],
+    ["was copied already", (shop) => void shop.copies()],
+  ])("and %s is not copied", (_, change) => {
+    const shop = new Shop();
+    shop.send(shop.shop, "s", message("orders", "one"));
+    const read = shop.read();
+    expect(read).toHaveLength(1);
+    change(shop);
+    expect(shop.copies(read).records).toEqual([]);
+  });
+
+  it("and was decided is not copied as half", () => {
+    const shop = new Shop();
+    shop.prepare(shop.shop, ID, { messages: [message("orders", "half")] });
+    const read = shop.read();
+    shop.verdict(shop.shop, ID, "commit");
+    expect(shop.copies(read).records).toEqual([]);
+  });
+});
