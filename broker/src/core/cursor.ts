@@ -221,13 +221,12 @@ export class Cursor<Lease = unknown> {
    * the shorter way, through the offsets or through the entries: a group may have a million of either.
    */
   firstOffset(first: number, end: number, kinds: readonly Kind[]): number {
+    // Retention comes as far as what is held, and asks again each second: then that is the first.
+    if (first < end && this.#has(first, kinds)) return first;
     const chains = kinds.map((kind) => this.#chain(kind));
     const { offset } = this.#entries;
     if (end - first <= chains.reduce((total, { size }) => total + size, 0)) {
-      for (let at = first; at < end; at++) {
-        const place = this.#entries.find(this.no, at);
-        if (place !== NOWHERE && kinds.includes(this.#entries.kindOf(place))) return at;
-      }
+      for (let at = first; at < end; at++) if (this.#has(at, kinds)) return at;
       return end;
     }
     let found = end;
@@ -279,6 +278,11 @@ export class Cursor<Lease = unknown> {
   loadEntries(part: EntriesPart): void {
     for (const row of readEntries(part))
       this.#chain(row.kind).append(this.#entries.add(this.no, row));
+  }
+
+  #has(offset: number, kinds: readonly Kind[]): boolean {
+    const place = this.#entries.find(this.no, offset);
+    return place !== NOWHERE && kinds.includes(this.#entries.kindOf(place));
   }
 
   #chain(kind: Kind): Chain {
