@@ -17,6 +17,7 @@ export const USAGE = `npm run bench -- [options]
   --runs N               default 3, quick 1
   --bytes N, --in-flight N, --rate N   instead of the modes' own body size, operations under way on
                          each connection, operations a second
+  --store FOLDER         EscrowMQ starts on a copy of this store, which restart.mjs --keep filled
   --dir FOLDER           where all data lies meanwhile; default the system's folder for such things
   --json                 everything that was measured, as JSON, instead of tables
   --profile              profiles EscrowMQ's processes: where each microsecond goes (1 run, no peers, no limits)
@@ -38,6 +39,7 @@ const OPTIONS = {
   bytes: { type: "string" },
   "in-flight": { type: "string" },
   rate: { type: "string" },
+  store: { type: "string", default: "" },
   dir: { type: "string", default: tmpdir() },
   json: { type: "boolean", default: false },
   profile: { type: "boolean", default: false },

@@ -158,7 +158,12 @@ export class Suite {
     const execArgvOf = this.#options.profile ? (role) => profileFlags(profiles, role) : () => [];
     if (loaded.startServer !== undefined)
       await own.add(system.name, () =>
-        loaded.startServer({ folder: this.#folder, scenario, execArgvOf }),
+        loaded.startServer({
+          folder: this.#folder,
+          scenario,
+          execArgvOf,
+          store: this.#options.store,
+        }),
       );
     const addresses = { ...shared.addresses, ...own.addresses };
     const hasRelay = loaded.openRelay !== undefined;

@@ -1,5 +1,5 @@
 /** EscrowMQ, through its public SDKs. */
-import { mkdirSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createConsumer } from "@escrowmq/consumer";
 import { createProducer } from "@escrowmq/producer";
@@ -12,10 +12,11 @@ const TOPICS_PER_CONSUMER = 64;
 const BROKER_FLAGS = ["--max-semi-space-size=64"];
 const CHECK_AFTER_MS = 1;
 
-/** A broker of its own for each measurement, on an empty folder, with the scenario's topics. */
-export async function startServer({ folder, scenario, execArgvOf }) {
+/** A broker of its own for each measurement, on an empty folder or a copy of `store`, with the scenario's topics. */
+export async function startServer({ folder, scenario, execArgvOf, store }) {
   const dataDir = join(folder, "escrowmq");
-  mkdirSync(dataDir);
+  if (store === "") mkdirSync(dataDir);
+  else cpSync(store, dataDir, { recursive: true });
   const task = { dataDir, topics: topicsOf(scenario) };
   const broker = new Process("broker", task, [...BROKER_FLAGS, ...execArgvOf("broker")]);
   const { url } = await broker.answer("ready");

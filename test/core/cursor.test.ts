@@ -1,19 +1,36 @@
 /** One group's progress in one topic, without an engine around it. */
 import { describe, expect, test } from "vitest";
 import { Cursor } from "../../broker/src/core/cursor.ts";
+import { Entries, type EntriesPart, readEntries } from "../../broker/src/core/entries.ts";
 
-const cursorAt = (delivered: number): Cursor => {
-  const cursor = new Cursor(1, 1, 1, 0);
+const cursorAt = (delivered: number, entries = new Entries()): Cursor => {
+  const cursor = new Cursor(1, 1, 1, 0, entries);
   for (let offset = 0; offset < delivered; offset++) cursor.deliver(offset, offset + 1);
   return cursor;
 };
 
-const reloaded = (cursor: Cursor): Cursor => {
+const PART = 3;
+
+const rowsOf = (parts: Iterable<EntriesPart>) =>
+  [...parts].flatMap((part) => [...readEntries(part)]);
+
+const reloaded = (cursor: Cursor, entries: Entries): Cursor => {
   const saved = structuredClone(cursor.save());
   const loaded = new Cursor(saved.no, saved.groupNo, saved.topicNo, saved.nextOffset);
   loaded.load(saved);
+  for (const part of structuredClone([...cursor.saveEntries(entries.freeze(), PART)]))
+    loaded.loadEntries(part);
   return loaded;
 };
+
+const shown = (cursor: Cursor) =>
+  [...cursor.entries()].map(({ offset, deliveries, failures, reason, state }) => ({
+    offset,
+    deliveries,
+    failures,
+    reason,
+    state,
+  }));
 
 test("acks in any order leave nothing behind but the next offset", () => {
   const cursor = cursorAt(4);
@@ -94,21 +111,91 @@ describe("replay of a dead letter", () => {
   });
 });
 
+describe("retention", () => {
+  test.each([
+    ["through the offsets", 3, 6, 5],
+    ["through the entries", 5, 500, 5],
+  ])("takes what is ready or waits from a group, and counts it: %s", (_, first, before, left) => {
+    const entries = new Entries();
+    const cursor = cursorAt(8, entries);
+    for (let offset = 3; offset < 8; offset++) cursor.giveBack(offset, "retry", 50, true, "slow");
+    cursor.giveBack(4, "released", 0, false, "");
+    const fresh = Math.max(0, before - 8);
+    const taken = Math.min(before, 8) - first;
+    expect(cursor.expire(first, before, fresh)).toBe(taken + fresh);
+    expect([cursor.expired, cursor.unsettled]).toEqual([taken + fresh, left]);
+    expect(cursor.nextOffset).toBe(Math.max(8, before));
+    expect(shown(cursor).every(({ offset }) => offset < first || offset >= before)).toBe(true);
+    expect(reloaded(cursor, entries).expired).toBe(cursor.expired);
+  });
+
+  test("does not take what is under way", () => {
+    expect(() => cursorAt(2).expire(0, 1, 0)).toThrow();
+  });
+
+  test("the first of some kinds is found, on either way", () => {
+    const cursor = cursorAt(6);
+    cursor.giveBack(1, "retry", 50, true, "slow");
+    cursor.join(4);
+    cursor.settle(0);
+    const firstOf = (end: number, ...kinds: ("leased" | "ready" | "waiting" | "pending")[]) =>
+      cursor.firstOffset(0, end, kinds);
+    expect([firstOf(900, "waiting"), firstOf(900, "leased"), firstOf(900, "ready")]).toEqual([
+      1, 2, 900,
+    ]);
+    expect([firstOf(4, "leased", "pending"), firstOf(2, "leased", "pending")]).toEqual([2, 2]);
+    expect(cursor.firstOffset(3, 900, ["pending"])).toBe(4);
+    expect(cursor.firstOffset(5, 900, ["pending"])).toBe(900);
+  });
+});
+
 describe("save and load", () => {
   test("every kind of entry survives", () => {
-    const cursor = cursorAt(4);
+    const entries = new Entries();
+    const cursor = cursorAt(4, entries);
     cursor.giveBack(1, "retry", 5_000, true, "slow");
     cursor.join(2);
     cursor.giveBack(3, "released", 0, false, "");
-    const loaded = reloaded(cursor);
+    const loaded = reloaded(cursor, entries);
     expect(loaded.save()).toEqual(cursor.save());
+    expect(shown(loaded)).toEqual(shown(cursor));
     expect(loaded.counts).toEqual(cursor.counts);
   });
 
-  test("what came back before a checkpoint is ready after it", () => {
-    const cursor = cursorAt(4);
+  test("what came back before a checkpoint is ready after it, in the same order", () => {
+    const entries = new Entries();
+    const cursor = cursorAt(4, entries);
     for (const offset of [3, 1]) cursor.giveBack(offset, "released", 0, false, "");
-    expect([...reloaded(cursor).readyAgain()].sort()).toEqual([1, 3]);
-    expect([...reloaded(cursor).entries()]).toEqual([...cursor.entries()]);
+    expect([...reloaded(cursor, entries).readyAgain()]).toEqual([3, 1]);
+  });
+
+  test("parts that are taken late say how it was when they were frozen", () => {
+    const entries = new Entries();
+    const cursor = cursorAt(20, entries);
+    for (let offset = 0; offset < 10; offset++) cursor.giveBack(offset, "retry", 50, true, "slow");
+    const before = rowsOf(cursor.saveEntries(entries.freeze(), PART));
+    const late = cursor.saveEntries(entries.freeze(), PART);
+    for (let offset = 5; offset < 15; offset++) cursor.settle(offset);
+    cursor.ripen(1);
+    cursor.join(16);
+    cursor.giveBack(17, "retry", 60, true, "later");
+    for (let offset = 20; offset < 200; offset++) cursor.deliver(offset, offset + 1);
+    expect(rowsOf(late)).toEqual(before);
+    entries.thaw();
+    cursor.settle(0);
+    expect(rowsOf(cursor.saveEntries(entries.freeze(), PART)).length).toBe(cursor.unsettled);
+  });
+
+  test("two cursors over the same rows do not mix, whatever is settled and used again", () => {
+    const entries = new Entries();
+    const one = cursorAt(50, entries);
+    const other = new Cursor(2, 2, 1, 0, entries);
+    for (let offset = 0; offset < 50; offset += 2) one.settle(offset);
+    for (let offset = 0; offset < 50; offset++) other.deliver(offset, offset + 1);
+    one.reset(0);
+    expect([one.unsettled, other.unsettled, entries.size]).toEqual([0, 50, 50]);
+    expect(shown(other).map(({ offset }) => offset)).toEqual(
+      Array.from({ length: 50 }, (_, at) => at),
+    );
   });
 });

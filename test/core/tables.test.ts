@@ -2,12 +2,16 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { DecisionColumns, DigestColumns } from "../../broker/src/core/decisions.ts";
+import { type HashKey, IdHash } from "../../broker/src/core/id-hash.ts";
+import { Ids } from "../../broker/src/core/ids.ts";
+import { NOWHERE, Places } from "../../broker/src/core/places.ts";
 import { DEFAULT_POLICY, retryDelayMs } from "../../broker/src/core/policy.ts";
 import type { GroupPolicy } from "../../broker/src/core/records.ts";
 import { Remembered } from "../../broker/src/core/remembered.ts";
 import { readToken, tokenOf } from "../../broker/src/core/token.ts";
 import { Topic } from "../../broker/src/core/topic.ts";
 import type { Decision } from "../../broker/src/core/transaction.ts";
+import { Random } from "../sim/random.ts";
 
 describe("remembered", () => {
   test("an entry is kept for its time, whatever comes meanwhile", () => {
@@ -50,8 +54,103 @@ describe("remembered", () => {
     for (let at = 0; at < 4; at++) live.set(`key ${at}`, at, at);
     const later = live.save(2);
     for (let at = 4; at < 30; at++) live.set(`key ${at}`, at, at);
-    const saved = [...later].flatMap(({ keys }) => keys);
-    expect(saved).toEqual(["key 0", "key 1", "key 2", "key 3"]);
+    const loaded = new Remembered(() => new DigestColumns(), 1_000, 10);
+    for (const part of later) loaded.load(part);
+    expect(loaded.size).toBe(4);
+    for (let at = 0; at < 4; at++) expect(loaded.get(`key ${at}`)).toBe(at);
+  });
+
+  test("what is saved does not depend on the key of the hash", () => {
+    const [one, other] = [1, 0xdead_beef].map((word) => {
+      const hash = new IdHash([word, word + 1]);
+      const remembered = new Remembered(() => new DigestColumns(), 1_000, 10_000, hash);
+      for (let at = 0; at < 3_000; at++) remembered.set(`key-${at}`, at, at % 7);
+      return [...remembered.save(100)];
+    });
+    expect(one).toEqual(other);
+  });
+});
+
+describe("ids", () => {
+  const idsOf = (all: readonly string[], hash = new IdHash()): Ids => {
+    const ids = new Ids(hash);
+    for (const id of all) ids.add(id);
+    return ids;
+  };
+
+  test("of any length are found where they were added, and neighbours are not mistaken for them", () => {
+    const all = Array.from({ length: 64 }, (_, at) => "x".repeat(at + 1));
+    const ids = idsOf(all);
+    for (const [place, id] of all.entries()) {
+      expect(ids.find(id)).toBe(place);
+      expect(ids.find(`${id.slice(0, -1)}y`)).toBe(-1);
+    }
+  });
+
+  test.each(["", "x".repeat(65), "a\0", "\0", "é", "a\u{1f600}"])("%j is no id", (text) => {
+    expect(idsOf(["a", "e", "x".repeat(64)]).find(text)).toBe(-1);
+    expect(() => idsOf([]).add(text)).toThrow("an id is 1 to 64 ASCII characters");
+  });
+
+  test("are told apart even if all their hashes are the same", () => {
+    const hash = new IdHash();
+    Object.defineProperty(hash, "hash", { value: 0x1234_5678 });
+    const all = Array.from({ length: 500 }, (_, at) => `id-${at}`);
+    const ids = idsOf(all, hash);
+    for (const [place, id] of all.entries()) expect(ids.find(id)).toBe(place);
+    expect(ids.find("id-500")).toBe(-1);
+  });
+
+  test("hash differently under another key, and spread over all bits", () => {
+    const hashes = (key: HashKey): number[] => {
+      const hash = new IdHash(key);
+      return Array.from({ length: 4_096 }, (_, at) => {
+        hash.read(`order-${at}`);
+        return hash.hash;
+      });
+    };
+    const one = hashes([1, 2]);
+    const other = hashes([1, 3]);
+    expect(one.filter((hash, at) => hash === other[at])).toEqual([]);
+    for (let bit = 0; bit < 32; bit++) {
+      const set = one.filter((hash) => (hash >>> bit) & 1).length;
+      expect(set).toBeGreaterThan(1_800);
+      expect(set).toBeLessThan(2_300);
+    }
+  });
+});
+
+describe("places", () => {
+  test("any mix of adding and removing agrees with a Map, through splits and back to nothing", () => {
+    const random = new Random(11);
+    const places = new Places();
+    const model = new Map<number, number>();
+    const find = (hash: number, wanted: number): boolean => {
+      for (let place = places.first(hash); place !== NOWHERE; place = places.next())
+        if (place === wanted) return true;
+      return false;
+    };
+    let next = 0;
+    for (const share of [0.8, 0.5, 0.2, 0.7]) {
+      for (let step = 0; step < 12_000; step++) {
+        const known = model.keys().next().value;
+        if (random.chance(share) || known === undefined) {
+          // Some hashes are shared, and many begin or end alike.
+          const hash = random.chance(0.1) ? 7 : (random.below(2 ** 16) << random.below(17)) >>> 0;
+          places.add(hash, next);
+          model.set(next++, hash);
+        } else {
+          places.remove(model.get(known) ?? 0, known);
+          model.delete(known);
+        }
+      }
+      expect(places.size).toBe(model.size);
+      for (const [place, hash] of model) expect(find(hash, place)).toBe(true);
+      expect(find(7, next)).toBe(false);
+    }
+    for (const [place, hash] of model) places.remove(hash, place);
+    expect(places.size).toBe(0);
+    expect(places.first(7)).toBe(NOWHERE);
   });
 });
 
@@ -198,14 +297,24 @@ describe("retired messages in the topic index", () => {
         const topic = build(all);
         topic.retire(one % (all.length + 1));
         const saved = topic.save();
+        const expected = [...topic.saveIndex(1)];
         const pieces = topic.saveIndex(1);
         const lowest = topic.lowestBlock;
         topic.append({ block: 0, slot: 0 }, 1, 9_999);
         topic.forget(all.length);
-        topic.retire(Math.max(topic.firstOffset, two % (all.length + 1)));
         const loaded = new Topic(1, "orders", { ...settings, unsettled: "keep" });
         loaded.load(saved);
-        for (const piece of pieces) loaded.loadIndex(piece);
+        const seen: Uint8Array[] = [];
+        for (const piece of pieces) {
+          seen.push(piece);
+          loaded.loadIndex(piece);
+          const moved = Math.max(topic.firstOffset, (one + two + seen.length) % all.length);
+          topic.move(moved, { block: 9_000, slot: 1 });
+          topic.forget(Math.max(topic.firstOffset, all.length - 1));
+          topic.retire(Math.max(topic.firstOffset, two % (all.length + 1)));
+          topic.append({ block: 9_001, slot: 0 }, 1, 9_999);
+        }
+        expect(seen).toEqual(expected);
         expect(loaded.save()).toEqual(saved);
         expect(loaded.lowestBlock).toBe(lowest);
         expect(loaded.bytesBetween(loaded.firstOffset, loaded.nextOffset)).toBe(saved.bytes);

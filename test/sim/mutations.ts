@@ -6,6 +6,8 @@ import { Engine, type SealedBlock } from "../../broker/src/core/engine.ts";
 import type { Policy } from "../../broker/src/core/policy.ts";
 import type { LogRecord, Place, RecordOf } from "../../broker/src/core/records.ts";
 import { readToken, tokenOf } from "../../broker/src/core/token.ts";
+import { Topic } from "../../broker/src/core/topic.ts";
+import type { TransactionsPart } from "../../broker/src/core/transactions.ts";
 import type { Input, Ready, Send } from "../../broker/src/core/types.ts";
 import type { WorldOptions } from "./world.ts";
 
@@ -117,6 +119,31 @@ class ForgetfulEngine extends Engine {
   }
 }
 
+function withoutTheFirst(part: TransactionsPart): TransactionsPart {
+  const { ids, numbers, details } = part;
+  return {
+    ...part,
+    ids: ids.slice(1),
+    numbers: numbers.slice(numbers.length / ids.length),
+    details: details.filter(([at]) => at > 0).map(([at, one]) => [at - 1, one]),
+  };
+}
+
+/** Nothing of an index is captured when a save begins: each piece says what is there when it is taken. */
+class LateIndexEngine extends Engine {
+  override save(): Iterable<unknown> {
+    for (const topic of this.core.state.topics.values()) {
+      const save = Topic.prototype.saveIndex.bind(topic);
+      Object.assign(topic, {
+        saveIndex: function* (chunksMax: number) {
+          yield* save(chunksMax);
+        },
+      });
+    }
+    return super.save();
+  }
+}
+
 /** Its checkpoints lack some of what the state holds. */
 class LossyCheckpointEngine extends Engine {
   readonly #lose: (part: object) => object | null;
@@ -126,11 +153,15 @@ class LossyCheckpointEngine extends Engine {
     this.#lose = lose;
   }
 
-  override *save(): Iterable<unknown> {
-    for (const part of super.save()) {
-      const left = this.#lose(part as object);
-      if (left !== null) yield left;
-    }
+  override save(): Iterable<unknown> {
+    return left(super.save(), this.#lose);
+  }
+}
+
+function* left(parts: Iterable<unknown>, lose: (part: object) => object | null): Iterable<unknown> {
+  for (const part of parts) {
+    const rest = lose(part as object);
+    if (rest !== null) yield rest;
   }
 }
 
@@ -241,9 +272,26 @@ export const MUTATIONS: Readonly<Record<string, WorldOptions>> = {
   "acks are forgotten at recovery": { makeEngine: (policy) => new ForgetfulEngine(policy) },
   "a checkpoint loses a transaction": losing((part) =>
     "transactions" in part
-      ? { ...part, transactions: (part.transactions as readonly unknown[]).slice(1) }
+      ? { ...part, transactions: withoutTheFirst(part.transactions as TransactionsPart) }
       : part,
   ),
+  "a checkpoint says of transactions what came after its block": patched(({ core: { state } }) => {
+    // Nothing is frozen: each part says what is there when it is taken.
+    const save = state.transactions.save.bind(state.transactions);
+    Object.assign(state.transactions, {
+      save: function* (countMax: number) {
+        yield* save(countMax);
+      },
+    });
+  }),
+  "a checkpoint says of deliveries what came after its block": patched(({ core: { state } }) => {
+    const { links, offset, deliveries, failures, kind, number, reason } = state.entries;
+    const numbers = [offset, deliveries, failures, kind, number];
+    Object.assign(state.entries, { freeze: () => ({ next: links.next, numbers, reason }) });
+  }),
+  "a checkpoint says of an index what came after its block": {
+    makeEngine: (policy) => new LateIndexEngine(policy),
+  },
   "a checkpoint loses which sends there were": losing((part) => ("sends" in part ? null : part)),
   "a checkpoint loses the decisions": losing((part) => ("decisions" in part ? null : part)),
   "a restart gives pending acks back": applies(({ core: { state } }, apply, record) => {
@@ -263,7 +311,7 @@ export const MUTATIONS: Readonly<Record<string, WorldOptions>> = {
     const answered = checks.answered.bind(checks);
     Object.assign(checks, {
       answered: (...[one, answer, connection, turn]: Parameters<typeof answered>) => {
-        const { connection: asked } = (one.checking ?? {}) as { connection?: typeof connection };
+        const asked = checks.askedOf(one)?.connection;
         answered(one, { ...answer, attempt: one.checks + 1 }, asked ?? connection, turn);
       },
     });
@@ -294,10 +342,8 @@ export const MUTATIONS: Readonly<Record<string, WorldOptions>> = {
     const takeDue = deadlines.takeDue.bind(deadlines);
     Object.assign(deadlines, {
       takeDue: (nowMs: number) => {
-        for (;;) {
-          const due = takeDue(nowMs);
-          if (due?.kind !== "lease") return due;
-        }
+        takeDue(nowMs);
+        return null;
       },
     });
   }),

@@ -1,5 +1,5 @@
 /** P8: what a replay of the log gives is what the live engine had; leased deliveries included. */
-import type { CursorState } from "../../broker/src/core/cursor.ts";
+import { type EntriesPart, readEntries } from "../../broker/src/core/entries.ts";
 import { demand } from "./violation.ts";
 
 export function sameStates(
@@ -23,12 +23,12 @@ function asText(part: unknown, nowMs: number): string {
 
 /** That a wait is over has no record: time passes by itself. */
 function ripened(part: unknown, nowMs: number): unknown {
-  if (typeof part !== "object" || part === null || !("cursor" in part)) return part;
-  const cursor = part.cursor as CursorState;
-  const entries = cursor.entries.map((entry) => {
-    const [offset, deliveries, failures, kind, number, reason] = entry;
-    const isRipe = kind === "waiting" && number <= nowMs;
-    return isRipe ? [offset, deliveries, failures, "ready", 0, reason] : entry;
+  if (typeof part !== "object" || part === null || !("entries" in part)) return part;
+  const { cursorNo, ...saved } = part.entries as EntriesPart;
+  const entries = [...readEntries({ cursorNo, ...saved })].map((entry) => {
+    const isRipe = entry.kind === "waiting" && entry.number <= nowMs;
+    return isRipe ? { ...entry, kind: "ready", number: 0 } : entry;
   });
-  return { ...part, cursor: { ...cursor, entries } };
+  // What is ready stands before what waits, so that the order tells the same.
+  return { cursorNo, entries: entries.sort((one, other) => one.offset - other.offset) };
 }

@@ -33,6 +33,14 @@ interface Checkpoint {
   readonly slackMs: number;
 }
 
+/** A checkpoint whose parts are taken one by one, while inputs come. */
+interface Saving {
+  readonly block: number;
+  readonly parts: Iterator<unknown>;
+  readonly taken: unknown[];
+  readonly slackMs: number;
+}
+
 /** Small, so that segments go all the time. */
 const SEGMENT_BLOCKS = 4;
 
@@ -49,6 +57,7 @@ export class Shell {
   #frozen: (() => void)[] = [];
   /** As the store does: the newest last, two at most. */
   #checkpoints: readonly Checkpoint[] = [];
+  #saving: Saving | null = null;
   /** Blocks before it were removed: their records are kept for the oracle only. */
   #first = 1;
   #steps = 0;
@@ -120,6 +129,7 @@ export class Shell {
     this.#frozenUntilMs = 0;
     this.#sends = [];
     this.#writing = null;
+    this.#saving = null;
     this.#isScheduled = false;
     this.#wakeAtMs = null;
     auditor.crashed(this.#durable);
@@ -149,6 +159,7 @@ export class Shell {
       nowMs,
       input.kind !== "tick" && random.chance(this.#shareOfMore),
     );
+    this.#takeParts();
     const { block, atMs } = engine.core.state;
     auditor.stepped(input, ready, nowMs, block, atMs);
     trace(input, ready.records, nowMs);
@@ -176,23 +187,38 @@ export class Shell {
     const sends = this.#sends;
     this.#sends = [];
     if (block === null) return this.#say(sends);
-    const checkpoint = random.chance(0.02)
-      ? {
-          block: block.number,
-          parts: structuredClone([...engine.save()]),
-          slackMs: Math.max(0, Math.floor(time.nowMs) - block.atMs),
-        }
-      : null;
+    if (this.#saving === null && random.chance(0.02))
+      this.#saving = {
+        block: block.number,
+        parts: engine.save()[Symbol.iterator](),
+        taken: [],
+        slackMs: Math.max(0, Math.floor(time.nowMs) - block.atMs),
+      };
     const { neededBlock } = engine.core.state;
     this.#writing = { block, sends };
     this.#after(random.chance(0.05) ? random.between(20, 400) : random.next() * 3, () => {
       this.#writing = null;
       this.#keep(block);
-      if (checkpoint !== null) this.#checkpoints = [...this.#checkpoints.slice(-1), checkpoint];
       this.#retire(neededBlock);
       this.#copyForward(engine);
       this.#say(sends);
     });
+  }
+
+  /** Some parts of the checkpoint: they must say how it was after its block, whatever came since (P9). */
+  #takeParts(): void {
+    const saving = this.#saving;
+    if (saving === null) return;
+    const { block, parts, taken, slackMs } = saving;
+    for (let left = this.#options.random.between(1, 10); left > 0; left--) {
+      const next = parts.next();
+      if (next.done === true) break;
+      taken.push(structuredClone(next.value));
+      if (left === 1) return;
+    }
+    if (this.#durable.length < block) return;
+    this.#checkpoints = [...this.#checkpoints.slice(-1), { block, parts: taken, slackMs }];
+    this.#saving = null;
   }
 
   #keep(block: SealedBlock): void {

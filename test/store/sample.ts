@@ -1,6 +1,6 @@
 /** Blocks and records to store: plain, and the same each time. */
 import type { LogRecord, RecordKind, RecordOf } from "../../broker/src/core/records.ts";
-import type { Block, BlockStore, Recovered } from "../../broker/src/store/store.ts";
+import type { Block, BlockStore, CheckpointPart, Recovered } from "../../broker/src/store/store.ts";
 
 export const START_MS = 1_760_000_000_000;
 
@@ -33,9 +33,22 @@ export const recordWithoutData = (record: LogRecord): LogRecord =>
     ? { ...record, messages: record.messages.map((message) => ({ ...message, data: null })) }
     : record;
 
-export async function recovered(store: BlockStore): Promise<Recovered[]> {
-  const all: Recovered[] = [];
-  for await (const one of store.recover()) all.push(one);
+/** What a store gives at open, with all parts of its checkpoint. */
+export type Found =
+  | (Extract<Recovered, { readonly kind: "checkpoint" }> & { readonly parts: CheckpointPart[] })
+  | Extract<Recovered, { readonly kind: "block" }>;
+
+export async function recovered(store: BlockStore): Promise<Found[]> {
+  const all: Found[] = [];
+  for await (const one of store.recover()) {
+    if (one.kind === "block") {
+      all.push(one);
+      continue;
+    }
+    const parts: CheckpointPart[] = [];
+    for await (const part of one.parts) parts.push(part);
+    all.push({ ...one, parts });
+  }
   return all;
 }
 

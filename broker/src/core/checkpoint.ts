@@ -6,22 +6,23 @@
  * - P8 `load(save(state))` equals the state; the version is raised when a part changes its shape, and a
  *   checkpoint of another version is not used. So a version that was released keeps its reader: a store
  *   without its first blocks has nothing else to start from.
+ * - P9 All parts say the state of one moment, that of the call, whenever they are taken: what only grows is
+ *   read up to where it was, and what changes is frozen (columns.ts, W1; topic.ts, O4). One save at a time:
+ *   when a later one begins, the earlier one has no more parts to give.
  */
 import { Cursor, type CursorState } from "./cursor.ts";
+import type { EntriesPart } from "./entries.ts";
 import { invariant } from "./invariant.ts";
 import type { Endpoint, GroupPolicy } from "./records.ts";
 import type { RememberedPart } from "./remembered.ts";
 import type { State } from "./state.ts";
 import { Topic, type TopicState } from "./topic.ts";
-import { type Transaction, type TransactionFacts, totalBytes } from "./transaction.ts";
+import { readPart, type TransactionsPart } from "./transactions.ts";
 
-const VERSION = 3;
-/** Keeps a part near 1 MiB: it is encoded in one piece. */
-const INDEX_CHUNKS = 85;
-const ITEMS = 2_000;
-
-type SavedTransaction = TransactionFacts &
-  Pick<Transaction, "place" | "ageFromMs" | "checks" | "nextCheckAtMs" | "parked">;
+const VERSION = 4;
+/** Keeps a part below 256 KiB: it is made and encoded in one piece, in a millisecond or two. */
+const INDEX_CHUNKS = 20;
+const ITEMS = 1_000;
 
 type Part =
   | {
@@ -41,14 +42,14 @@ type Part =
       readonly policy: GroupPolicy;
     }
   | { readonly part: "cursor"; readonly cursor: CursorState }
-  | { readonly part: "transactions"; readonly transactions: readonly SavedTransaction[] }
+  | { readonly part: "entries"; readonly entries: EntriesPart }
+  | { readonly part: "transactions"; readonly transactions: TransactionsPart }
   | { readonly part: "decisions"; readonly decisions: RememberedPart }
   | { readonly part: "sends"; readonly sends: RememberedPart };
 
 /**
- * The state as it is at the call. What changes is copied at once, which takes time for each cursor, entry
- * and undecided transaction; what only grows (indexes, decisions, sends) is read when its part is taken, so
- * that the loop can be free in between.
+ * The state as it is at the call (P9). Heads of topics, groups and cursors are copied at once; everything
+ * that there may be millions of is read when its part is taken, so that the loop is free in between.
  */
 export function saveState(state: State): Iterable<Part> {
   const head: Part = {
@@ -65,31 +66,46 @@ export function saveState(state: State): Iterable<Part> {
     pieces: topic.saveIndex(INDEX_CHUNKS),
   }));
   const groups = [...state.groups.values()].map(({ no, name, policy }) => ({ no, name, policy }));
-  const cursors = [...state.cursors.values()].map((cursor) => cursor.save());
-  const transactions = [...state.transactions.values()].map(saveTransaction);
+  const frozen = state.entries.freeze();
+  const cursors = [...state.cursors.values()].map((cursor) => ({
+    cursor: cursor.save(),
+    parts: cursor.saveEntries(frozen, ITEMS),
+  }));
+  const transactions = state.transactions.save(ITEMS);
   const decisions = state.decisions.save(ITEMS);
   const sends = state.sends.save(ITEMS);
-  return (function* (): Generator<Part> {
+  const saveNo = ++state.saveNo;
+  const all = (function* (): Generator<Part> {
     yield head;
     for (const { saved, pieces } of topics) {
       yield { part: "topic", topic: saved };
       for (const piece of pieces) yield { part: "index", topicNo: saved.no, piece };
     }
     for (const group of groups) yield { part: "group", ...group };
-    for (const cursor of cursors) yield { part: "cursor", cursor };
-    for (const slice of slices(transactions, ITEMS))
-      yield { part: "transactions", transactions: slice };
+    for (const { cursor, parts } of cursors) {
+      yield { part: "cursor", cursor };
+      for (const entries of parts) yield { part: "entries", entries };
+    }
+    for (const part of transactions) yield { part: "transactions", transactions: part };
     for (const part of decisions) yield { part: "decisions", decisions: part };
     for (const part of sends) yield { part: "sends", sends: part };
   })();
+  return (function* (): Generator<Part> {
+    for (const part of all) {
+      yield part;
+      invariant(state.saveNo === saveNo, "a save is not continued after a later one began");
+    }
+    state.transactions.thaw();
+    state.entries.thaw();
+  })();
 }
 
-/** False: another version wrote it; the state is as new. */
+/** All parts in their order, in one call or in several. False: another version wrote them; the state is as new. */
 export function loadState(state: State, parts: readonly unknown[]): boolean {
-  const head = (parts as readonly Part[])[0];
-  if (head?.part !== "head" || head.version !== VERSION) return false;
-  for (const part of parts as readonly Part[]) loadPart(state, part);
-  state.sortHalves();
+  for (const part of parts as readonly Part[]) {
+    if (part.part === "head" ? part.version !== VERSION : state.block === 0) return false;
+    loadPart(state, part);
+  }
   return true;
 }
 
@@ -119,18 +135,14 @@ function loadPart(state: State, part: Part): void {
     }
     case "cursor": {
       const { no, groupNo, topicNo, nextOffset } = part.cursor;
-      const cursor = new Cursor(no, groupNo, topicNo, nextOffset);
+      const cursor = new Cursor(no, groupNo, topicNo, nextOffset, state.entries);
       cursor.load(part.cursor);
       return state.addCursor(cursor);
     }
+    case "entries":
+      return state.cursor(part.entries.cursorNo).loadEntries(part.entries);
     case "transactions":
-      for (const saved of part.transactions)
-        state.hold({
-          ...saved,
-          bytes: totalBytes(saved.messages),
-          checking: null,
-          preparedBy: null,
-        });
+      for (const facts of readPart(part.transactions)) state.hold(facts);
       return;
     case "decisions":
       return state.decisions.load(part.decisions);
@@ -140,13 +152,4 @@ function loadPart(state: State, part: Part): void {
       part satisfies never;
       invariant(false, "a checkpoint of this version has no other parts");
   }
-}
-
-function saveTransaction(transaction: Transaction): SavedTransaction {
-  const { bytes: _bytes, checking: _checking, preparedBy: _preparedBy, ...saved } = transaction;
-  return saved;
-}
-
-function* slices<T>(items: readonly T[], size: number): Generator<readonly T[]> {
-  for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size);
 }

@@ -14,31 +14,37 @@
  * - C7 Checks in flight are bounded for each connection, each endpoint and in total.
  */
 import type { ClientFrames, FinalVerdict } from "@escrowmq/protocol";
+import { Alarms } from "./alarms.ts";
+import { Chain, Links } from "./chain.ts";
+import { Column } from "./columns.ts";
 import type { Connection } from "./connections.ts";
-import type { Core, Due } from "./core.ts";
-import type { Deadline } from "./deadlines.ts";
+import type { Core } from "./core.ts";
+import { NOWHERE } from "./places.ts";
 import type { CheckOutcome, DecidedBy } from "./records.ts";
 import type { Transaction } from "./transaction.ts";
 import type { Turn } from "./turn.ts";
-import type { Input, Question } from "./types.ts";
+import type { ConnectionId, Input, Question } from "./types.ts";
 
-type Checking =
-  | { readonly kind: "scheduled"; readonly deadline: Deadline<Due> }
-  /** Due, but nobody is there or free; the deadline is the age limit. */
-  | { readonly kind: "queued"; readonly deadline: Deadline<Due> }
-  | {
-      readonly kind: "asked";
-      readonly deadline: Deadline<Due>;
-      /** Null: the group's endpoint. */
-      readonly connection: Connection | null;
-      readonly attempt: number;
-      readonly atMs: number;
-    };
+/** What is under way for a transaction, by its row; while it is parked, nothing. */
+const IDLE = 0;
+const SCHEDULED = 1;
+/** Due, but nobody is there or free; the alarm is the age limit. */
+const QUEUED = 2;
+const ASKED = 3;
+
+/** A question that is open. */
+interface Asked {
+  /** Null: the group's endpoint. */
+  readonly connection: Connection | null;
+  readonly attempt: number;
+  readonly atMs: number;
+}
 
 interface ProducerGroup {
   /** Connections that answer checks, in the order in which they are asked. */
   readonly checkers: Connection[];
-  readonly queue: Set<Transaction>;
+  /** Rows of transactions. */
+  readonly queue: Chain;
   endpointInFlight: number;
 }
 
@@ -62,16 +68,19 @@ interface Ending {
   readonly asked: string;
 }
 
-const checkingOf = (transaction: Transaction): Checking | null =>
-  transaction.checking as Checking | null;
-
 export class Checks {
   readonly #core: () => Core;
   readonly #decide: Decide;
   readonly #groups = new Map<string, ProducerGroup>();
   /** Groups whose queue may move. */
   readonly #stirred = new Set<string>();
-  #inFlight = 0;
+  /** One alarm for each that is not parked: the check, the age limit, or the end of the wait for an answer. */
+  readonly #alarms = new Alarms();
+  readonly #kinds = new Column(Uint8Array);
+  /** The connection that prepared, plus 1; asked first. 0: it is not known, or did not answer. */
+  readonly #preparedBy = new Column(Float64Array);
+  readonly #queueLinks = new Links();
+  readonly #asked = new Map<number, Asked>();
 
   constructor(core: () => Core, decide: Decide) {
     this.#core = core;
@@ -79,7 +88,21 @@ export class Checks {
   }
 
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#asked.size;
+  }
+
+  /** How many transactions wait for something. */
+  get waiting(): number {
+    return this.#alarms.size;
+  }
+
+  get nextAtMs(): number | null {
+    return this.#alarms.nextAtMs;
+  }
+
+  /** The question about this transaction that is open. */
+  askedOf({ rowNo }: Transaction): Asked | undefined {
+    return this.#asked.get(rowNo);
   }
 
   checkersOf(group: string): number {
@@ -113,84 +136,101 @@ export class Checks {
     this.#stirred.add(group);
   }
 
+  /** A transaction was prepared; this connection is asked first. */
+  prepared(transaction: Transaction, by: ConnectionId): void {
+    this.schedule(transaction);
+    this.#preparedBy.set(transaction.rowNo, by + 1);
+  }
+
   /** A transaction was prepared, recovered or resumed. */
   schedule(transaction: Transaction): void {
-    const { deadlines } = this.#core();
     const atMs = Math.min(transaction.nextCheckAtMs, this.#ageLimitMs(transaction));
-    const deadline = deadlines.add(atMs, { kind: "check", transaction });
-    transaction.checking = { kind: "scheduled", deadline } satisfies Checking;
+    this.#become(SCHEDULED, transaction, atMs);
   }
 
-  /** The transaction was decided or parked: whatever was under way is over (C2). */
+  /** The transaction was parked: whatever was under way is over (C2). */
   forget(transaction: Transaction): void {
-    const checking = checkingOf(transaction);
-    if (checking === null) return;
-    this.#core().deadlines.cancel(checking.deadline);
-    if (checking.kind === "queued") this.#groupOf(transaction.group).queue.delete(transaction);
-    if (checking.kind === "asked") this.#free(transaction, checking.connection);
-    transaction.checking = null;
+    const { rowNo } = transaction;
+    const kind = this.#kinds.at(rowNo);
+    if (kind === IDLE) return;
+    this.#alarms.cancel(rowNo);
+    if (kind === QUEUED) this.#groupOf(transaction.group).queue.remove(rowNo);
+    if (kind === ASKED) this.#free(transaction);
+    this.#kinds.set(rowNo, IDLE);
   }
 
-  /** Its time has come: a check, or the age limit. */
-  due(transaction: Transaction, turn: Turn): void {
-    if (turn.nowMs >= this.#ageLimitMs(transaction)) return this.#giveUp(transaction, "age", turn);
-    this.enqueue(transaction);
+  /** The transaction is being decided: nothing here may know its row any more (Q1). */
+  decided(transaction: Transaction): void {
+    this.forget(transaction);
+    if (this.#preparedBy.at(transaction.rowNo) !== 0) this.#preparedBy.set(transaction.rowNo, 0);
+  }
+
+  /** Works on the first one whose time has come: a check, the age limit, or no answer. False: there is none. */
+  workOffDue(turn: Turn): boolean {
+    const rowNo = this.#alarms.takeDue(turn.nowMs);
+    if (rowNo === NOWHERE) return false;
+    const transaction = this.#core().state.transactions.at(rowNo);
+    if (this.#kinds.at(rowNo) === ASKED) this.#noAnswer(transaction, turn);
+    else if (turn.nowMs >= this.#ageLimitMs(transaction)) this.#giveUp(transaction, "age", turn);
+    else this.enqueue(transaction);
+    return true;
   }
 
   /** Asks as soon as somebody is free. What is being asked is not asked a second time (C7). */
   enqueue(transaction: Transaction): void {
-    if (checkingOf(transaction)?.kind === "asked") return;
-    this.forget(transaction);
-    const deadline = this.#core().deadlines.add(this.#ageLimitMs(transaction), {
-      kind: "check",
-      transaction,
-    });
-    transaction.checking = { kind: "queued", deadline } satisfies Checking;
-    this.#groupOf(transaction.group).queue.add(transaction);
+    if (this.#asked.has(transaction.rowNo)) return;
+    this.#become(QUEUED, transaction, this.#ageLimitMs(transaction));
+    this.#groupOf(transaction.group).queue.append(transaction.rowNo);
     this.stir(transaction.group);
   }
 
-  noAnswer(transaction: Transaction, turn: Turn): void {
-    const checking = checkingOf(transaction);
-    const connection = checking?.kind === "asked" ? checking.connection : null;
+  #become(kind: number, transaction: Transaction, atMs: number): void {
+    this.forget(transaction);
+    while (this.#kinds.length <= transaction.rowNo) {
+      this.#kinds.push(IDLE);
+      this.#preparedBy.push(0);
+    }
+    this.#kinds.set(transaction.rowNo, kind);
+    this.#alarms.set(transaction.rowNo, atMs);
+  }
+
+  #noAnswer(transaction: Transaction, turn: Turn): void {
+    const connection = this.#asked.get(transaction.rowNo)?.connection ?? null;
     const asked = connection === null ? "endpoint" : connection.client;
     // Who does not answer is not preferred any more: another instance may know.
-    if (connection?.id === transaction.preparedBy) transaction.preparedBy = null;
+    if (connection !== null && this.#preparedBy.at(transaction.rowNo) === connection.id + 1)
+      this.#preparedBy.set(transaction.rowNo, 0);
     this.#ended(transaction, "timeout", { isCounted: true, asked }, turn);
   }
 
   /** The connection that was asked is gone. */
   disconnected(connection: Connection, turn: Turn): void {
     const ending = { isCounted: true, asked: connection.client };
-    for (const transaction of [...connection.checks])
-      this.#ended(transaction, "disconnected", ending, turn);
+    const { transactions } = this.#core().state;
+    for (const rowNo of [...connection.checks])
+      this.#ended(transactions.at(rowNo), "disconnected", ending, turn);
   }
 
   /** An answer from a connection. Late ones count as verdicts, too: the first durable verdict wins (T2). */
   answered(transaction: Transaction, answer: Answer, connection: Connection, turn: Turn): void {
     const { attempt, verdict } = answer;
-    const checking = checkingOf(transaction);
-    const isCounted =
-      checking?.kind === "asked" &&
-      checking.connection === connection &&
-      checking.attempt === attempt;
+    const asked = this.#asked.get(transaction.rowNo);
+    const isCounted = asked?.connection === connection && asked.attempt === attempt;
     // A late unknown says nothing, and must not end the question that is open now.
     if (!isCounted && verdict === "unknown") return;
     this.#ended(transaction, verdict, { isCounted, asked: connection.client }, turn);
   }
 
   endpointAnswered(transaction: Transaction, answer: EndpointAnswer, turn: Turn): void {
-    const checking = checkingOf(transaction);
-    if (checking?.kind !== "asked" || checking.connection !== null) return;
-    if (checking.attempt !== answer.attempt) return;
+    const open = this.#asked.get(transaction.rowNo);
+    if (open === undefined || open.connection !== null || open.attempt !== answer.attempt) return;
     const asked = answer.note === "" ? "endpoint" : `endpoint (${answer.note})`;
     this.#ended(transaction, answer.outcome, { isCounted: answer.isCounted, asked }, turn);
   }
 
   /** The question never left: its messages could not be read. It is put again after the interval. */
   notAsked(transaction: Transaction, attempt: number, turn: Turn): void {
-    const checking = checkingOf(transaction);
-    if (checking?.kind !== "asked" || checking.attempt !== attempt) return;
+    if (this.#asked.get(transaction.rowNo)?.attempt !== attempt) return;
     this.#ended(transaction, "failed", { isCounted: false, asked: "nobody" }, turn);
   }
 
@@ -199,12 +239,12 @@ export class Checks {
     for (const name of [...this.#stirred]) {
       this.#stirred.delete(name);
       const group = this.#groupOf(name);
-      for (const transaction of group.queue) {
-        if (this.#inFlight >= this.#core().policy.checksTotalMax) {
+      for (const rowNo of group.queue.places()) {
+        if (this.inFlight >= this.#core().policy.checksTotalMax) {
           this.#stirred.add(name);
           return;
         }
-        if (!this.#ask(transaction, group, turn)) break;
+        if (!this.#ask(this.#core().state.transactions.at(rowNo), group, turn)) break;
       }
       if (group.queue.size === 0 && group.checkers.length === 0 && group.endpointInFlight === 0)
         this.#groups.delete(name);
@@ -215,7 +255,7 @@ export class Checks {
     const { policy, state } = this.#core();
     const connection = this.#pickConnection(transaction, group);
     if (connection !== null) {
-      this.#asked(transaction, connection, turn);
+      this.#opened(transaction, connection, turn);
       turn.send({ kind: "check", to: connection.id, ...question(transaction, turn.nowMs) });
       return true;
     }
@@ -228,7 +268,7 @@ export class Checks {
     )
       return false;
     group.endpointInFlight++;
-    this.#asked(transaction, null, turn);
+    this.#opened(transaction, null, turn);
     turn.send({ kind: "askEndpoint", ...endpoint, ...question(transaction, turn.nowMs) });
     return true;
   }
@@ -237,38 +277,26 @@ export class Checks {
   #pickConnection(transaction: Transaction, { checkers }: ProducerGroup): Connection | null {
     const isFree = (one: Connection): boolean =>
       one.checks.size < this.#core().policy.checksPerConnectionMax;
+    const preparedBy = this.#preparedBy.at(transaction.rowNo) - 1;
     const first =
-      checkers.find((one) => one.id === transaction.preparedBy && isFree(one)) ??
-      checkers.find(isFree);
+      checkers.find((one) => one.id === preparedBy && isFree(one)) ?? checkers.find(isFree);
     if (first === undefined) return null;
     checkers.splice(checkers.indexOf(first), 1);
     checkers.push(first);
     return first;
   }
 
-  #asked(transaction: Transaction, connection: Connection | null, turn: Turn): void {
-    const { deadlines, policy } = this.#core();
-    this.forget(transaction);
-    this.#inFlight++;
-    connection?.checks.add(transaction);
-    const deadline = deadlines.add(turn.nowMs + policy.checkAnswerWithinMs, {
-      kind: "noAnswer",
-      transaction,
-    });
+  #opened(transaction: Transaction, connection: Connection | null, turn: Turn): void {
+    const { checkAnswerWithinMs } = this.#core().policy;
+    this.#become(ASKED, transaction, turn.nowMs + checkAnswerWithinMs);
     const attempt = transaction.checks + 1;
-    transaction.checking = {
-      kind: "asked",
-      deadline,
-      connection,
-      attempt,
-      atMs: turn.nowMs,
-    } satisfies Checking;
+    this.#asked.set(transaction.rowNo, { connection, attempt, atMs: turn.nowMs });
+    connection?.checks.add(transaction.rowNo);
   }
 
   #ended(transaction: Transaction, outcome: CheckOutcome, how: Ending, turn: Turn): void {
     const { policy } = this.#core();
-    const checking = checkingOf(transaction);
-    const atMs = checking?.kind === "asked" ? checking.atMs : turn.nowMs;
+    const atMs = this.#asked.get(transaction.rowNo)?.atMs ?? turn.nowMs;
     this.forget(transaction);
     turn.log({
       kind: "checked",
@@ -302,11 +330,12 @@ export class Checks {
     turn.log({ kind: "parked", transactionId: transaction.id, cause });
   }
 
-  #free(transaction: Transaction, connection: Connection | null): void {
-    this.#inFlight--;
-    if (connection !== null) connection.checks.delete(transaction);
-    else this.#groupOf(transaction.group).endpointInFlight--;
-    this.stir(transaction.group);
+  #free({ rowNo, group }: Transaction): void {
+    const connection = this.#asked.get(rowNo)?.connection ?? null;
+    this.#asked.delete(rowNo);
+    if (connection !== null) connection.checks.delete(rowNo);
+    else this.#groupOf(group).endpointInFlight--;
+    this.stir(group);
   }
 
   #ageLimitMs(transaction: Transaction): number {
@@ -316,7 +345,11 @@ export class Checks {
   #groupOf(name: string): ProducerGroup {
     const known = this.#groups.get(name);
     if (known !== undefined) return known;
-    const group: ProducerGroup = { checkers: [], queue: new Set(), endpointInFlight: 0 };
+    const group: ProducerGroup = {
+      checkers: [],
+      queue: new Chain(this.#queueLinks),
+      endpointInFlight: 0,
+    };
     this.#groups.set(name, group);
     return group;
   }

@@ -2,7 +2,6 @@
 
 import type { Subscription } from "./consumers.ts";
 import { invariant } from "./invariant.ts";
-import type { Transaction } from "./transaction.ts";
 import type { ConnectionId } from "./types.ts";
 
 export interface Connection {
@@ -11,8 +10,8 @@ export interface Connection {
   /** Announced producer groups; true: this connection answers checks for the group. */
   readonly producerOf: Map<string, boolean>;
   readonly subscriptions: Map<number, Subscription>;
-  /** Checks asked of this connection and not yet answered. */
-  readonly checks: Set<Transaction>;
+  /** Checks asked of this connection and not yet answered: the rows of their transactions. */
+  readonly checks: Set<number>;
   isCongested: boolean;
 }
 

@@ -12,8 +12,9 @@
 
 import type { Connection } from "./connections.ts";
 import type { Core, Due } from "./core.ts";
-import type { Cursor, Entry } from "./cursor.ts";
+import type { Cursor } from "./cursor.ts";
 import type { Deadline } from "./deadlines.ts";
+import type { Entry } from "./entries.ts";
 import type { Group } from "./state.ts";
 import { tokenOf } from "./token.ts";
 import type { Topic } from "./topic.ts";
@@ -156,10 +157,9 @@ export class Consumers {
 
   /** Ends the bookkeeping of a delivery that is being settled or given back; false: that was done before. */
   endLease(entry: Entry<unknown>): boolean {
-    const { state } = entry;
-    if (state.kind !== "leased" || state.lease === null) return false;
-    const lease = state.lease as Lease;
-    state.lease = null;
+    const lease = entry.lease as Lease | null;
+    if (lease === null) return false;
+    entry.lease = null;
     this.#core().deadlines.cancel(lease.deadline);
     lease.subscription.leases.delete(lease);
     return true;
@@ -167,7 +167,7 @@ export class Consumers {
 
   /** The delivery never reached its consumer, which thus will never grant its credit again. */
   refund(entry: Entry<unknown>): void {
-    const lease = entry.state.kind === "leased" ? (entry.state.lease as Lease | null) : null;
+    const lease = entry.lease as Lease | null;
     if (lease === null) return;
     const { subscription, cursor, offset } = lease;
     subscription.creditMessages++;
@@ -176,14 +176,11 @@ export class Consumers {
   }
 
   extend(entry: Entry<unknown>, nowMs: number, leaseMs: number | undefined): void {
-    const lease = entry.state.kind === "leased" ? (entry.state.lease as Lease | null) : null;
+    const lease = entry.lease as Lease | null;
     if (lease === null) return;
     const { deadlines } = this.#core();
     deadlines.cancel(lease.deadline);
-    lease.deadline = deadlines.add(nowMs + (leaseMs ?? leaseMsOf(lease.subscription)), {
-      kind: "lease",
-      lease,
-    });
+    lease.deadline = deadlines.add(nowMs + (leaseMs ?? leaseMsOf(lease.subscription)), { lease });
   }
 
   /** Delivers what there is credit for, up to the step's budget. */
@@ -277,8 +274,8 @@ export class Consumers {
     const { deadlines, state } = this.#core();
     const entry = cursor.entry(offset);
     const lease = { subscription, cursor, offset, deliveryNo } as Lease;
-    lease.deadline = deadlines.add(untilMs, { kind: "lease", lease });
-    if (entry?.state.kind === "leased") entry.state.lease = lease;
+    lease.deadline = deadlines.add(untilMs, { lease });
+    if (entry?.kind === "leased") entry.lease = lease;
     subscription.leases.add(lease);
     const bytes = topic.bytesOf(offset);
     subscription.creditMessages--;
@@ -304,7 +301,7 @@ const leaseMsOf = (subscription: Subscription): number =>
 
 /** Shares what is ready among those who read, in slices: one record for many deliveries. */
 function sliceOf({ cursor, topic, subscriptions }: Feed): number {
-  const ready = cursor.counts.ready + topic.nextOffset - cursor.nextOffset;
+  const ready = cursor.readyCount + topic.nextOffset - cursor.nextOffset;
   return Math.min(SLICE_MAX, Math.max(1, Math.ceil(ready / subscriptions.length)));
 }
 

@@ -51,7 +51,7 @@ export function* movableBefore(state: State, block: number): Generator<Movable |
     }
   }
   // Those that are copied meanwhile come again, at the end, from where on all are later.
-  for (const { id, messages, place, bytes } of state.halves) {
+  for (const { id, messages, place, bytes } of state.transactions.halves()) {
     if (place.block >= block) return;
     yield { kind: "transaction", transactionId: id, place, bytes, count: messages.length };
   }

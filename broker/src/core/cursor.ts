@@ -15,25 +15,20 @@
  *   what a consumer is told is `failures + 1`: giving back at shutdown is not an attempt (D6).
  * - V5 `expired` counts each message that retention took before this group had settled it, exactly once.
  */
+import type { Chain } from "./chain.ts";
+import {
+  Entries,
+  type EntriesPart,
+  Entry,
+  type FrozenEntries,
+  KINDS,
+  type Kind,
+  readEntries,
+  saveEntries,
+} from "./entries.ts";
 import { invariant } from "./invariant.ts";
+import { NOWHERE } from "./places.ts";
 import type { ReturnCause } from "./records.ts";
-
-export interface Entry<Lease> {
-  readonly offset: number;
-  deliveries: number;
-  failures: number;
-  /** Why the last delivery failed; "" at first. */
-  reason: string;
-  state: EntryState<Lease>;
-}
-
-export type EntryState<Lease> =
-  /** `lease`: who holds it, known only while running; null between recovery and the `opened` record. */
-  | { readonly kind: "leased"; readonly deliveryNo: number; lease: Lease | null }
-  | { readonly kind: "ready" }
-  | { readonly kind: "waiting"; readonly readyAtMs: number }
-  /** The ack joined an undecided transaction: no redelivery, whatever the lease does (T9). */
-  | { readonly kind: "pending" };
 
 export interface CursorState {
   readonly no: number;
@@ -42,15 +37,6 @@ export interface CursorState {
   readonly nextOffset: number;
   readonly nextDeliveryNo: number;
   readonly expired: number;
-  /** offset, deliveries, failures, kind, deliveryNo or readyAtMs, reason. */
-  readonly entries: readonly (readonly [
-    number,
-    number,
-    number,
-    EntryState<never>["kind"],
-    number,
-    string,
-  ])[];
 }
 
 export class Cursor<Lease = unknown> {
@@ -60,16 +46,23 @@ export class Cursor<Lease = unknown> {
   #nextOffset: number;
   #nextDeliveryNo = 1;
   #expired = 0;
-  readonly #entries = new Map<number, Entry<Lease>>();
-  /** Offsets to be delivered again now, in the order in which they came back. */
-  readonly #readyAgain = new Set<number>();
-  readonly #counts = { leased: 0, ready: 0, waiting: 0, pending: 0 };
+  readonly #entries: Entries;
+  /** By kind. What is ready stands in the order in which it came back. */
+  readonly #chains: readonly Chain[];
 
-  constructor(no: number, groupNo: number, topicNo: number, nextOffset: number) {
+  constructor(
+    no: number,
+    groupNo: number,
+    topicNo: number,
+    nextOffset: number,
+    entries: Entries = new Entries(),
+  ) {
     this.no = no;
     this.groupNo = groupNo;
     this.topicNo = topicNo;
     this.#nextOffset = nextOffset;
+    this.#entries = entries;
+    this.#chains = entries.newChains();
   }
 
   get nextOffset(): number {
@@ -85,57 +78,75 @@ export class Cursor<Lease = unknown> {
     return this.#expired;
   }
 
-  get counts(): Readonly<Record<EntryState<Lease>["kind"], number>> {
-    return this.#counts;
+  get counts(): Readonly<Record<Kind, number>> {
+    const [leased, ready, waiting, pending] = this.#chains.map(({ size }) => size);
+    return { leased: leased ?? 0, ready: ready ?? 0, waiting: waiting ?? 0, pending: pending ?? 0 };
   }
 
   get unsettled(): number {
-    return this.#entries.size;
+    return this.#chains.reduce((total, { size }) => total + size, 0);
   }
 
-  entries(): IterableIterator<Entry<Lease>> {
-    return this.#entries.values();
+  /** By kind, in the order of KINDS. The one at hand may be settled meanwhile. */
+  *entries(): Generator<Entry<Lease>> {
+    for (const chain of this.#chains)
+      for (const place of chain.places()) yield new Entry(this.#entries, place);
+  }
+
+  *waiting(): Generator<Entry<Lease>> {
+    for (const place of this.#chain("waiting").places()) yield new Entry(this.#entries, place);
   }
 
   entry(offset: number): Entry<Lease> | undefined {
-    return this.#entries.get(offset);
+    const place = this.#entries.find(this.no, offset);
+    return place === NOWHERE ? undefined : new Entry(this.#entries, place);
   }
 
   /** The entry of a delivery that is still valid (V2), else undefined. */
   leased(offset: number, deliveryNo: number): Entry<Lease> | undefined {
-    const entry = this.#entries.get(offset);
-    return entry?.state.kind === "leased" && entry.state.deliveryNo === deliveryNo
-      ? entry
-      : undefined;
+    const entries = this.#entries;
+    const place = entries.find(this.no, offset);
+    const isValid =
+      place !== NOWHERE &&
+      entries.kindOf(place) === "leased" &&
+      entries.number.at(place) === deliveryNo;
+    return isValid ? new Entry(entries, place) : undefined;
+  }
+
+  get readyCount(): number {
+    return this.#chain("ready").size;
   }
 
   /** Offsets that came back and may be delivered now, oldest first. */
-  readyAgain(): IterableIterator<number> {
-    return this.#readyAgain.values();
+  *readyAgain(): Generator<number> {
+    for (const place of this.#chain("ready").places()) yield this.#entries.offset.at(place);
   }
 
   deliver(offset: number, deliveryNo: number): Entry<Lease> {
-    const entry = this.#entries.get(offset) ?? this.#enter(offset);
-    invariant(
-      entry.state.kind === "ready" || entry.state.kind === "waiting",
-      "only a ready message is delivered",
-    );
+    const entries = this.#entries;
+    const known = entries.find(this.no, offset);
+    const place = known === NOWHERE ? this.#enter(offset) : known;
+    const kind = entries.kindOf(place);
+    invariant(kind === "ready" || kind === "waiting", "only a ready message is delivered");
     invariant(deliveryNo >= this.#nextDeliveryNo, "delivery numbers only grow");
     this.#nextDeliveryNo = deliveryNo + 1;
-    entry.deliveries++;
-    this.#become(entry, { kind: "leased", deliveryNo, lease: null });
-    return entry;
+    entries.deliveries.set(place, entries.deliveries.at(place) + 1);
+    this.#become(place, "leased", deliveryNo);
+    return new Entry(entries, place);
   }
 
   settle(offset: number): void {
-    const entry = this.#entries.get(offset);
-    invariant(entry !== undefined, "only an unsettled message is settled");
-    this.#leave(entry);
+    const place = this.#entries.find(this.no, offset);
+    invariant(place !== NOWHERE, "only an unsettled message is settled");
+    this.#leave(place);
   }
 
   /** The ack joined a transaction. */
   join(offset: number): void {
-    this.#become(this.#leasedEntry(offset), { kind: "pending" });
+    const place = this.#entries.find(this.no, offset);
+    const isLeased = place !== NOWHERE && this.#entries.kindOf(place) === "leased";
+    invariant(isLeased, "the message is leased");
+    this.#become(place, "pending", 0);
   }
 
   giveBack(
@@ -145,18 +156,21 @@ export class Cursor<Lease = unknown> {
     isCounted: boolean,
     reason: string,
   ): Entry<Lease> {
-    const entry = this.#entries.get(offset);
-    invariant(entry !== undefined, "only an unsettled message is given back");
-    if (isCounted) entry.failures++;
-    entry.reason = reason === "" ? cause : reason;
-    this.#become(entry, readyAtMs > 0 ? { kind: "waiting", readyAtMs } : { kind: "ready" });
-    return entry;
+    const entries = this.#entries;
+    const place = entries.find(this.no, offset);
+    invariant(place !== NOWHERE, "only an unsettled message is given back");
+    if (isCounted) entries.failures.set(place, entries.failures.at(place) + 1);
+    entries.reason.set(place, reason === "" ? cause : reason);
+    if (readyAtMs > 0) this.#become(place, "waiting", readyAtMs);
+    else this.#become(place, "ready", 0);
+    return new Entry(entries, place);
   }
 
   /** A waiting message's time has come. Time passes by itself: there is no record of it. */
   ripen(offset: number): void {
-    const entry = this.#entries.get(offset);
-    if (entry?.state.kind === "waiting") this.#become(entry, { kind: "ready" });
+    const place = this.#entries.find(this.no, offset);
+    if (place !== NOWHERE && this.#entries.kindOf(place) === "waiting")
+      this.#become(place, "ready", 0);
   }
 
   /**
@@ -164,8 +178,8 @@ export class Cursor<Lease = unknown> {
    * it comes anyway, as a fresh message or as one already under way.
    */
   replay(offset: number): void {
-    if (this.#entries.has(offset) || offset >= this.#nextOffset) return;
-    this.#add({ offset, deliveries: 0, failures: 0, reason: "", state: { kind: "ready" } });
+    const isThere = this.#entries.find(this.no, offset) !== NOWHERE;
+    if (!isThere && offset < this.#nextOffset) this.#add(offset);
   }
 
   /**
@@ -174,11 +188,10 @@ export class Cursor<Lease = unknown> {
    */
   expire(first: number, before: number, fresh: number): number {
     let lost = fresh;
-    for (const entry of [...this.#entries.values()]) {
-      if (entry.offset < first || entry.offset >= before) continue;
-      const { kind } = entry.state;
+    for (const place of this.#placesBetween(first, before)) {
+      const kind = this.#entries.kindOf(place);
       invariant(kind === "ready" || kind === "waiting", "what is under way does not expire");
-      this.#leave(entry);
+      this.#leave(place);
       lost++;
     }
     this.#nextOffset = Math.max(this.#nextOffset, before);
@@ -186,105 +199,130 @@ export class Cursor<Lease = unknown> {
     return lost;
   }
 
+  /** The one at hand may be removed. On the shorter way: a group may have a million of either. */
+  *#placesBetween(first: number, end: number): Generator<number> {
+    const { offset } = this.#entries;
+    if (end - first <= this.unsettled) {
+      for (let at = first; at < end; at++) {
+        const place = this.#entries.find(this.no, at);
+        if (place !== NOWHERE) yield place;
+      }
+      return;
+    }
+    for (const chain of this.#chains)
+      for (const place of chain.places()) {
+        const at = offset.at(place);
+        if (at >= first && at < end) yield place;
+      }
+  }
+
+  /**
+   * The first offset from `first` on, before `end`, with an entry of such a kind; else `end`. Looked for on
+   * the shorter way, through the offsets or through the entries: a group may have a million of either.
+   */
+  firstOffset(first: number, end: number, kinds: readonly Kind[]): number {
+    // Retention comes as far as what is held, and asks again each second: then that is the first.
+    if (first < end && this.#has(first, kinds)) return first;
+    const chains = kinds.map((kind) => this.#chain(kind));
+    const { offset } = this.#entries;
+    if (end - first <= chains.reduce((total, { size }) => total + size, 0)) {
+      for (let at = first; at < end; at++) if (this.#has(at, kinds)) return at;
+      return end;
+    }
+    let found = end;
+    for (const chain of chains)
+      for (const place of chain.places()) {
+        const at = offset.at(place);
+        if (at >= first && at < found) found = at;
+      }
+    return found;
+  }
+
   /** Moves to `nextOffset`; every delivery under way is over. Refused before while an ack is pending (T9). */
   reset(nextOffset: number): void {
-    invariant(this.#counts.pending === 0, "a cursor with pending acks is not reset");
-    for (const entry of [...this.#entries.values()]) this.#leave(entry);
+    invariant(this.#chain("pending").size === 0, "a cursor with pending acks is not reset");
+    this.clear();
     this.#nextOffset = nextOffset;
+  }
+
+  /** Its rows are free again: it is reset, or deleted. */
+  clear(): void {
+    for (const chain of this.#chains) for (const place of chain.places()) this.#leave(place);
   }
 
   /** Everything leased goes back after a restart; the leases died with the connections. */
   restart(pausedMs: number): void {
-    for (const entry of this.#entries.values()) {
-      const { state } = entry;
-      if (state.kind === "leased") this.giveBack(entry.offset, "restart", 0, false, "");
-      if (state.kind === "waiting")
-        this.#become(entry, { kind: "waiting", readyAtMs: state.readyAtMs + pausedMs });
-    }
+    const { number, offset } = this.#entries;
+    for (const place of this.#chain("waiting").places())
+      number.set(place, number.at(place) + pausedMs);
+    for (const place of this.#chain("leased").places())
+      this.giveBack(offset.at(place), "restart", 0, false, "");
   }
 
   save(): CursorState {
-    return {
-      no: this.no,
-      groupNo: this.groupNo,
-      topicNo: this.topicNo,
-      nextOffset: this.#nextOffset,
-      nextDeliveryNo: this.#nextDeliveryNo,
-      expired: this.#expired,
-      entries: [...this.#entries.values()].map(
-        ({ offset, deliveries, failures, reason, state }) => [
-          offset,
-          deliveries,
-          failures,
-          state.kind,
-          state.kind === "leased"
-            ? state.deliveryNo
-            : state.kind === "waiting"
-              ? state.readyAtMs
-              : 0,
-          reason,
-        ],
-      ),
-    };
+    const { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired } = this;
+    return { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired };
+  }
+
+  /** The entries as they are in `frozen`, which is of this moment, in parts that may be taken later. */
+  saveEntries(frozen: FrozenEntries, countMax: number): Iterable<EntriesPart> {
+    const firsts = this.#chains.map(({ first }) => first);
+    return saveEntries(this.no, firsts, frozen, countMax);
   }
 
   load(saved: CursorState): void {
     this.#nextDeliveryNo = saved.nextDeliveryNo;
     this.#expired = saved.expired;
-    for (const [offset, deliveries, failures, kind, number, reason] of saved.entries) {
-      this.#add({ offset, deliveries, failures, reason, state: loadState(kind, number) });
-    }
   }
 
-  #leasedEntry(offset: number): Entry<Lease> {
-    const entry = this.#entries.get(offset);
-    invariant(entry?.state.kind === "leased", "the message is leased");
-    return entry;
+  loadEntries(part: EntriesPart): void {
+    for (const row of readEntries(part))
+      this.#chain(row.kind).append(this.#entries.add(this.no, row));
   }
 
-  #enter(offset: number): Entry<Lease> {
+  #has(offset: number, kinds: readonly Kind[]): boolean {
+    const place = this.#entries.find(this.no, offset);
+    return place !== NOWHERE && kinds.includes(this.#entries.kindOf(place));
+  }
+
+  #chain(kind: Kind): Chain {
+    const chain = this.#chains[KINDS.indexOf(kind)];
+    invariant(chain !== undefined, "every kind has a chain");
+    return chain;
+  }
+
+  #enter(offset: number): number {
     invariant(offset >= this.#nextOffset, "a settled message is not delivered again");
     this.#nextOffset = offset + 1;
-    const entry: Entry<Lease> = {
+    return this.#add(offset);
+  }
+
+  #add(offset: number): number {
+    const row = {
       offset,
       deliveries: 0,
       failures: 0,
+      kind: "ready",
+      number: 0,
       reason: "",
-      state: { kind: "ready" },
-    };
-    this.#add(entry);
-    return entry;
+    } as const;
+    const place = this.#entries.add(this.no, row);
+    this.#chain("ready").append(place);
+    return place;
   }
 
-  #add(entry: Entry<Lease>): void {
-    this.#entries.set(entry.offset, entry);
-    this.#counts[entry.state.kind]++;
-    if (entry.state.kind === "ready") this.#readyAgain.add(entry.offset);
+  #leave(place: number): void {
+    this.#chain(this.#entries.kindOf(place)).remove(place);
+    this.#entries.remove(place);
   }
 
-  #leave(entry: Entry<Lease>): void {
-    this.#entries.delete(entry.offset);
-    this.#counts[entry.state.kind]--;
-    if (entry.state.kind === "ready") this.#readyAgain.delete(entry.offset);
-  }
-
-  #become(entry: Entry<Lease>, state: EntryState<Lease>): void {
-    if (entry.state.kind === "ready") this.#readyAgain.delete(entry.offset);
-    this.#counts[entry.state.kind]--;
-    this.#counts[state.kind]++;
-    entry.state = state;
-    if (state.kind === "ready") this.#readyAgain.add(entry.offset);
-  }
-}
-
-function loadState(kind: EntryState<never>["kind"], number: number): EntryState<never> {
-  switch (kind) {
-    case "leased":
-      return { kind, deliveryNo: number, lease: null };
-    case "waiting":
-      return { kind, readyAtMs: number };
-    case "ready":
-    case "pending":
-      return { kind };
+  #become(place: number, kind: Kind, number: number): void {
+    const entries = this.#entries;
+    const before = entries.kindOf(place);
+    this.#chain(before).remove(place);
+    if (before === "leased") entries.lease.set(place, null);
+    entries.kind.set(place, KINDS.indexOf(kind));
+    entries.number.set(place, number);
+    this.#chain(kind).append(place);
   }
 }

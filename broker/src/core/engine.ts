@@ -14,6 +14,7 @@
  * - P8 `replay` of what `sealBlock` gave leads to the state that the engine had.
  */
 import * as administer from "./administer.ts";
+import { Alarms } from "./alarms.ts";
 import { loadState, saveState } from "./checkpoint.ts";
 import { Checks } from "./checks.ts";
 import { Connections } from "./connections.ts";
@@ -21,6 +22,7 @@ import { Consumers } from "./consumers.ts";
 import { copied } from "./copy-forward.ts";
 import type { Core, Due } from "./core.ts";
 import { Deadlines } from "./deadlines.ts";
+import type { HashKey } from "./id-hash.ts";
 import * as inspect from "./inspect.ts";
 import { invariant } from "./invariant.ts";
 import { DEFAULT_POLICY, type Policy } from "./policy.ts";
@@ -47,12 +49,14 @@ export class Engine {
   #isBlockOpen = false;
   #lastNowMs = 0;
 
-  constructor(policy: Policy = DEFAULT_POLICY) {
+  /** `hashKey`: random bits that no client knows (id-hash.ts). Nothing that is seen depends on them. */
+  constructor(policy: Policy = DEFAULT_POLICY, hashKey?: HashKey) {
     const core = (): Core => this.#core;
     this.#core = {
-      state: new State(policy),
+      state: new State(policy, hashKey),
       policy,
       deadlines: new Deadlines<Due>(),
+      retries: new Alarms(),
       connections: new Connections(),
       consumers: new Consumers(core),
       checks: new Checks(core, transact.decide),
@@ -66,7 +70,7 @@ export class Engine {
     return this.#core;
   }
 
-  /** False: the checkpoint is of another version; replay everything instead. */
+  /** Parts of a checkpoint, in their order. False: it is of another version; replay everything instead. */
   load(parts: readonly unknown[]): boolean {
     return loadState(this.#core.state, parts);
   }
@@ -122,16 +126,21 @@ export class Engine {
 
   /** Infinite: nothing waits, or nothing may be written. */
   #clockAtMs(): number {
-    const { state, deadlines, admission } = this.#core;
-    const isNeeded = deadlines.size > 0 && admission !== "none";
-    return isNeeded ? state.atMs + CLOCK_EVERY_MS : Number.POSITIVE_INFINITY;
+    const { state, deadlines, retries, checks, admission } = this.#core;
+    const isNeeded = deadlines.size + retries.size + checks.waiting > 0 && admission !== "none";
+    return isNeeded ? state.atMs + CLOCK_EVERY_MS : NEVER;
   }
 
   #nextWakeAtMs(): number | null {
-    const { deadlines, retention } = this.#core;
-    const dueAtMs = deadlines.nextAtMs ?? Number.POSITIVE_INFINITY;
-    const nextAtMs = Math.min(dueAtMs, this.#clockAtMs(), retention.nextAtMs);
-    return nextAtMs === Number.POSITIVE_INFINITY ? null : nextAtMs;
+    const { deadlines, retries, checks, retention } = this.#core;
+    const nextAtMs = Math.min(
+      deadlines.nextAtMs ?? NEVER,
+      retries.nextAtMs ?? NEVER,
+      checks.nextAtMs ?? NEVER,
+      retention.nextAtMs,
+      this.#clockAtMs(),
+    );
+    return nextAtMs === NEVER ? null : nextAtMs;
   }
 
   /** At the end of a step: what it settled may go, what it delivered may not. */
@@ -301,21 +310,13 @@ export class Engine {
 
   /** C5: broker time stood still while the broker was down; what is left of each wait is left still. */
   #open(turn: Turn): void {
-    const { state, deadlines, checks } = this.#core;
+    const { state, retries, checks } = this.#core;
     const pausedMs = state.block === 0 ? 0 : Math.max(0, turn.nowMs - state.atMs);
     turn.log({ kind: "opened", atMs: turn.nowMs, pausedMs });
     for (const transaction of state.transactions.values())
       if (transaction.parked === null) checks.schedule(transaction);
     for (const cursor of state.cursors.values()) {
-      for (const { offset, state: entry } of cursor.entries()) {
-        if (entry.kind !== "waiting") continue;
-        deadlines.add(entry.readyAtMs, {
-          kind: "ripe",
-          cursorNo: cursor.no,
-          offset,
-          readyAtMs: entry.readyAtMs,
-        });
-      }
+      for (const { place } of cursor.waiting()) retries.set(place, state.entries.number.at(place));
     }
   }
 
@@ -341,36 +342,38 @@ export class Engine {
 
   /** The one place where time becomes work. */
   #ripen(turn: Turn): void {
-    const { deadlines } = this.#core;
-    for (let left = DUE_PER_STEP_MAX; left > 0; left--) {
-      const due = deadlines.takeDue(turn.nowMs);
-      if (due === null) return;
-      this.#fallDue(due, turn);
-    }
+    for (let left = DUE_PER_STEP_MAX; left > 0; left--) if (!this.#ripenNext(turn)) return;
   }
 
-  #fallDue(due: Due, turn: Turn): void {
-    const { checks, consumers, state } = this.#core;
-    switch (due.kind) {
-      case "lease":
-        return settle.expire(this.#core, turn, due.lease);
-      case "ripe": {
-        const cursor = state.cursors.get(due.cursorNo);
-        const entry = cursor?.entry(due.offset)?.state;
-        if (cursor === undefined || entry?.kind !== "waiting" || entry.readyAtMs !== due.readyAtMs)
-          return;
-        cursor.ripen(due.offset);
-        return consumers.stir(cursor);
-      }
-      case "check":
-        return checks.due(due.transaction, turn);
-      case "noAnswer":
-        return checks.noAnswer(due.transaction, turn);
-      default:
-        due satisfies never;
+  /** What is due first; of equal times retries before leases before checks. False: nothing is due. */
+  #ripenNext(turn: Turn): boolean {
+    const { deadlines, retries, checks } = this.#core;
+    const leaseAtMs = deadlines.nextAtMs ?? NEVER;
+    const retryAtMs = retries.nextAtMs ?? NEVER;
+    const checkAtMs = checks.nextAtMs ?? NEVER;
+    if (Math.min(leaseAtMs, retryAtMs, checkAtMs) > turn.nowMs) return false;
+    if (checkAtMs < leaseAtMs && checkAtMs < retryAtMs) return checks.workOffDue(turn);
+    if (retryAtMs <= leaseAtMs) this.#ripenRetry(retryAtMs, turn);
+    else {
+      const due = deadlines.takeDue(turn.nowMs);
+      if (due !== null) settle.expire(this.#core, turn, due.lease);
     }
+    return true;
+  }
+
+  #ripenRetry(atMs: number, turn: Turn): void {
+    const { retries, consumers, state } = this.#core;
+    const place = retries.takeDue(turn.nowMs);
+    const { entries } = state;
+    // The row may be another message's by now.
+    if (entries.kindOf(place) !== "waiting" || entries.number.at(place) !== atMs) return;
+    const cursor = state.cursor(entries.cursorNo.at(place));
+    cursor.ripen(entries.offset.at(place));
+    consumers.stir(cursor);
   }
 }
+
+const NEVER = Number.POSITIVE_INFINITY;
 
 /** What a restart may add to a wait at most, besides the downtime. */
 const CLOCK_EVERY_MS = 60_000;

@@ -5,9 +5,13 @@
  *
  * Invariants
  * - M1 Forgetting depends on the times given to `set` only, so that recovery forgets what the live engine forgot.
- * - M2 Entries never change, and new ones come behind the others. The values stand in columns, not in
- *   objects: a million of them is nothing to the garbage collector, and a checkpoint copies bytes.
+ * - M2 Entries never change, and new ones come behind the others. Ids and values stand in columns, not in
+ *   objects: a million of them is nothing to the garbage collector, they grow without a pause, and a
+ *   checkpoint copies bytes.
  */
+import { IdHash } from "./id-hash.ts";
+import { Ids, type SavedIds } from "./ids.ts";
+import { NOWHERE } from "./places.ts";
 
 /** Values by place, in a form that takes little memory. Places are filled one after the other. */
 export interface Columns<V> {
@@ -23,12 +27,12 @@ export interface Columns<V> {
 export interface RememberedPart {
   readonly generation: "young" | "old";
   readonly youngSinceMs: number;
-  readonly keys: readonly string[];
+  readonly ids: SavedIds;
   readonly values: unknown;
 }
 
 interface Generation<V> {
-  readonly places: Map<string, number>;
+  readonly ids: Ids;
   readonly columns: Columns<V>;
 }
 
@@ -36,91 +40,76 @@ export class Remembered<V> {
   readonly #newColumns: () => Columns<V>;
   readonly #keepMs: number;
   readonly #generationMax: number;
+  readonly #hash: IdHash;
   #young: Generation<V>;
   #old: Generation<V>;
   #youngSinceMs = 0;
 
-  constructor(newColumns: () => Columns<V>, keepMs: number, keepMax: number) {
+  constructor(
+    newColumns: () => Columns<V>,
+    keepMs: number,
+    keepMax: number,
+    hash: IdHash = new IdHash(),
+  ) {
     this.#newColumns = newColumns;
     this.#keepMs = keepMs;
     this.#generationMax = Math.max(1, Math.floor(keepMax / 2));
+    this.#hash = hash;
     this.#young = this.#newGeneration();
     this.#old = this.#newGeneration();
   }
 
   get size(): number {
-    return this.#young.places.size + this.#old.places.size;
+    return this.#young.ids.size + this.#old.ids.size;
   }
 
-  get(key: string): V | undefined {
-    return find(this.#young, key) ?? find(this.#old, key);
+  get(id: string): V | undefined {
+    return find(this.#young, id) ?? find(this.#old, id);
   }
 
-  /** The caller has made sure that the key is not remembered. */
-  set(key: string, value: V, atMs: number): void {
-    if (
-      this.#young.places.size >= this.#generationMax ||
-      atMs - this.#youngSinceMs >= this.#keepMs
-    ) {
+  /** The caller has made sure that the id is not remembered. */
+  set(id: string, value: V, atMs: number): void {
+    if (this.#young.ids.size >= this.#generationMax || atMs - this.#youngSinceMs >= this.#keepMs) {
       this.#old = this.#young;
       this.#young = this.#newGeneration();
       this.#youngSinceMs = atMs;
     }
-    const { places, columns } = this.#young;
-    places.set(key, places.size);
-    columns.add(value);
+    this.#young.ids.add(id);
+    this.#young.columns.add(value);
   }
 
   /** What is remembered now, in parts of at most `entriesMax`. They may be taken later, one by one (M2). */
   save(entriesMax: number): Iterable<RememberedPart> {
     const youngSinceMs = this.#youngSinceMs;
     const generations = [
-      { generation: "old" as const, of: this.#old, size: this.#old.places.size },
-      { generation: "young" as const, of: this.#young, size: this.#young.places.size },
+      { generation: "old" as const, of: this.#old, size: this.#old.ids.size },
+      { generation: "young" as const, of: this.#young, size: this.#young.ids.size },
     ];
     return (function* () {
       for (const { generation, of, size } of generations) {
-        let from = 0;
-        for (const keys of firstOf(of.places, size, entriesMax)) {
-          const values = of.columns.save(from, from + keys.length);
-          from += keys.length;
-          yield { generation, youngSinceMs, keys, values };
+        // At least one part, so that an empty generation is told, too.
+        for (let from = 0; from === 0 || from < size; from += entriesMax) {
+          const to = Math.min(from + entriesMax, size);
+          const ids = of.ids.save(from, to);
+          yield { generation, youngSinceMs, ids, values: of.columns.save(from, to) };
         }
       }
     })();
   }
 
-  load({ generation, youngSinceMs, keys, values }: RememberedPart): void {
+  load({ generation, youngSinceMs, ids, values }: RememberedPart): void {
     this.#youngSinceMs = youngSinceMs;
-    const { places, columns } = generation === "young" ? this.#young : this.#old;
-    for (const key of keys) places.set(key, places.size);
+    const { ids: known, columns } = generation === "young" ? this.#young : this.#old;
+    known.load(ids);
     columns.load(values as never);
   }
 
   #newGeneration(): Generation<V> {
-    return { places: new Map(), columns: this.#newColumns() };
+    return { ids: new Ids(this.#hash), columns: this.#newColumns() };
   }
 }
 
-function find<V>({ places, columns }: Generation<V>, key: string): V | undefined {
-  const place = places.get(key);
-  return place === undefined ? undefined : columns.get(place);
-}
-
-/** The first `size` keys in slices; at least one slice, so that an empty generation is told, too. */
-function* firstOf(
-  places: ReadonlyMap<string, number>,
-  size: number,
-  max: number,
-): Generator<string[]> {
-  let left = size;
-  let slice: string[] = [];
-  for (const key of places.keys()) {
-    if (left-- <= 0) break;
-    slice.push(key);
-    if (slice.length < max) continue;
-    yield slice;
-    slice = [];
-  }
-  yield slice;
+function find<V>({ ids, columns }: Generation<V>, id: string): V | undefined {
+  const place = ids.find(id);
+  return place === NOWHERE ? undefined : columns.get(place);
 }

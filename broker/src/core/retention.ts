@@ -15,12 +15,14 @@
  * is no deadline of the core's heap: a broker that only has old messages notes no clock for them.
  */
 import type { Core } from "./core.ts";
-import type { Cursor, Entry } from "./cursor.ts";
+import type { Cursor } from "./cursor.ts";
+import { KINDS } from "./entries.ts";
 import type { State } from "./state.ts";
 import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
+const UNDER_WAY = ["leased", "pending"] as const;
 
 export class Retention {
   readonly #core: () => Core;
@@ -83,7 +85,7 @@ export function dueBefore(topic: Topic, nowMs: number): number {
 /** The first offset before `end` that this group has still to settle, or `end`. */
 export function firstUnsettled(topic: Topic, cursor: Cursor, end = topic.nextOffset): number {
   const fresh = topic.nextLive(Math.max(cursor.nextOffset, topic.firstOffset));
-  return firstEntry(topic, cursor, Math.min(end, fresh), () => true);
+  return cursor.firstOffset(topic.firstOffset, Math.min(end, fresh), KINDS);
 }
 
 /** Unsettled messages are kept for now: because the topic says so, or the groups are still coming back. */
@@ -101,33 +103,5 @@ function heldFrom({ readers }: State, topic: Topic, due: number, isKept: boolean
 
 /** The first offset before `end` that somebody of this group has in hand, or `end`. */
 export function firstUnderWay(topic: Topic, cursor: Cursor, end = topic.nextOffset): number {
-  if (cursor.counts.leased + cursor.counts.pending === 0) return end;
-  return firstEntry(topic, cursor, end, isUnderWay);
-}
-
-const isUnderWay = ({ state }: Entry<unknown>): boolean =>
-  state.kind === "leased" || state.kind === "pending";
-
-/**
- * The first offset that is before `end` and has such an entry, or `end`. Looked for on the shorter way, through
- * the offsets or through the entries: a group may have a million of either.
- */
-function firstEntry(
-  topic: Topic,
-  cursor: Cursor,
-  end: number,
-  isSuch: (entry: Entry<unknown>) => boolean,
-): number {
-  if (end - topic.firstOffset <= cursor.unsettled) {
-    for (let offset = topic.firstOffset; offset < end; offset++) {
-      const entry = cursor.entry(offset);
-      if (entry !== undefined && isSuch(entry)) return offset;
-    }
-    return end;
-  }
-  let first = end;
-  for (const entry of cursor.entries())
-    if (entry.offset >= topic.firstOffset && entry.offset < first && isSuch(entry))
-      first = entry.offset;
-  return first;
+  return cursor.firstOffset(topic.firstOffset, end, UNDER_WAY);
 }

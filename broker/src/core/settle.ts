@@ -11,7 +11,8 @@ import { LIMITS } from "@escrowmq/protocol/limits";
 import { deadLetterTopic } from "@escrowmq/protocol/names";
 import type { Lease, Subscription } from "./consumers.ts";
 import type { Core } from "./core.ts";
-import type { Cursor, Entry } from "./cursor.ts";
+import type { Cursor } from "./cursor.ts";
+import type { Entry } from "./entries.ts";
 import { invariant } from "./invariant.ts";
 import { retryDelayMs } from "./policy.ts";
 import type { ReturnCause } from "./records.ts";
@@ -244,12 +245,7 @@ function giveBack(
   core.consumers.endLease(entry);
   turn.log({ kind: "returned", cursorNo: cursor.no, offset: entry.offset, ...how });
   if (how.readyAtMs === 0) return core.consumers.stir(cursor);
-  core.deadlines.add(how.readyAtMs, {
-    kind: "ripe",
-    cursorNo: cursor.no,
-    offset: entry.offset,
-    readyAtMs: how.readyAtMs,
-  });
+  core.retries.set(entry.place, how.readyAtMs);
 }
 
 /** D8: out of the group and into its dead letters in one record. */

@@ -11,6 +11,8 @@
 import { groupOfDeadLetters } from "@escrowmq/protocol/names";
 import { Cursor } from "./cursor.ts";
 import { DecisionColumns, DigestColumns } from "./decisions.ts";
+import { Entries } from "./entries.ts";
+import { type HashKey, IdHash } from "./id-hash.ts";
 import { invariant } from "./invariant.ts";
 import type { Policy } from "./policy.ts";
 import type { Endpoint, GroupPolicy, LogRecord, Place, RecordOf } from "./records.ts";
@@ -19,9 +21,12 @@ import { Topic } from "./topic.ts";
 import {
   type Decision,
   type Transaction,
+  type TransactionFacts,
+  type TransactionProgress,
   totalBytes,
   type UndecidedTotals,
 } from "./transaction.ts";
+import { Transactions } from "./transactions.ts";
 
 export interface Group {
   readonly no: number;
@@ -37,12 +42,11 @@ export class State {
   readonly groups = new Map<number, Group>();
   readonly groupsByName = new Map<string, Group>();
   readonly cursors = new Map<number, Cursor>();
+  /** Of all cursors. */
+  readonly entries = new Entries();
   /** The cursors that read a topic, by topic number. */
   readonly readers = new Map<number, Cursor[]>();
-  /** In the order of their prepares. */
-  readonly transactions = new Map<string, Transaction>();
-  /** Those of them that have messages, in the order of their places: the first stands in the oldest block. */
-  readonly halves = new Set<Transaction>();
+  readonly transactions: Transactions;
   readonly totals: UndecidedTotals = { count: 0, bytes: 0, parked: 0 };
   readonly totalsByGroup = new Map<string, UndecidedTotals>();
   readonly decisions: Remembered<Decision>;
@@ -56,12 +60,21 @@ export class State {
   atMs = 0;
   /** When the broker was started. */
   openedAtMs = 0;
+  /** Which save of the state is the last one (P9). */
+  saveNo = 0;
   #slot = 0;
 
-  constructor(policy: Policy) {
+  constructor(policy: Policy, hashKey?: HashKey) {
     const { decisionsKeptMs, decisionsKeptMax, sendsKeptMs, sendsKeptMax } = policy;
-    this.decisions = new Remembered(() => new DecisionColumns(), decisionsKeptMs, decisionsKeptMax);
-    this.sends = new Remembered(() => new DigestColumns(), sendsKeptMs, sendsKeptMax);
+    const hash = new IdHash(hashKey);
+    this.transactions = new Transactions(hash);
+    this.decisions = new Remembered(
+      () => new DecisionColumns(),
+      decisionsKeptMs,
+      decisionsKeptMax,
+      hash,
+    );
+    this.sends = new Remembered(() => new DigestColumns(), sendsKeptMs, sendsKeptMax, hash);
   }
 
   beginBlock(block: number, atMs: number): void {
@@ -163,8 +176,7 @@ export class State {
   get neededBlock(): number {
     let needed = this.block + 1;
     for (const topic of this.topics.values()) needed = Math.min(needed, topic.lowestBlock);
-    const [oldest] = this.halves;
-    return oldest === undefined ? needed : Math.min(needed, oldest.place.block);
+    return Math.min(needed, this.transactions.lowestBlock);
   }
 
   totalsOf(group: string): UndecidedTotals {
@@ -174,24 +186,15 @@ export class State {
   }
 
   /** Puts a transaction among the undecided ones: its messages are half, its acks pending (T9). */
-  hold(transaction: Transaction): void {
-    this.transactions.set(transaction.id, transaction);
-    if (transaction.messages.length > 0) this.halves.add(transaction);
-    for (const totals of [this.totals, this.totalsOf(transaction.group)]) {
+  hold(facts: TransactionFacts & TransactionProgress): void {
+    const bytes = totalBytes(facts.messages);
+    this.transactions.add(facts, bytes);
+    for (const totals of [this.totals, this.totalsOf(facts.group)]) {
       totals.count++;
-      totals.bytes += transaction.bytes;
-      if (transaction.parked !== null) totals.parked++;
+      totals.bytes += bytes;
+      if (facts.parked !== null) totals.parked++;
     }
-    for (const { topicNo } of transaction.messages) this.topic(topicNo).halfMessages++;
-  }
-
-  /** After a checkpoint, which tells the transactions in the order of their prepares. */
-  sortHalves(): void {
-    const sorted = [...this.halves].sort(
-      ({ place: one }, { place: other }) => one.block - other.block || one.slot - other.slot,
-    );
-    this.halves.clear();
-    for (const transaction of sorted) this.halves.add(transaction);
+    for (const { topicNo } of facts.messages) this.topic(topicNo).halfMessages++;
   }
 
   #opened({ atMs, pausedMs }: RecordOf<"opened">): void {
@@ -217,6 +220,7 @@ export class State {
 
   #topicDeleted({ topicNo }: RecordOf<"topicDeleted">): void {
     for (const cursor of this.readers.get(topicNo) ?? []) {
+      cursor.clear();
       this.cursors.delete(cursor.no);
       this.group(cursor.groupNo).cursors.delete(topicNo);
     }
@@ -245,16 +249,15 @@ export class State {
   #groupDeleted({ groupNo }: RecordOf<"groupDeleted">): void {
     const group = this.group(groupNo);
     for (const cursor of group.cursors.values()) {
+      const offsets = offsetsOf(cursor);
+      cursor.clear();
       this.cursors.delete(cursor.no);
       const readers = this.readers.get(cursor.topicNo) ?? [];
       this.readers.set(
         cursor.topicNo,
         readers.filter((reader) => reader !== cursor),
       );
-      this.#ended(
-        cursor,
-        [...cursor.entries()].map(({ offset }) => offset),
-      );
+      this.#ended(cursor, offsets);
     }
     this.groups.delete(groupNo);
     this.groupsByName.delete(group.name);
@@ -262,13 +265,13 @@ export class State {
 
   #cursorReset({ cursorNo, nextOffset }: RecordOf<"cursorReset">): void {
     const cursor = this.cursor(cursorNo);
-    const offsets = [...cursor.entries()].map(({ offset }) => offset);
+    const offsets = offsetsOf(cursor);
     cursor.reset(nextOffset);
     this.#ended(cursor, offsets);
   }
 
   #cursorOpened({ cursorNo, groupNo, topicNo, nextOffset }: RecordOf<"cursorOpened">): void {
-    this.addCursor(new Cursor(cursorNo, groupNo, topicNo, nextOffset));
+    this.addCursor(new Cursor(cursorNo, groupNo, topicNo, nextOffset, this.entries));
   }
 
   addCursor(cursor: Cursor): void {
@@ -299,36 +302,34 @@ export class State {
       messages: messages.map(({ topicNo, bytes }) => ({ topicNo, bytes })),
       acks,
       onUndecided,
-      bytes: totalBytes(messages),
       checks: 0,
       nextCheckAtMs: checkAtMs,
       parked: null,
-      checking: null,
-      preparedBy: null,
     });
   }
 
   /** T4, T5: visibility, joined acks and the decision in one record. */
   #decided({ transactionId, verdict, by, who }: RecordOf<"decided">): void {
     const transaction = this.transaction(transactionId);
+    const { group, digest, preparedAtMs, block: preparedBlock, acks } = transaction;
+    if (verdict === "commit") this.#makeVisible(transaction);
     this.#release(transaction);
     this.decisions.set(
       transactionId,
       {
         state: verdict === "commit" ? "committed" : "rolledBack",
-        group: transaction.group,
-        digest: transaction.digest,
+        group,
+        digest,
         by,
         who,
         atMs: this.atMs,
-        preparedAtMs: transaction.preparedAtMs,
-        preparedBlock: transaction.block,
+        preparedAtMs,
+        preparedBlock,
         decidedBlock: this.block,
       },
       this.atMs,
     );
-    if (verdict === "commit") this.#makeVisible(transaction);
-    for (const { cursorNo, offset } of transaction.acks) {
+    for (const { cursorNo, offset } of acks) {
       const cursor = this.cursor(cursorNo);
       if (verdict === "commit") {
         cursor.settle(offset);
@@ -346,15 +347,15 @@ export class State {
   }
 
   #release(transaction: Transaction): void {
-    this.transactions.delete(transaction.id);
-    this.halves.delete(transaction);
-    for (const totals of [this.totals, this.totalsOf(transaction.group)]) {
+    const { group, bytes, parked, messages } = transaction;
+    this.transactions.remove(transaction);
+    for (const totals of [this.totals, this.totalsOf(group)]) {
       totals.count--;
-      totals.bytes -= transaction.bytes;
-      if (transaction.parked !== null) totals.parked--;
+      totals.bytes -= bytes;
+      if (parked !== null) totals.parked--;
     }
-    if (this.totalsOf(transaction.group).count === 0) this.totalsByGroup.delete(transaction.group);
-    for (const { topicNo } of transaction.messages) this.topic(topicNo).halfMessages--;
+    if (this.totalsOf(group).count === 0) this.totalsByGroup.delete(group);
+    for (const { topicNo } of messages) this.topic(topicNo).halfMessages--;
   }
 
   #checked({ transactionId, isCounted, nextCheckAtMs }: RecordOf<"checked">): void {
@@ -465,7 +466,7 @@ export class State {
   #passOver(reader: Cursor, offset: number): void {
     const topic = this.topic(reader.topicNo);
     if (!topic.isDeadLetters || topic.origins.has(offset)) return;
-    const kind = reader.entry(offset)?.state.kind;
+    const kind = reader.entry(offset)?.kind;
     if (kind !== "ready" && kind !== "waiting") return;
     reader.settle(offset);
     this.#ended(reader, [offset]);
@@ -476,13 +477,8 @@ export class State {
     const { block, slot } = this.#takeSlots(messages.length);
     for (const { topicNo, offset, at } of entries)
       this.topic(topicNo).move(offset, { block, slot: slot + at });
-    for (const { transactionId, at } of transactions) {
-      const transaction = this.transaction(transactionId);
-      transaction.place = { block, slot: slot + at };
-      // No place is behind it.
-      this.halves.delete(transaction);
-      this.halves.add(transaction);
-    }
+    for (const { transactionId, at } of transactions)
+      this.transactions.move(this.transaction(transactionId), { block, slot: slot + at });
   }
 
   /** The first of the next `count`. */
@@ -492,3 +488,6 @@ export class State {
     return { block: this.block, slot };
   }
 }
+
+const offsetsOf = (cursor: Cursor): readonly number[] =>
+  Array.from(cursor.entries(), ({ offset }) => offset);

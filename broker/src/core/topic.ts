@@ -24,16 +24,23 @@ export interface Origin {
   readonly visibleAtMs: number;
 }
 
-/** 24 bytes a message in typed arrays: a million messages cost 24 MB and nothing to the garbage collector. */
+/**
+ * 24 bytes a message: a million messages cost 24 MB, and the garbage collector two objects for each 512.
+ * The columns of a chunk stand behind each other in one buffer, so that there are few of those, too.
+ */
 const CHUNK = 512;
+const CHUNK_BYTES = CHUNK * 24;
+/** Where a column begins, counted in values of its own. */
+const AT_MS = CHUNK;
+const SLOTS = CHUNK * 4;
+const BYTES = CHUNK * 5;
 
 interface Chunk {
-  /** NO_BLOCK where no bytes are needed any more. */
-  readonly blocks: Float64Array;
-  readonly atMs: Float64Array;
-  readonly slots: Uint32Array;
-  readonly bytes: Uint32Array;
-  /** The lowest of `blocks`, and the sum of `bytes`: so that questions about a topic cost a step a chunk. */
+  /** For each message its block (NO_BLOCK where no bytes are needed any more); then for each its time. */
+  readonly wide: Float64Array;
+  /** The same buffer: for each message its slot, then for each its bytes. */
+  readonly narrow: Uint32Array;
+  /** The lowest of all blocks, and the sum of all bytes: so that questions about a topic cost a step a chunk. */
   lowestBlock: number;
   totalBytes: number;
 }
@@ -47,14 +54,15 @@ interface Revived {
   readonly atMs: number;
 }
 
-const newChunk = (): Chunk => ({
-  blocks: new Float64Array(CHUNK),
-  atMs: new Float64Array(CHUNK),
-  slots: new Uint32Array(CHUNK),
-  bytes: new Uint32Array(CHUNK),
-  lowestBlock: NO_BLOCK,
-  totalBytes: 0,
-});
+function newChunk(): Chunk {
+  const buffer = new ArrayBuffer(CHUNK_BYTES);
+  return {
+    wide: new Float64Array(buffer),
+    narrow: new Uint32Array(buffer),
+    lowestBlock: NO_BLOCK,
+    totalBytes: 0,
+  };
+}
 
 export class Topic {
   readonly no: number;
@@ -116,10 +124,10 @@ export class Topic {
     const at = offset % CHUNK;
     if (at === 0) this.#chunks.push(newChunk());
     const chunk = this.#chunkOf(offset);
-    chunk.blocks[at] = place.block;
-    chunk.slots[at] = place.slot;
-    chunk.bytes[at] = bytes;
-    chunk.atMs[at] = atMs;
+    chunk.wide[at] = place.block;
+    chunk.narrow[SLOTS + at] = place.slot;
+    chunk.narrow[BYTES + at] = bytes;
+    chunk.wide[AT_MS + at] = atMs;
     chunk.totalBytes += bytes;
     if (place.block < chunk.lowestBlock) chunk.lowestBlock = place.block;
     this.#bytes += bytes;
@@ -143,9 +151,9 @@ export class Topic {
     }
     this.#bytes += bytes - this.bytesOf(offset);
     this.#rewrite(offset, (chunk, at) => {
-      chunk.blocks[at] = place.block;
-      chunk.slots[at] = place.slot;
-      chunk.bytes[at] = bytes;
+      chunk.wide[at] = place.block;
+      chunk.narrow[SLOTS + at] = place.slot;
+      chunk.narrow[BYTES + at] = bytes;
     });
   }
 
@@ -157,8 +165,8 @@ export class Topic {
     }
     this.#bytes -= this.bytesOf(offset);
     this.#rewrite(offset, (chunk, at) => {
-      chunk.blocks[at] = NO_BLOCK;
-      chunk.bytes[at] = 0;
+      chunk.wide[at] = NO_BLOCK;
+      chunk.narrow[BYTES + at] = 0;
     });
   }
 
@@ -170,8 +178,8 @@ export class Topic {
       return;
     }
     this.#rewrite(offset, (chunk, at) => {
-      chunk.blocks[at] = place.block;
-      chunk.slots[at] = place.slot;
+      chunk.wide[at] = place.block;
+      chunk.narrow[SLOTS + at] = place.slot;
     });
   }
 
@@ -182,10 +190,10 @@ export class Topic {
   *offsetsBefore(block: number): Generator<number | null> {
     for (const [offset, { place }] of this.#revived) yield place.block < block ? offset : null;
     for (let at = this.#firstOffset; at < this.#nextOffset; at = Math.max(at, this.#firstOffset)) {
-      const { lowestBlock, blocks } = this.#chunkOf(at);
+      const { lowestBlock, wide } = this.#chunkOf(at);
       const offset = at;
       at = lowestBlock < block ? offset + 1 : (Math.floor(offset / CHUNK) + 1) * CHUNK;
-      if (lowestBlock < block && (blocks[offset % CHUNK] ?? NO_BLOCK) < block) yield offset;
+      if (lowestBlock < block && (wide[offset % CHUNK] ?? NO_BLOCK) < block) yield offset;
       else if (at % CHUNK === 0) yield null;
     }
   }
@@ -200,17 +208,20 @@ export class Topic {
   placeOf(offset: number): Place {
     if (offset < this.#firstOffset) return this.#revivedAt(offset).place;
     const chunk = this.#chunkOf(offset);
-    return { block: chunk.blocks[offset % CHUNK] ?? 0, slot: chunk.slots[offset % CHUNK] ?? 0 };
+    return {
+      block: chunk.wide[offset % CHUNK] ?? 0,
+      slot: chunk.narrow[SLOTS + (offset % CHUNK)] ?? 0,
+    };
   }
 
   bytesOf(offset: number): number {
     if (offset < this.#firstOffset) return this.#revivedAt(offset).bytes;
-    return this.#chunkOf(offset).bytes[offset % CHUNK] ?? 0;
+    return this.#chunkOf(offset).narrow[BYTES + (offset % CHUNK)] ?? 0;
   }
 
   atMsOf(offset: number): number {
     if (offset < this.#firstOffset) return this.#revivedAt(offset).atMs;
-    return this.#chunkOf(offset).atMs[offset % CHUNK] ?? 0;
+    return this.#chunkOf(offset).wide[AT_MS + (offset % CHUNK)] ?? 0;
   }
 
   /** Of the messages from `from` to before `to`, none of which is retired. */
@@ -220,7 +231,7 @@ export class Topic {
     while (offset < to) {
       const chunk = this.#chunkOf(offset);
       const isWhole = offset % CHUNK === 0 && offset + CHUNK <= to;
-      bytes += isWhole ? chunk.totalBytes : (chunk.bytes[offset % CHUNK] ?? 0);
+      bytes += isWhole ? chunk.totalBytes : (chunk.narrow[BYTES + (offset % CHUNK)] ?? 0);
       offset += isWhole ? CHUNK : 1;
     }
     return bytes;
@@ -233,7 +244,7 @@ export class Topic {
     while (bytes > bytesMax && offset < this.#nextOffset) {
       const chunk = this.#chunkOf(offset);
       const isWhole = offset % CHUNK === 0 && bytes - chunk.totalBytes > bytesMax;
-      bytes -= isWhole ? chunk.totalBytes : (chunk.bytes[offset % CHUNK] ?? 0);
+      bytes -= isWhole ? chunk.totalBytes : (chunk.narrow[BYTES + (offset % CHUNK)] ?? 0);
       offset += isWhole ? CHUNK : 1;
     }
     return Math.min(offset, this.#nextOffset);
@@ -295,10 +306,10 @@ export class Topic {
     };
   }
 
-  /** The index as it is now, in pieces of at most `chunksMax` chunks as raw bytes; they may be taken later. */
+  /** The index as it is now, in pieces of at most `chunksMax` chunks as raw bytes; they may be taken later (O4). */
   saveIndex(chunksMax: number): Iterable<Uint8Array> {
-    // Chunks only grow at their ends, beyond what `nextOffset` says is there.
-    return indexPieces(this.#chunks.slice(), chunksMax);
+    const filled = this.#nextOffset - this.#firstChunk * CHUNK;
+    return indexPieces(this.#chunks.slice(), filled, chunksMax);
   }
 
   load(state: TopicState): void {
@@ -316,14 +327,9 @@ export class Topic {
     invariant(piece.length % CHUNK_BYTES === 0, "a piece of an index is whole chunks");
     for (let from = 0; from < piece.length; from += CHUNK_BYTES) {
       const chunk = newChunk();
-      let at = from;
-      for (const part of [chunk.blocks, chunk.atMs, chunk.slots, chunk.bytes]) {
-        new Uint8Array(part.buffer).set(piece.subarray(at, at + part.byteLength));
-        at += part.byteLength;
-      }
+      bytesOf(chunk).set(piece.subarray(from, from + CHUNK_BYTES));
       this.#chunks.push(chunk);
       const chunkNo = this.#firstChunk + this.#chunks.length - 1;
-      // Beyond `nextOffset` stands what came after the checkpoint was taken.
       sumUp(chunk, Math.min(CHUNK, this.#nextOffset - chunkNo * CHUNK));
     }
   }
@@ -332,12 +338,8 @@ export class Topic {
   #rewrite(offset: number, change: (chunk: Chunk, at: number) => void): void {
     const old = this.#chunkOf(offset);
     const chunkNo = Math.floor(offset / CHUNK);
-    const chunk: Chunk = {
-      ...old,
-      blocks: old.blocks.slice(),
-      slots: old.slots.slice(),
-      bytes: old.bytes.slice(),
-    };
+    const chunk = newChunk();
+    bytesOf(chunk).set(bytesOf(old));
     change(chunk, offset % CHUNK);
     sumUp(chunk, Math.min(CHUNK, this.#nextOffset - chunkNo * CHUNK));
     this.#chunks[chunkNo - this.#firstChunk] = chunk;
@@ -348,7 +350,7 @@ export class Topic {
     let lowest = NO_BLOCK;
     const end = Math.min(CHUNK, this.#nextOffset - this.#firstChunk * CHUNK);
     for (let at = this.#firstOffset % CHUNK; at < end; at++)
-      lowest = Math.min(lowest, head.blocks[at] ?? NO_BLOCK);
+      lowest = Math.min(lowest, head.wide[at] ?? NO_BLOCK);
     return lowest;
   }
 
@@ -370,23 +372,35 @@ function sumUp(chunk: Chunk, length: number): void {
   chunk.lowestBlock = NO_BLOCK;
   chunk.totalBytes = 0;
   for (let at = 0; at < length; at++) {
-    chunk.lowestBlock = Math.min(chunk.lowestBlock, chunk.blocks[at] ?? NO_BLOCK);
-    chunk.totalBytes += chunk.bytes[at] ?? 0;
+    chunk.lowestBlock = Math.min(chunk.lowestBlock, chunk.wide[at] ?? NO_BLOCK);
+    chunk.totalBytes += chunk.narrow[BYTES + at] ?? 0;
   }
 }
 
-const CHUNK_BYTES = CHUNK * 24;
+/** Where each column begins, and the width of its values, in bytes. */
+const COLUMNS = [
+  [0, 8],
+  [AT_MS * 8, 8],
+  [SLOTS * 4, 4],
+  [BYTES * 4, 4],
+] as const;
 
-function* indexPieces(all: readonly Chunk[], chunksMax: number): Generator<Uint8Array> {
+const bytesOf = ({ wide }: Chunk): Uint8Array => new Uint8Array(wide.buffer);
+
+/** Whole chunks; of the last one what is beyond `filled` is zero, whatever was appended since. */
+function* indexPieces(
+  all: readonly Chunk[],
+  filled: number,
+  chunksMax: number,
+): Generator<Uint8Array> {
   for (let first = 0; first < all.length; first += chunksMax) {
     const chunks = all.slice(first, first + chunksMax);
     const piece = new Uint8Array(chunks.length * CHUNK_BYTES);
     for (const [at, chunk] of chunks.entries()) {
-      let to = at * CHUNK_BYTES;
-      for (const part of [chunk.blocks, chunk.atMs, chunk.slots, chunk.bytes]) {
-        piece.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), to);
-        to += part.byteLength;
-      }
+      const from = bytesOf(chunk);
+      const count = Math.min(CHUNK, filled - (first + at) * CHUNK);
+      for (const [start, width] of COLUMNS)
+        piece.set(from.subarray(start, start + count * width), at * CHUNK_BYTES + start);
     }
     yield piece;
   }

@@ -10,7 +10,8 @@
 import type { ClientFrames, ErrorCode, ErrorDetail, FinalVerdict } from "@escrowmq/protocol";
 import { LIMITS } from "@escrowmq/protocol/limits";
 import type { Core } from "./core.ts";
-import type { Cursor, Entry } from "./cursor.ts";
+import type { Cursor } from "./cursor.ts";
+import type { Entry } from "./entries.ts";
 import type { DecidedBy, LoggedMessage } from "./records.ts";
 import { readToken } from "./token.ts";
 import type { Decision, JoinedAck, Transaction } from "./transaction.ts";
@@ -89,9 +90,7 @@ export function prepare(core: Core, turn: Turn, input: InputOf<"prepare">): void
     checkAtMs: turn.nowMs + (frame.checkAfterMs ?? core.policy.checkAfterMs),
     onUndecided: frame.onUndecided ?? "park",
   });
-  const transaction = core.state.transaction(frame.transactionId);
-  transaction.preparedBy = from;
-  core.checks.schedule(transaction);
+  core.checks.prepared(core.state.transaction(frame.transactionId), from);
   turn.ok(from, frame.id, { state: "undecided" });
 }
 
@@ -150,12 +149,11 @@ export function decide(
   who: string,
   reason: string,
 ): void {
-  core.checks.forget(transaction);
-  turn.log({ kind: "decided", transactionId: transaction.id, verdict, by, who, reason });
-  if (verdict === "commit")
-    for (const { topicNo } of transaction.messages) core.consumers.stirTopic(topicNo);
-  else
-    for (const { cursorNo } of transaction.acks) core.consumers.stir(core.state.cursor(cursorNo));
+  const { id: transactionId, messages, acks } = transaction;
+  core.checks.decided(transaction);
+  turn.log({ kind: "decided", transactionId, verdict, by, who, reason });
+  if (verdict === "commit") for (const { topicNo } of messages) core.consumers.stirTopic(topicNo);
+  else for (const { cursorNo } of acks) core.consumers.stir(core.state.cursor(cursorNo));
 }
 
 export const NOT_FOUND =
@@ -242,13 +240,14 @@ function readAcks(
   core: Core,
   tokens: readonly string[],
 ): { ack: JoinedAck; entry: Entry<unknown> }[] | null {
-  const joined = new Map<Entry<unknown>, JoinedAck>();
+  const joined = new Map<number, { ack: JoinedAck; entry: Entry<unknown> }>();
   for (const token of tokens) {
     const found = findDelivery(core, token);
-    if (found === null || joined.has(found.entry)) return null;
-    joined.set(found.entry, { cursorNo: found.cursor.no, offset: found.entry.offset });
+    if (found === null || joined.has(found.entry.place)) return null;
+    const { cursor, entry } = found;
+    joined.set(entry.place, { ack: { cursorNo: cursor.no, offset: entry.offset }, entry });
   }
-  return [...joined].map(([entry, ack]) => ({ ack, entry }));
+  return [...joined.values()];
 }
 
 function refusePrepare(core: Core, { from, frame, messages }: InputOf<"prepare">): Refusal | null {

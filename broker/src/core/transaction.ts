@@ -34,8 +34,8 @@ export interface TransactionFacts {
   readonly onUndecided: "park" | "rollback";
 }
 
-export interface Transaction<Checking = unknown> extends TransactionFacts {
-  readonly bytes: number;
+/** What changes while it is undecided. */
+export interface TransactionProgress {
   /** Where the first of its messages stands; the others follow it, slot by slot. */
   place: Place;
   /** Broker time that this transaction's age counts from: preparedAtMs plus all pauses of the broker. */
@@ -45,10 +45,13 @@ export interface Transaction<Checking = unknown> extends TransactionFacts {
   /** Not before this; meaningless while parked. */
   nextCheckAtMs: number;
   parked: "attempts" | "age" | null;
-  /** Who is being asked, known only while running (checks.ts). */
-  checking: Checking | null;
-  /** The connection that prepared; asked first. Known only while running. */
-  preparedBy: number | null;
+}
+
+/** One that is undecided. An object for the moment: its row stands in a table (transactions.ts). */
+export interface Transaction extends TransactionFacts, TransactionProgress {
+  /** Its row in the table; another one's after the verdict. */
+  readonly rowNo: number;
+  readonly bytes: number;
 }
 
 export interface Decision {

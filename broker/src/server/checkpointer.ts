@@ -10,6 +10,9 @@ import type { Block, BlockStore } from "../store/store.ts";
 import type { Log } from "./log.ts";
 import type { Recovery } from "./recovery.ts";
 
+/** Blocks that are written for each byte of a checkpoint, at least; as many are read again after a kill. */
+const BYTES_PER_CHECKPOINT_BYTE = 2;
+
 interface Taken {
   readonly block: number;
   readonly parts: Iterable<unknown>;
@@ -21,13 +24,15 @@ export class Checkpointer {
   readonly #everyBytes: number;
   readonly #log: Log;
   #lastBytes: number;
+  /** What the last checkpoint took. A big one is written more seldom: it is work beside everything else. */
+  #checkpointBytes: number;
   #lastBlock = 0;
   #taken: Taken | null = null;
   #saving: Promise<void> | null = null;
   readonly #saved: () => void;
 
   constructor(
-    { engine, replayedBytes }: Recovery,
+    { engine, replayedBytes, checkpointBytes }: Recovery,
     store: BlockStore,
     everyBytes: number,
     log: Log,
@@ -35,6 +40,7 @@ export class Checkpointer {
   ) {
     this.#saved = saved;
     this.#engine = engine;
+    this.#checkpointBytes = checkpointBytes;
     this.#store = store;
     this.#everyBytes = everyBytes;
     this.#log = log;
@@ -44,7 +50,8 @@ export class Checkpointer {
   }
 
   sealed(block: Block): void {
-    if (this.#saving !== null || this.#store.bytes - this.#lastBytes < this.#everyBytes) return;
+    const dueBytes = Math.max(this.#everyBytes, this.#checkpointBytes * BYTES_PER_CHECKPOINT_BYTE);
+    if (this.#saving !== null || this.#store.bytes - this.#lastBytes < dueBytes) return;
     this.#taken = { block: block.number, parts: this.#engine.save() };
   }
 
@@ -68,7 +75,7 @@ export class Checkpointer {
     const startMs = performance.now();
     this.#lastBytes = this.#store.bytes;
     try {
-      await this.#store.saveCheckpoint(block, parts);
+      this.#checkpointBytes = await this.#store.saveCheckpoint(block, parts);
       this.#lastBlock = block;
       this.#saved();
       this.#log.info({ block, ms: Math.round(performance.now() - startMs) }, "checkpoint written");

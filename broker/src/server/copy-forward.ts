@@ -133,6 +133,7 @@ export class CopyForward {
       bytes += pieceBytes;
       await this.#pause();
     }
+    all.return(null);
     this.#copiedBytes += bytes;
     if (bytes > 0) log.info({ last, bytes }, "copied forward");
   }

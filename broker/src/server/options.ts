@@ -24,7 +24,7 @@ export interface BrokerOptions {
   readonly logLevel?: LogLevel;
   /** Numbers of the core, see policy.ts. */
   readonly policy?: Partial<Policy>;
-  /** Bytes of blocks after which a checkpoint is written. Default 256 MiB. */
+  /** Bytes of blocks after which a checkpoint is written, or twice the last one's if that is more. Default 256 MiB. */
   readonly checkpointEveryBytes?: number;
   /** Free disk space in bytes below which sends are refused. Default 512 MiB. */
   readonly sendFreeBytesMin?: number;

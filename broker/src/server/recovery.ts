@@ -1,6 +1,8 @@
 /** Builds the state once, from the newest checkpoint and the blocks after it. After that memory is the authority. */
+import { randomBytes } from "node:crypto";
 import { EscrowError } from "@escrowmq/protocol";
 import { Engine } from "../core/engine.ts";
+import type { HashKey } from "../core/id-hash.ts";
 import type { Policy } from "../core/policy.ts";
 import type { BlockStore } from "../store/store.ts";
 import type { Log } from "./log.ts";
@@ -9,6 +11,8 @@ export interface Recovery {
   readonly engine: Engine;
   /** Of the blocks after the checkpoint: what the next start will read again without a newer one. */
   readonly replayedBytes: number;
+  /** Of the checkpoint that was used; 0: there was none. */
+  readonly checkpointBytes: number;
 }
 
 /** What retention removed, nothing refers to: else the log has lost the record that let it go. */
@@ -28,14 +32,17 @@ export async function recover(
   acceptLoss = false,
 ): Promise<Recovery> {
   const startMs = performance.now();
-  const engine = new Engine(policy);
+  const engine = new Engine(policy, newHashKey());
   let blocks = 0;
   let replayedBytes = 0;
+  let checkpointBytes = 0;
   for await (const item of store.recover()) {
     if (item.kind === "checkpoint") {
       // The blocks before it are not given any more: going on without it would lose all that is in them.
-      if (!engine.load(item.parts))
-        throw new EscrowError("STORE_VERSION", "The checkpoint was written by another version.");
+      checkpointBytes = item.bytes;
+      for await (const part of item.parts)
+        if (!engine.load([part]))
+          throw new EscrowError("STORE_VERSION", "The checkpoint was written by another version.");
     } else {
       engine.replay(item.block);
       blocks++;
@@ -47,5 +54,11 @@ export async function recover(
   if (gap !== null) log.warn({ err: gap }, "a loss was accepted; these messages cannot be read");
   const ms = Math.round(performance.now() - startMs);
   log.info({ blocks, tail: store.tail, ms }, "recovered");
-  return { engine, replayedBytes };
+  return { engine, replayedBytes, checkpointBytes };
+}
+
+/** Drawn at each start and told nobody: clients choose ids, and must not choose where they collide. */
+function newHashKey(): HashKey {
+  const bytes = randomBytes(8);
+  return [bytes.readUInt32LE(0), bytes.readUInt32LE(4)];
 }

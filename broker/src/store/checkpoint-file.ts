@@ -15,7 +15,7 @@
  *
  * What the parts mean is the core's business, and so is their version.
  */
-import type { FileHandle } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import { type PreScanLimits, preScan } from "@escrowmq/protocol";
 import { Packr, Unpackr } from "msgpackr";
@@ -32,7 +32,10 @@ export interface CheckpointHeader {
 }
 
 export interface Checkpoint extends CheckpointHeader {
-  readonly parts: readonly CheckpointPart[];
+  /** Of its parts. */
+  readonly bytes: number;
+  /** Read again as they are taken: all together they may be as big as the state. */
+  readonly parts: AsyncIterable<CheckpointPart>;
 }
 
 /**
@@ -44,6 +47,8 @@ export class UnusableCheckpoint extends Error {}
 const MAGIC = 0x454d_5143;
 const HEADER_BYTES = 52;
 const CHUNK_BYTES = 1_048_576;
+/** Encoded in one turn of the event loop, or one part if that is more (P3). */
+const WRITE_BYTES = 131_072;
 const END = 0xffff_ffff;
 const PART_BYTES_MAX = 1_073_741_824;
 const PART_SCAN: PreScanLimits = {
@@ -71,30 +76,36 @@ export function packPart(part: CheckpointPart): Uint8Array {
 }
 
 export function unpackPart(data: Uint8Array): CheckpointPart {
-  const reason = preScan(data, PART_SCAN);
-  if (reason !== null) throw new UnusableCheckpoint(`a part is malformed: ${reason}`);
+  refuseMalformed(data);
   return unpackr.unpack(data);
 }
 
-/** Writes and syncs; the name is the caller's to make final. */
+function refuseMalformed(data: Uint8Array): void {
+  const reason = preScan(data, PART_SCAN);
+  if (reason !== null) throw new UnusableCheckpoint(`a part is malformed: ${reason}`);
+}
+
+/** Writes and syncs; the name is the caller's to make final. Gives the bytes of its parts. */
 export async function writeCheckpoint(
   path: string,
   header: CheckpointHeader,
   parts: Iterable<CheckpointPart>,
-): Promise<void> {
-  await withFile(path, "w", async (file) => {
+): Promise<number> {
+  return withFile(path, "w", async (file) => {
     const head = encodeHeader(header);
     let chunk: Uint8Array[] = [head];
     let chunkBytes = head.length;
     let count = 0;
+    let bytes = 0;
     let crc = crc32(head);
     for (const part of parts) {
       const data = packPart(part);
       crc = crc32(data, crc);
       chunk.push(twoNumbers(data.length, crc), data);
       chunkBytes += 8 + data.length;
+      bytes += data.length;
       count++;
-      if (chunkBytes < CHUNK_BYTES) continue;
+      if (chunkBytes < WRITE_BYTES) continue;
       await file.writev(chunk);
       chunk = [];
       chunkBytes = 0;
@@ -102,32 +113,54 @@ export async function writeCheckpoint(
     chunk.push(twoNumbers(END, crc32(twoNumbers(count, 0), crc)));
     await file.writev(chunk);
     await file.sync();
+    return bytes;
   });
 }
 
-/** Throws UnusableCheckpoint; a checkpoint of another store or version is one, too. */
+/**
+ * Reads all of it once, so that what is wrong is known before any of it is used. Throws
+ * UnusableCheckpoint; a checkpoint of another store or version is one, too.
+ */
 export async function readCheckpoint(path: string, storeId: Uint8Array): Promise<Checkpoint> {
-  return withFile(path, "r", async (file) => {
+  const header = await withFile(path, "r", async (file) =>
+    decodeHeader(await new PieceReader(file).take(HEADER_BYTES)),
+  );
+  if (Buffer.compare(header.storeId, storeId) !== 0)
+    throw new UnusableCheckpoint("it belongs to another store");
+  let bytes = 0;
+  for await (const data of readParts(path)) {
+    refuseMalformed(data);
+    bytes += data.length;
+  }
+  return { ...header, bytes, parts: unpackedParts(path) };
+}
+
+async function* unpackedParts(path: string): AsyncGenerator<CheckpointPart> {
+  for await (const data of readParts(path)) yield unpackr.unpack(data);
+}
+
+/** Each as soon as it matches its checksum. */
+async function* readParts(path: string): AsyncGenerator<Buffer> {
+  const file = await open(path, "r");
+  try {
     const pieces = new PieceReader(file);
-    const head = await pieces.take(HEADER_BYTES);
-    const header = decodeHeader(head);
-    if (Buffer.compare(header.storeId, storeId) !== 0)
-      throw new UnusableCheckpoint("it belongs to another store");
-    const parts: CheckpointPart[] = [];
-    for (let crc = crc32(head); ; ) {
+    let count = 0;
+    for (let crc = crc32(await pieces.take(HEADER_BYTES)); ; count++) {
       const [length, expected] = readTwoNumbers(await pieces.take(8));
       if (length === END) {
-        if (crc32(twoNumbers(parts.length, 0), crc) !== expected)
+        if (crc32(twoNumbers(count, 0), crc) !== expected)
           throw new UnusableCheckpoint("parts are missing");
-        return { ...header, parts };
+        return;
       }
       if (length > PART_BYTES_MAX) throw new UnusableCheckpoint("a part has an impossible length");
       const data = await pieces.take(length);
       crc = crc32(data, crc);
       if (crc !== expected) throw new UnusableCheckpoint("a part does not match its checksum");
-      parts.push(unpackPart(data));
+      yield data;
     }
-  });
+  } finally {
+    await file.close();
+  }
 }
 
 function encodeHeader(header: CheckpointHeader): Uint8Array {

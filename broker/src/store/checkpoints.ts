@@ -80,11 +80,13 @@ export class Checkpoints {
   async save(
     header: Omit<CheckpointHeader, "storeId">,
     parts: Iterable<CheckpointPart>,
-  ): Promise<void> {
+  ): Promise<number> {
     await makeDirectory(this.#directory);
     const path = this.#pathOf(header.block);
+    let bytes: number;
     try {
-      await writeCheckpoint(path + TEMPORARY_SUFFIX, { ...header, storeId: this.#storeId }, parts);
+      const whole = { ...header, storeId: this.#storeId };
+      bytes = await writeCheckpoint(path + TEMPORARY_SUFFIX, whole, parts);
       await rename(path + TEMPORARY_SUFFIX, path);
     } catch (error) {
       await rm(path + TEMPORARY_SUFFIX, { force: true });
@@ -93,6 +95,7 @@ export class Checkpoints {
     await syncDirectory(this.#directory);
     this.#unusable.delete(header.block);
     await this.#prune();
+    return bytes;
   }
 
   async #prune(): Promise<void> {

@@ -100,7 +100,7 @@ export class LevelStore implements BlockStore {
   #front: Front | null = null;
   #segmentBytes: number;
   #appending: Promise<void> | null = null;
-  #saving: Promise<void> | null = null;
+  #saving: Promise<number> | null = null;
   #retiring: Promise<Retired> | null = null;
   #closing: Promise<void> | null = null;
   /** The last session ended with `close`. */
@@ -215,7 +215,7 @@ export class LevelStore implements BlockStore {
     return (await this.#read(block)).decode();
   }
 
-  async saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<void> {
+  async saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<number> {
     this.#refuseUnlessUsable();
     invariant(this.#saving === null, "One checkpoint at a time.");
     invariant(block > 0 && block <= this.#tail, "A checkpoint stands for a block on disk.");
@@ -223,7 +223,7 @@ export class LevelStore implements BlockStore {
       this.#checkpoints.save({ block, blockHash: sealed.hash() }, parts),
     );
     try {
-      await this.#saving;
+      return await this.#saving;
     } catch (error) {
       // An invariant that the parts broke is the caller's fault and not the disk's.
       if (error instanceof Error && error.name === "InvariantError") throw error;

@@ -79,7 +79,8 @@ export class MemoryStore implements BlockStore {
       yield {
         kind: "checkpoint",
         block: checkpoint.block,
-        parts: checkpoint.parts.map(unpackPart),
+        bytes: bytesOf(checkpoint.parts),
+        parts: unpacked(checkpoint.parts),
       };
     let number = checkpoint?.block ?? 0;
     let hash = number === 0 ? NO_HASH : this.#readSync(number).hash();
@@ -151,10 +152,12 @@ export class MemoryStore implements BlockStore {
     return this.#readSync(block).decode();
   }
 
-  async saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<void> {
+  async saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<number> {
     this.#refuseUnlessUsable();
     invariant(block > 0 && block <= this.#tail, "A checkpoint stands for a block on disk.");
-    this.#disk.keepCheckpoint(block, Array.from(parts, packPart));
+    const packed = Array.from(parts, packPart);
+    this.#disk.keepCheckpoint(block, packed);
+    return bytesOf(packed);
   }
 
   async retire(beforeBlock: number): Promise<Retired> {
@@ -227,4 +230,11 @@ export class MemoryStore implements BlockStore {
     if (this.#state === "closed" || !this.#disk.isOwnedBy(this))
       throw new EscrowError("STORE_FAILED", "The store is closed.");
   }
+}
+
+const bytesOf = (parts: readonly Uint8Array[]): number =>
+  parts.reduce((total, { length }) => total + length, 0);
+
+function* unpacked(parts: readonly Uint8Array[]): Generator<CheckpointPart> {
+  for (const part of parts) yield unpackPart(part);
 }

@@ -30,8 +30,10 @@ export async function* replay(log: Replay): AsyncGenerator<Recovered> {
       "STORE_CORRUPT",
       `No checkpoint is whole, and the blocks before ${log.first} were retired.`,
     );
-  if (checkpoint !== null)
-    yield { kind: "checkpoint", block: checkpoint.block, parts: checkpoint.parts };
+  if (checkpoint !== null) {
+    const { block, bytes, parts } = checkpoint;
+    yield { kind: "checkpoint", block, bytes, parts };
+  }
   let number = checkpoint?.block ?? 0;
   let hash = checkpoint?.blockHash ?? NO_HASH;
   for await (const [found, value] of log.segments.scan(number + 1)) {

@@ -30,7 +30,9 @@ export type Recovered =
   | {
       readonly kind: "checkpoint";
       readonly block: number;
-      readonly parts: readonly CheckpointPart[];
+      readonly bytes: number;
+      /** Read as they are taken, so that no more than one is in memory. Once, and before the next item. */
+      readonly parts: AsyncIterable<CheckpointPart> | Iterable<CheckpointPart>;
     }
   | { readonly kind: "block"; readonly block: Block; readonly bytes: number };
 
@@ -72,9 +74,9 @@ export interface BlockStore {
   /**
    * Keeps `parts` as the state after block `block`, durable when resolved; older checkpoints may go.
    * Parts are taken one at a time, between writes: they must say the state of that block whatever
-   * happens meanwhile. A failure leaves the store as it was. One at a time.
+   * happens meanwhile. A failure leaves the store as it was. One at a time. Gives its bytes.
    */
-  saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<void>;
+  saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<number>;
   /**
    * Nobody will read a block before `beforeBlock` again: removes as many of them as it can (B6), which may
    * be none. Slowly, in small steps, beside the writes. A failure leaves a store that opens; what could not
