@@ -120,13 +120,14 @@ async function restart(name, end) {
   const status = readFileSync(`/proc/${child.pid}/status`, "utf8");
   const mb = (field) =>
     Math.round(Number(new RegExp(`${field}:\\s+(\\d+)`).exec(status)?.[1]) / 1_024);
-  const rss = mb("VmRSS");
+  // The rest are LevelDB's tables, which it maps: the kernel takes those pages back when it needs them.
+  const [rss, mapped] = [mb("VmRSS"), mb("RssFile")];
   const stopMs = performance.now();
   child.kill(end);
   await exited;
   const stopped = ((performance.now() - stopMs) / 1_000).toFixed(2);
   console.log(
-    `${name.padEnd(14)} ready in ${seconds} s, RSS ${rss} MB, peak ${mb("VmHWM")} MB; ${end} took ${stopped} s`,
+    `${name.padEnd(14)} ready in ${seconds} s, RSS ${rss} MB (${mapped} of mapped files), peak ${mb("VmHWM")} MB; ${end} took ${stopped} s`,
   );
   for (const line of log.split("\n"))
     if (/recovered|checkpoint/.test(line)) console.log(`  ${line}`);

@@ -369,12 +369,16 @@ export class Topic {
 }
 
 function sumUp(chunk: Chunk, length: number): void {
-  chunk.lowestBlock = NO_BLOCK;
-  chunk.totalBytes = 0;
+  const { wide, narrow } = chunk;
+  let lowestBlock = NO_BLOCK;
+  let totalBytes = 0;
   for (let at = 0; at < length; at++) {
-    chunk.lowestBlock = Math.min(chunk.lowestBlock, chunk.wide[at] ?? NO_BLOCK);
-    chunk.totalBytes += chunk.narrow[BYTES + at] ?? 0;
+    const block = wide[at] ?? NO_BLOCK;
+    if (block < lowestBlock) lowestBlock = block;
+    totalBytes += narrow[BYTES + at] ?? 0;
   }
+  chunk.lowestBlock = lowestBlock;
+  chunk.totalBytes = totalBytes;
 }
 
 /** Where each column begins, and the width of its values, in bytes. */
