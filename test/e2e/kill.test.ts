@@ -7,16 +7,15 @@
  * The seed fixes the load's choices and the moments of the kills; what falls where is the machine's affair.
  */
 import { verifyStore } from "@escrowmq/broker";
-import { createConsumer } from "@escrowmq/consumer";
-import { type AdminClient, connectAdmin } from "@escrowmq/protocol/client";
+import { connectAdmin } from "@escrowmq/protocol/client";
 import { describe, expect, it } from "vitest";
 import { useBench } from "../support/e2e-broker.ts";
-import { History, readKey } from "../support/e2e-history.ts";
+import { finalOf } from "../support/e2e-final.ts";
+import { History } from "../support/e2e-history.ts";
 import { Load, settled } from "../support/e2e-load.ts";
-import { GROUPS, LEASE_MS, PRODUCER_GROUP, TOPICS } from "../support/e2e-load-world.ts";
-import { type Final, type FinalState, judge } from "../support/e2e-oracle.ts";
+import { GROUPS, LEASE_MS, TOPICS } from "../support/e2e-load-world.ts";
+import { judge } from "../support/e2e-oracle.ts";
 import { Random } from "../support/e2e-random.ts";
-import { RawClient } from "../support/e2e-raw-client.ts";
 import { waitFor } from "../support/e2e-wait.ts";
 
 const KILLS = Number(process.env.KILLS ?? 10);
@@ -25,61 +24,6 @@ const MIB = 1_048_576;
 /** Of pino. */
 const ERROR_LEVEL = 50;
 const bench = useBench();
-
-/** Everything that is visible, read by a group of its own. */
-async function readAll(
-  url: string,
-  admin: AdminClient,
-): Promise<ReadonlyMap<string, readonly string[]>> {
-  const visible = new Map<string, string[]>(TOPICS.map((topic) => [topic, []]));
-  const subscribe = TOPICS.map((topic) => ({ topic }));
-  const auditor = await createConsumer({ url, group: "auditor", subscribe, concurrency: 256 });
-  void auditor.run(({ topic, offset, id }) => {
-    const ids = visible.get(topic) ?? [];
-    ids[offset] = id;
-  });
-  for (const [topic, ids] of visible) {
-    const { nextOffset } = await admin.request("topic.describe", { topic });
-    await waitFor(`all of ${topic}`, () => Object.keys(ids).length === nextOffset, 60_000);
-  }
-  await auditor.close();
-  return visible;
-}
-
-async function statesOf(url: string, history: History): Promise<ReadonlyMap<string, FinalState>> {
-  const raw = await RawClient.open(url);
-  const states = new Map<string, FinalState>();
-  const ids = [...history.transactions.keys()];
-  for (let from = 0; from < ids.length; from += 1_000) {
-    const asked = ids.slice(from, from + 1_000).map(async (transactionId) => {
-      const group = PRODUCER_GROUP;
-      const answer = await raw.ask({ type: "verdict", transactionId, group, verdict: "unknown" });
-      states.set(transactionId, answer.type === "ok" ? (answer.state ?? "none") : "none");
-    });
-    await Promise.all(asked);
-  }
-  raw.close();
-  return states;
-}
-
-async function deadIn(admin: AdminClient): Promise<ReadonlySet<string>> {
-  const dead = new Set<string>();
-  for (const group of GROUPS) {
-    let after: string | undefined;
-    do {
-      const page = await admin.request("dlq.list", { group, limit: 1_000, after });
-      for (const { topic, originOffset } of page.items)
-        dead.add(readKey(group, topic, originOffset));
-      after = page.next;
-    } while (after !== undefined);
-  }
-  return dead;
-}
-
-async function topicsOf(admin: AdminClient): Promise<ReadonlySet<string>> {
-  const { items } = await admin.request("topic.list", { limit: 1_000 });
-  return new Set(items.map(({ topic }) => topic));
-}
 
 interface LogLine {
   readonly level: number;
@@ -146,14 +90,7 @@ describe("a broker that is killed again and again under load", () => {
       await load.end();
       const admin = await connectAdmin({ url: broker.url });
       await settled(admin, 60_000);
-      const final: Final = {
-        groups: GROUPS,
-        leaseMs: LEASE_MS,
-        visible: await readAll(broker.url, admin),
-        transactions: await statesOf(broker.url, history),
-        dead: await deadIn(admin),
-        topics: await topicsOf(admin),
-      };
+      const final = await finalOf(broker.url, admin, history);
       await admin.close();
       await load.close();
       expect((await broker.kill("SIGTERM")).code).toBe(0);

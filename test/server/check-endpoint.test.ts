@@ -72,6 +72,13 @@ describe("the question", () => {
     expect(Object.keys(JSON.parse(asked[0]?.body ?? ""))).not.toContain("messages");
   });
 
+  test("is dated by the wall clock: broker time stands still in a pause, and receivers refuse old dates", async () => {
+    const { asked, port } = await notingServer();
+    const { client } = endpointWorld({ wallMs: () => 1_700_000_600_000 });
+    await client.ask(question(`http://127.0.0.1:${port}/`));
+    expect(asked[0]?.headers["escrowmq-timestamp"]).toBe("1700000600000");
+  });
+
   test("is signed over method, path with query, timestamp, nonce and body", async () => {
     const { asked, port } = await notingServer();
     await endpointWorld().client.ask(question(`http://127.0.0.1:${port}/a%20b?x=1&y`));

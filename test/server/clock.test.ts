@@ -38,4 +38,20 @@ describe("broker time", () => {
     clock.startAfter(900_000);
     expect(clock.nowMs()).toBe(1_000_000);
   });
+
+  it("stands still while the process is stopped, whatever it looks at first when it goes on", () => {
+    const times = clocks(1_000_000);
+    const clock = systemClock();
+    times.monotonicMs += 1_000;
+    expect(clock.nowMs()).toBe(1_001_000);
+    times.monotonicMs += 60_000;
+    times.wallMs += 61_000;
+    // The heartbeat that was due is as much as may have passed.
+    expect(clock.nowMs()).toBe(1_001_500);
+    times.monotonicMs += 1_000;
+    expect(clock.nowMs()).toBe(1_002_500);
+    expect(clock.monotonicMs()).toBe(62_000);
+    // A clock that is made later knows nothing of it.
+    expect(systemClock().nowMs()).toBe(1_061_000);
+  });
 });

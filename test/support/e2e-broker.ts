@@ -27,8 +27,11 @@ export interface BrokerProcess {
   readonly program: Program;
   kill(signal?: NodeJS.Signals): Promise<Exit>;
   /** On the same directory and port; resolves when it is ready. */
-  restart(): Promise<void>;
+  restart(env?: Environment): Promise<void>;
 }
+
+/** Variables of a process, besides those of this one. */
+export type Environment = Readonly<Record<string, string>>;
 
 export interface Bench {
   /** A path that does not exist yet. */
@@ -36,8 +39,10 @@ export interface Bench {
   /** Undoes something after the test. */
   later(undo: () => unknown): void;
   broker(options?: BrokerOptions): Promise<Broker>;
-  brokerProcess(options?: BrokerOptions): Promise<BrokerProcess>;
+  brokerProcess(options?: BrokerOptions, env?: Environment): Promise<BrokerProcess>;
   program(file: string, args: readonly string[]): Program;
+  /** Before what they stand on goes away, a mount for one. */
+  killAll(): Promise<void>;
   producer(options: ProducerOptions): Promise<Producer>;
   consumer(options: ConsumerOptions): Promise<Consumer<unknown>>;
   /** With the topics made that are named. */
@@ -46,6 +51,7 @@ export interface Bench {
 
 export function useBench(): Bench {
   const undos: (() => unknown)[] = [];
+  const processes: BrokerProcess[] = [];
   afterEach(async () => {
     for (const undo of undos.splice(0).reverse()) await undo();
   });
@@ -74,14 +80,18 @@ export function useBench(): Bench {
       const dataDir = options.dataDir ?? newDirectory();
       return kept(await createBroker({ port: 0, logLevel: "silent", ...options, dataDir }));
     },
-    brokerProcess: async (options = {}) => {
+    brokerProcess: async (options = {}, env = {}) => {
       const dataDir = options.dataDir ?? newDirectory();
       const port = await freePort();
       const all: BrokerOptions = { logLevel: "silent", ...options, dataDir, port };
-      const process = new RestartedBroker(all, dataDir);
+      const process = new RestartedBroker(all, dataDir, env);
       later(() => process.kill());
+      processes.push(process);
       await process.restart();
       return process;
+    },
+    killAll: async () => {
+      await Promise.all(processes.splice(0).map((process) => process.kill()));
     },
     producer: async (options) => kept(await createProducer(options)),
     consumer: async (options) => kept(await createConsumer(options)),
@@ -96,11 +106,13 @@ export function useBench(): Bench {
 class RestartedBroker implements BrokerProcess {
   readonly dataDir: string;
   readonly #options: BrokerOptions;
+  readonly #env: Environment;
   #program: Program | null = null;
   #url = "";
 
-  constructor(options: BrokerOptions, dataDir: string) {
+  constructor(options: BrokerOptions, dataDir: string, env: Environment) {
     this.#options = options;
+    this.#env = env;
     this.dataDir = dataDir;
   }
 
@@ -113,8 +125,8 @@ class RestartedBroker implements BrokerProcess {
     return this.#program;
   }
 
-  async restart(): Promise<void> {
-    this.#program = new Program("e2e-broker-process.mjs", [JSON.stringify(this.#options)]);
+  async restart(env: Environment = this.#env): Promise<void> {
+    this.#program = new Program("e2e-broker-process.mjs", [JSON.stringify(this.#options)], env);
     this.#url = await this.#program.line("ready", 60_000);
   }
 

@@ -23,6 +23,8 @@ export interface LoadOptions {
   readonly random: Random;
   /** Operations that producers have under way at once. */
   readonly parallel: number;
+  /** Runs of the broker that the history knows already. Default 0. */
+  readonly runsBefore?: number;
 }
 
 export class Load implements World {
@@ -36,13 +38,14 @@ export class Load implements World {
   #leaving: Promise<unknown>[] = [];
   #workers: Promise<void>[] = [];
   #isEnding = false;
-  #run = 0;
+  #run: number;
 
-  constructor({ url, history, random, parallel }: LoadOptions) {
+  constructor({ url, history, random, parallel, runsBefore = 0 }: LoadOptions) {
     this.#url = url;
     this.history = history;
     this.random = random;
     this.#parallel = parallel;
+    this.#run = runsBefore;
   }
 
   get isEnding(): boolean {

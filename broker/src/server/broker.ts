@@ -110,6 +110,7 @@ class RunningBroker implements Broker, SessionHost {
     this.#endpoints = createCheckEndpointClient({
       allowedRanges: [...options.endpointRanges],
       nowMs: () => this.#clock.nowMs(),
+      wallMs: () => this.#clock.wallMs(),
       randomNonce: () => randomBytes(16).toString("hex"),
       log: this.#log,
     });

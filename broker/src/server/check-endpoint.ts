@@ -26,6 +26,8 @@ export interface CheckEndpointOptions {
   /** Certificates (PEM) of authorities to trust instead of the public ones. */
   readonly ca?: string | readonly string[];
   readonly nowMs: () => number;
+  /** What signatures are dated with: whoever checks them looks at a wall clock. Default nowMs. */
+  readonly wallMs?: () => number;
   /** 16 random bytes as 32 hex digits. */
   readonly randomNonce: () => string;
   readonly requestTimeoutMs?: number;
@@ -77,7 +79,7 @@ const notAsked = (why: string): Unmeasured => ({
 
 /** Throws INVALID_ARGUMENT if `allowedRanges` are not CIDR ranges. */
 export function createCheckEndpointClient(options: CheckEndpointOptions): CheckEndpointClient {
-  const { nowMs, log, perEndpointMax = 8, totalMax = 64 } = options;
+  const { nowMs, wallMs = nowMs, log, perEndpointMax = 8, totalMax = 64 } = options;
   const guard = createAddressGuard(options.allowedRanges);
   const breaker = createCircuitBreaker({
     failuresMax: FAILURES_MAX,
@@ -167,7 +169,7 @@ export function createCheckEndpointClient(options: CheckEndpointOptions): CheckE
     try {
       const body = questionBody(question);
       const path = url.pathname + url.search;
-      const signed = { path, timestamp: String(nowMs()), nonce: options.randomNonce(), body };
+      const signed = { path, timestamp: String(wallMs()), nonce: options.randomNonce(), body };
       const headers = {
         "escrowmq-timestamp": signed.timestamp,
         "escrowmq-nonce": signed.nonce,
