@@ -26,6 +26,7 @@ import type { HashKey } from "./id-hash.ts";
 import * as inspect from "./inspect.ts";
 import { invariant } from "./invariant.ts";
 import { DEFAULT_POLICY, type Policy } from "./policy.ts";
+import { pushAll } from "./push-all.ts";
 import type { LogRecord } from "./records.ts";
 import { Retention } from "./retention.ts";
 import * as settle from "./settle.ts";
@@ -96,8 +97,8 @@ export class Engine {
     this.#take(input, turn);
     if (isMoreComing) this.#stirRetention(turn);
     else this.#workOff(turn);
-    for (const record of turn.records) this.#openRecords.push(record);
     const { records, sends } = turn;
+    pushAll(this.#openRecords, records);
     return { records, sends, wakeAtMs: isMoreComing ? nowMs : this.#wakeAtMs(nowMs) };
   }
 

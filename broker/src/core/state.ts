@@ -189,11 +189,9 @@ export class State {
   hold(facts: TransactionFacts & TransactionProgress): void {
     const bytes = totalBytes(facts.messages);
     this.transactions.add(facts, bytes);
-    for (const totals of [this.totals, this.totalsOf(facts.group)]) {
-      totals.count++;
-      totals.bytes += bytes;
-      if (facts.parked !== null) totals.parked++;
-    }
+    const isParked = facts.parked !== null;
+    count(this.totals, 1, bytes, isParked);
+    count(this.totalsOf(facts.group), 1, bytes, isParked);
     for (const { topicNo } of facts.messages) this.topic(topicNo).halfMessages++;
   }
 
@@ -342,19 +340,18 @@ export class State {
   }
 
   #makeVisible({ messages, place: { block, slot } }: Transaction): void {
-    for (const [at, { topicNo, bytes }] of messages.entries())
-      this.topic(topicNo).append({ block, slot: slot + at }, bytes, this.atMs);
+    let at = slot;
+    for (const { topicNo, bytes } of messages)
+      this.topic(topicNo).append({ block, slot: at++ }, bytes, this.atMs);
   }
 
   #release(transaction: Transaction): void {
     const { group, bytes, parked, messages } = transaction;
     this.transactions.remove(transaction);
-    for (const totals of [this.totals, this.totalsOf(group)]) {
-      totals.count--;
-      totals.bytes -= bytes;
-      if (parked !== null) totals.parked--;
-    }
-    if (this.totalsOf(group).count === 0) this.totalsByGroup.delete(group);
+    const ofGroup = this.totalsOf(group);
+    count(this.totals, -1, bytes, parked !== null);
+    count(ofGroup, -1, bytes, parked !== null);
+    if (ofGroup.count === 0) this.totalsByGroup.delete(group);
     for (const { topicNo } of messages) this.topic(topicNo).halfMessages--;
   }
 
@@ -491,3 +488,9 @@ export class State {
 
 const offsetsOf = (cursor: Cursor): readonly number[] =>
   Array.from(cursor.entries(), ({ offset }) => offset);
+
+function count(totals: UndecidedTotals, by: 1 | -1, bytes: number, isParked: boolean): void {
+  totals.count += by;
+  totals.bytes += by * bytes;
+  if (isParked) totals.parked += by;
+}

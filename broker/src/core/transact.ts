@@ -240,6 +240,7 @@ function readAcks(
   core: Core,
   tokens: readonly string[],
 ): { ack: JoinedAck; entry: Entry<unknown> }[] | null {
+  if (tokens.length === 0) return [];
   const joined = new Map<number, { ack: JoinedAck; entry: Entry<unknown> }>();
   for (const token of tokens) {
     const found = findDelivery(core, token);

@@ -88,6 +88,8 @@ class Row implements Transaction {
   readonly rowNo: number;
   readonly #rows: Rows;
   #id: string | null;
+  /** Of a transaction without details; it is asked for several times. */
+  #only: readonly HalfMessage[] | null = null;
 
   constructor(rows: Rows, rowNo: number, id: string | null) {
     this.#rows = rows;
@@ -128,7 +130,8 @@ class Row implements Transaction {
   get messages(): readonly HalfMessage[] {
     const details = this.#rows.details.at(this.rowNo);
     if (details !== null) return details.messages;
-    return [{ topicNo: this.#rows.topicNo.at(this.rowNo), bytes: this.bytes }];
+    this.#only ??= [{ topicNo: this.#rows.topicNo.at(this.rowNo), bytes: this.bytes }];
+    return this.#only;
   }
 
   get acks(): readonly JoinedAck[] {

@@ -9,6 +9,7 @@
  * - I5 After the first failure nothing is stepped, written or said any more.
  */
 import type { Engine } from "../core/engine.ts";
+import { pushAll } from "../core/push-all.ts";
 import type { Input, Send } from "../core/types.ts";
 import type { Block, BlockStore } from "../store/store.ts";
 import type { Clock, Timer } from "./clock.ts";
@@ -74,7 +75,7 @@ export class Loop {
     const { engine, clock } = this.#options;
     try {
       const { sends, wakeAtMs } = engine.step(input, clock.nowMs(), isMoreComing);
-      for (const send of sends) this.#sends.push(send);
+      pushAll(this.#sends, sends);
       if (!isMoreComing) this.#sleepUntil(wakeAtMs);
       // After all of them stand in line: what follows from a plan may be the next input.
       for (const send of sends) this.#count(send);
