@@ -27,6 +27,7 @@ import * as inspect from "./inspect.ts";
 import { invariant } from "./invariant.ts";
 import { DEFAULT_POLICY, type Policy } from "./policy.ts";
 import { pushAll } from "./push-all.ts";
+import { QUERIES } from "./queries.ts";
 import type { LogRecord } from "./records.ts";
 import { Retention } from "./retention.ts";
 import * as settle from "./settle.ts";
@@ -384,17 +385,7 @@ const WRITE_NOTHING: ReadonlySet<PlainFrame["type"]> = new Set([
   "announce",
   "credit",
   "extend",
-  "topic.list",
-  "topic.describe",
-  "group.list",
-  "group.describe",
-  "producer.list",
-  "tx.list",
-  "tx.show",
-  "dlq.list",
-  "dlq.show",
-  "stats",
-  "doctor",
+  ...QUERIES,
 ]);
 
 /** A million timers that fall due at once are worked off in steps; the loop stays free in between. */

@@ -22,6 +22,7 @@ import {
   LIMITS,
   PROTOCOL_VERSION,
 } from "@escrowmq/protocol";
+import { QUERIES } from "../core/queries.ts";
 import type { ConnectionId, Input, NewMessage } from "../core/types.ts";
 import type { Workpiece } from "./assembly.ts";
 import type { Flow } from "./flow.ts";
@@ -70,19 +71,7 @@ export interface SessionHost {
  * not bound it: a quarter of a megabyte each, made by asking.
  */
 const PAGES_MAX = 64;
-const ASKS_FOR_PAGE: ReadonlySet<ClientFrameType> = new Set<ClientFrameType>([
-  "topic.list",
-  "topic.describe",
-  "group.list",
-  "group.describe",
-  "producer.list",
-  "tx.list",
-  "tx.show",
-  "dlq.list",
-  "dlq.show",
-  "stats",
-  "doctor",
-]);
+const ASKS_FOR_PAGE: ReadonlySet<ClientFrameType> = new Set(QUERIES);
 
 /** WebSocket close codes: policy violation for the peer's faults, going away for ours. */
 const CLOSE_POLICY = 1008;
