@@ -3,11 +3,13 @@
  * written at a time, what a step wants said waits for its block; one timer. Here the disk is slow, the power
  * goes at any moment, and the block under way is then lost or kept (I2).
  */
+import { isDeepStrictEqual } from "node:util";
 import { type Copied, type Movable, movableBefore } from "../../broker/src/core/copy-forward.ts";
 import type { Engine, SealedBlock } from "../../broker/src/core/engine.ts";
+import { LastingPart, wholePart } from "../../broker/src/core/lasting-part.ts";
 import type { Policy } from "../../broker/src/core/policy.ts";
 import type { Place, RecordOf } from "../../broker/src/core/records.ts";
-import type { Input, Send } from "../../broker/src/core/types.ts";
+import type { Input, Question, Send } from "../../broker/src/core/types.ts";
 import type { Auditor } from "./auditor.ts";
 import type { Random } from "./random.ts";
 import { sameStates } from "./same-states.ts";
@@ -38,9 +40,12 @@ interface Saving {
   readonly block: number;
   readonly parts: Iterator<unknown>;
   readonly taken: unknown[];
+  readonly lasting: Map<string, unknown>;
   readonly slackMs: number;
 }
 
+/** Small, so that some parts are full. */
+const PART_SIZES = { chunks: 1, items: 5 };
 /** Small, so that segments go all the time. */
 const SEGMENT_BLOCKS = 4;
 
@@ -58,6 +63,8 @@ export class Shell {
   /** As the store does: the newest last, two at most. */
   #checkpoints: readonly Checkpoint[] = [];
   #saving: Saving | null = null;
+  /** What checkpoints have written under names that last. */
+  readonly #lasting = new Map<string, unknown>();
   /** Blocks before it were removed: their records are kept for the oracle only. */
   #first = 1;
   #steps = 0;
@@ -187,11 +194,12 @@ export class Shell {
     const sends = this.#sends;
     this.#sends = [];
     if (block === null) return this.#say(sends);
-    if (this.#saving === null && random.chance(0.02))
+    if (this.#saving === null && random.chance(0.06))
       this.#saving = {
         block: block.number,
-        parts: engine.save()[Symbol.iterator](),
+        parts: engine.save(PART_SIZES)[Symbol.iterator](),
         taken: [],
+        lasting: new Map(),
         slackMs: Math.max(0, Math.floor(time.nowMs) - block.atMs),
       };
     const { neededBlock } = engine.core.state;
@@ -209,16 +217,27 @@ export class Shell {
   #takeParts(): void {
     const saving = this.#saving;
     if (saving === null) return;
-    const { block, parts, taken, slackMs } = saving;
-    for (let left = this.#options.random.between(1, 10); left > 0; left--) {
+    const { block, parts, taken, lasting, slackMs } = saving;
+    for (let left = this.#options.random.between(1, 4); left > 0; left--) {
       const next = parts.next();
       if (next.done === true) break;
-      taken.push(structuredClone(next.value));
+      taken.push(this.#kept(next.value, saving.lasting));
       if (left === 1) return;
     }
     if (this.#durable.length < block) return;
     this.#checkpoints = [...this.#checkpoints.slice(-1), { block, parts: taken, slackMs }];
+    for (const [name, part] of lasting) this.#lasting.set(name, part);
     this.#saving = null;
+  }
+
+  /** As a store does: what has a name that it knows is taken from there. It would be made the same (P10). */
+  #kept(part: unknown, lasting: Map<string, unknown>): unknown {
+    const made = structuredClone(wholePart(part));
+    if (!(part instanceof LastingPart)) return made;
+    const known = this.#lasting.get(part.name) ?? made;
+    demand(isDeepStrictEqual(known, made), "P10", () => `${part.name} is not what it was`);
+    lasting.set(part.name, known);
+    return known;
   }
 
   #keep(block: SealedBlock): void {
@@ -285,11 +304,31 @@ export class Shell {
 
   #release(send: Send): void {
     this.#options.auditor.released(send, this.#durable.length);
-    if (send.kind === "deliver")
-      for (const { place } of send.deliveries) this.#demandThere(place.block, "a delivery");
-    if ((send.kind === "check" || send.kind === "askEndpoint") && send.slots.length > 0)
-      this.#demandThere(send.block, "a check");
+    if (send.kind === "deliver") return this.#releaseDeliveries(send);
+    const isCheck = send.kind === "check" || send.kind === "askEndpoint";
+    if (isCheck && send.slots.length > 0 && send.block < this.#first) return this.#tooLate(send);
     this.#options.deliver(send);
+  }
+
+  /** Copied forward in the very block that these rest on, which let its segment go: they cannot be read. */
+  #releaseDeliveries(send: Extract<Send, { readonly kind: "deliver" }>): void {
+    const { deliver } = this.#options;
+    const state = this.#engine?.core.state;
+    const deliveries = send.deliveries.filter(({ place, offset, token }) => {
+      if (place.block >= this.#first) return true;
+      const now = state?.topicsByName.get(send.topic)?.neededPlaceOf(offset);
+      this.#demandThere(now?.block ?? this.#first, "a delivery");
+      this.#after(1, () => this.#step({ kind: "unreadable", token }));
+      return false;
+    });
+    if (deliveries.length > 0) deliver({ ...send, deliveries });
+  }
+
+  /** As with such deliveries: it is asked again, from where the messages stand now. */
+  #tooLate({ transactionId, attempt }: Question): void {
+    const transaction = this.#engine?.core.state.transactions.get(transactionId);
+    this.#demandThere(transaction?.place.block ?? this.#first, "a check");
+    this.#after(1, () => this.#step({ kind: "notAsked", transactionId, attempt }));
   }
 
   #sleepUntil(wakeAtMs: number | null): void {

@@ -15,7 +15,7 @@
  */
 import * as administer from "./administer.ts";
 import { Alarms } from "./alarms.ts";
-import { loadState, saveState } from "./checkpoint.ts";
+import { loadState, type PartSizes, saveState } from "./checkpoint.ts";
 import { Checks } from "./checks.ts";
 import { Connections } from "./connections.ts";
 import { Consumers } from "./consumers.ts";
@@ -77,8 +77,9 @@ export class Engine {
     return loadState(this.#core.state, parts);
   }
 
-  save(): Iterable<unknown> {
-    return saveState(this.#core.state);
+  /** Those that last among them as LastingPart. */
+  save(sizes?: PartSizes): Iterable<unknown> {
+    return saveState(this.#core.state, sizes);
   }
 
   replay(block: SealedBlock): void {

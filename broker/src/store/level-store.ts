@@ -16,6 +16,7 @@
 import { EscrowError } from "@escrowmq/protocol";
 import { Level } from "level";
 import { invariant } from "../core/invariant.ts";
+import type { LastingPart } from "../core/lasting-part.ts";
 import { AckedMark } from "./acked-mark.ts";
 import { encodeBlock, type LogEnd, type SealedBlock } from "./block.ts";
 import { BlockCache } from "./block-cache.ts";
@@ -124,7 +125,7 @@ export class LevelStore implements BlockStore {
     this.#acceptLoss = options.acceptLoss ?? false;
     this.#segmentBytesMax = options.segmentBytesMax ?? 512 * MIB;
     this.#cache = new BlockCache(options.cacheBytesMax ?? 64 * MIB);
-    this.#checkpoints = new Checkpoints(directory.checkpoints, log.end.storeId, onWarning);
+    this.#checkpoints = new Checkpoints(directory, log.end.storeId, onWarning);
     this.#mark = new AckedMark(directory.ackedMark, options.markEveryMs ?? 1_000, onWarning);
   }
 
@@ -215,7 +216,10 @@ export class LevelStore implements BlockStore {
     return (await this.#read(block)).decode();
   }
 
-  async saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<number> {
+  async saveCheckpoint(
+    block: number,
+    parts: Iterable<CheckpointPart | LastingPart>,
+  ): Promise<number> {
     this.#refuseUnlessUsable();
     invariant(this.#saving === null, "One checkpoint at a time.");
     invariant(block > 0 && block <= this.#tail, "A checkpoint stands for a block on disk.");

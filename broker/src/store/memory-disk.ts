@@ -25,13 +25,20 @@ export interface MemoryDiskOptions {
   readonly freeBytes?: number;
 }
 
+export interface KeptCheckpoint {
+  readonly block: number;
+  readonly parts: readonly Uint8Array[];
+  /** Those of the parts that last, by their names. */
+  readonly lasting: ReadonlyMap<string, Uint8Array>;
+}
+
 export class MemoryDisk {
   readonly storeId: string;
   freeBytes: number;
   /** Block n at index n - 1; empty where it was retired. */
   readonly #blocks: Uint8Array[] = [];
   /** Newest last, as bytes: a checkpoint must survive as data and never as shared objects. */
-  #checkpoints: { readonly block: number; readonly parts: readonly Uint8Array[] }[] = [];
+  #checkpoints: KeptCheckpoint[] = [];
   #acked = 0;
   #first = 1;
   #owner: object | null = null;
@@ -59,7 +66,7 @@ export class MemoryDisk {
     return this.#blocks;
   }
 
-  get checkpoints(): readonly { readonly block: number; readonly parts: readonly Uint8Array[] }[] {
+  get checkpoints(): readonly KeptCheckpoint[] {
     return this.#checkpoints;
   }
 
@@ -138,11 +145,9 @@ export class MemoryDisk {
     return fault;
   }
 
-  keepCheckpoint(block: number, parts: readonly Uint8Array[]): void {
-    this.#checkpoints = [
-      ...this.#checkpoints.filter((one) => one.block !== block),
-      { block, parts },
-    ].slice(-2);
+  keepCheckpoint(checkpoint: KeptCheckpoint): void {
+    const others = this.#checkpoints.filter(({ block }) => block !== checkpoint.block);
+    this.#checkpoints = [...others, checkpoint].slice(-2);
   }
 
   /** A segment a block: as much is freed as may be. */

@@ -119,12 +119,13 @@ class Check {
   }
 
   async checkpoints(): Promise<void> {
-    const { checkpoints, storeIdBytes } = this.#directory;
     let whole = 0;
-    const files = new Checkpoints(checkpoints, storeIdBytes, (text) => this.#problem(text));
+    const { storeIdBytes } = this.#directory;
+    const files = new Checkpoints(this.#directory, storeIdBytes, (text) => this.#problem(text));
     for (const block of await files.list()) {
       const checkpoint = await files.read(block);
       if (checkpoint === null) continue;
+      await files.checkCopies(checkpoint);
       const hash = this.#hashes.get(block);
       if (hash === undefined) files.reject(block, "there is no such block");
       else if (!isEqual(hash, checkpoint.blockHash))
