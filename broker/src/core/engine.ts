@@ -14,7 +14,7 @@
  * - P8 `replay` of what `sealBlock` gave leads to the state that the engine had.
  */
 import * as administer from "./administer.ts";
-import { Alarms } from "./alarms.ts";
+import { Alarms, NEVER } from "./alarms.ts";
 import { loadState, saveState } from "./checkpoint.ts";
 import { Checks } from "./checks.ts";
 import { Connections } from "./connections.ts";
@@ -137,8 +137,8 @@ export class Engine {
     const { deadlines, retries, checks, retention } = this.#core;
     const nextAtMs = Math.min(
       deadlines.nextAtMs ?? NEVER,
-      retries.nextAtMs ?? NEVER,
-      checks.nextAtMs ?? NEVER,
+      retries.nextAtMs,
+      checks.nextAtMs,
       retention.nextAtMs,
       this.#clockAtMs(),
     );
@@ -351,8 +351,8 @@ export class Engine {
   #ripenNext(turn: Turn): boolean {
     const { deadlines, retries, checks } = this.#core;
     const leaseAtMs = deadlines.nextAtMs ?? NEVER;
-    const retryAtMs = retries.nextAtMs ?? NEVER;
-    const checkAtMs = checks.nextAtMs ?? NEVER;
+    const retryAtMs = retries.nextAtMs;
+    const checkAtMs = checks.nextAtMs;
     if (Math.min(leaseAtMs, retryAtMs, checkAtMs) > turn.nowMs) return false;
     if (checkAtMs < leaseAtMs && checkAtMs < retryAtMs) return checks.workOffDue(turn);
     if (retryAtMs <= leaseAtMs) this.#ripenRetry(retryAtMs, turn);
@@ -374,8 +374,6 @@ export class Engine {
     consumers.stir(cursor);
   }
 }
-
-const NEVER = Number.POSITIVE_INFINITY;
 
 /** What a restart may add to a wait at most, besides the downtime. */
 const CLOCK_EVERY_MS = 60_000;
