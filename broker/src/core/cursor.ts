@@ -39,7 +39,7 @@ export interface CursorState {
   readonly expired: number;
 }
 
-export class Cursor<Lease = unknown> {
+export class Cursor {
   readonly no: number;
   readonly groupNo: number;
   readonly topicNo: number;
@@ -88,22 +88,22 @@ export class Cursor<Lease = unknown> {
   }
 
   /** By kind, in the order of KINDS. The one at hand may be settled meanwhile. */
-  *entries(): Generator<Entry<Lease>> {
+  *entries(): Generator<Entry> {
     for (const chain of this.#chains)
       for (const place of chain.places()) yield new Entry(this.#entries, place);
   }
 
-  *waiting(): Generator<Entry<Lease>> {
+  *waiting(): Generator<Entry> {
     for (const place of this.#chain("waiting").places()) yield new Entry(this.#entries, place);
   }
 
-  entry(offset: number): Entry<Lease> | undefined {
+  entry(offset: number): Entry | undefined {
     const place = this.#entries.find(this.no, offset);
     return place === NOWHERE ? undefined : new Entry(this.#entries, place);
   }
 
   /** The entry of a delivery that is still valid (V2), else undefined. */
-  leased(offset: number, deliveryNo: number): Entry<Lease> | undefined {
+  leased(offset: number, deliveryNo: number): Entry | undefined {
     const entries = this.#entries;
     const place = entries.find(this.no, offset);
     const isValid =
@@ -122,7 +122,7 @@ export class Cursor<Lease = unknown> {
     for (const place of this.#chain("ready").places()) yield this.#entries.offset.at(place);
   }
 
-  deliver(offset: number, deliveryNo: number): Entry<Lease> {
+  deliver(offset: number, deliveryNo: number): Entry {
     const entries = this.#entries;
     const known = entries.find(this.no, offset);
     const place = known === NOWHERE ? this.#enter(offset) : known;
@@ -155,7 +155,7 @@ export class Cursor<Lease = unknown> {
     readyAtMs: number,
     isCounted: boolean,
     reason: string,
-  ): Entry<Lease> {
+  ): Entry {
     const entries = this.#entries;
     const place = entries.find(this.no, offset);
     invariant(place !== NOWHERE, "only an unsettled message is given back");
@@ -320,7 +320,7 @@ export class Cursor<Lease = unknown> {
     const entries = this.#entries;
     const before = entries.kindOf(place);
     this.#chain(before).remove(place);
-    if (before === "leased") entries.lease.set(place, null);
+    if (before === "leased") entries.holder.set(place, null);
     entries.kind.set(place, KINDS.indexOf(kind));
     entries.number.set(place, number);
     this.#chain(kind).append(place);
