@@ -55,9 +55,10 @@ export class Alarms {
   /** One that was set before is set anew. */
   set(place: number, atMs: number): void {
     this.cancel(place);
-    for (let left = place - this.#index.length; left >= 0; left--) {
+    while (this.#index.length <= place) {
       this.#index.push(0);
       this.#atMs.push(0);
+      this.#order.push(0);
     }
     this.#atMs.set(place, atMs);
     this.#enterRing(place, atMs);
@@ -108,7 +109,6 @@ export class Alarms {
     const place = (this.#ring[order & MASK] ?? 0) - 1;
     if (place < 0) return;
     this.#leaveRing(place, order & MASK);
-    while (this.#order.length <= place) this.#order.push(0);
     this.#order.set(place, order);
     this.#heap.set(this.#heapSize, place);
     this.#rise(this.#heapSize++);

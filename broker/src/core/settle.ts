@@ -89,8 +89,7 @@ export function endSubscription(
   core.consumers.unsubscribe(subscription);
   for (const place of [...subscription.leased]) {
     const entry = new Entry(core.state.entries, place);
-    // What one brings about may end another.
-    if (entry.holder !== subscription) continue;
+    invariant(entry.holder === subscription, "a subscription holds what is leased to it");
     const cursor = core.state.cursor(entry.cursorNo);
     if (cause === "released")
       giveBack(core, turn, cursor, entry, { cause, readyAtMs: 0, isCounted: false, reason: "" });
