@@ -89,8 +89,10 @@ function packId(id: string, words: Uint32Array): number {
   let at = 0;
   let all = 0;
   for (; at + 4 <= length; at += 4) {
-    const [one, two] = [id.charCodeAt(at), id.charCodeAt(at + 1)];
-    const [three, four] = [id.charCodeAt(at + 2), id.charCodeAt(at + 3)];
+    const one = id.charCodeAt(at);
+    const two = id.charCodeAt(at + 1);
+    const three = id.charCodeAt(at + 2);
+    const four = id.charCodeAt(at + 3);
     all |= one | two | three | four;
     if (one === 0 || two === 0 || three === 0 || four === 0) return 0;
     words[count++] = one | (two << 8) | (three << 16) | (four << 24);
