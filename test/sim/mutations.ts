@@ -5,6 +5,7 @@
 import type { PartSizes } from "../../broker/src/core/checkpoint.ts";
 import { Engine, type SealedBlock } from "../../broker/src/core/engine.ts";
 import { LastingPart, wholePart } from "../../broker/src/core/lasting-part.ts";
+import { NOWHERE } from "../../broker/src/core/places.ts";
 import type { Policy } from "../../broker/src/core/policy.ts";
 import type { LogRecord, Place, RecordOf } from "../../broker/src/core/records.ts";
 import { readToken, tokenOf } from "../../broker/src/core/token.ts";
@@ -358,12 +359,12 @@ export const MUTATIONS: Readonly<Record<string, WorldOptions>> = {
   "a retry does not wait": applies((_engine, apply, record) =>
     apply(record.kind === "returned" ? { ...record, readyAtMs: 0 } : record),
   ),
-  "an expired lease is not given back": patched(({ core: { deadlines } }) => {
-    const takeDue = deadlines.takeDue.bind(deadlines);
-    Object.assign(deadlines, {
+  "an expired lease is not given back": patched(({ core: { alarms, state } }) => {
+    const takeDue = alarms.takeDue.bind(alarms);
+    Object.assign(alarms, {
       takeDue: (nowMs: number) => {
-        takeDue(nowMs);
-        return null;
+        const place = takeDue(nowMs);
+        return state.entries.holder.at(place) === null ? place : NOWHERE;
       },
     });
   }),

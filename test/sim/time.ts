@@ -1,8 +1,12 @@
 /** Virtual time: it jumps from event to event, and costs nothing while nothing happens. */
-import { Deadlines } from "../../broker/src/core/deadlines.ts";
+import { Alarms } from "../../broker/src/core/alarms.ts";
+import { Slots } from "../../broker/src/core/chain.ts";
 
 export class Time {
-  readonly #events = new Deadlines<() => void>();
+  readonly #alarms = new Alarms();
+  readonly #slots = new Slots();
+  /** By the place of their alarm. */
+  readonly #callbacks: (() => void)[] = [];
   #nowMs = 1_000_000;
 
   get nowMs(): number {
@@ -15,17 +19,19 @@ export class Time {
 
   /** What is to happen at the same time happens in the order in which it was asked for. */
   at(atMs: number, callback: () => void): void {
-    this.#events.add(atMs, callback);
+    const place = this.#slots.take();
+    this.#callbacks[place] = callback;
+    this.#alarms.set(place, atMs);
   }
 
   /** Lets everything happen that is to happen within `ms`. */
   run(ms: number): void {
     const untilMs = this.#nowMs + ms;
-    for (;;) {
-      const atMs = this.#events.nextAtMs;
-      if (atMs === null || atMs > untilMs) break;
-      this.#nowMs = atMs;
-      this.#events.takeDue(atMs)?.();
+    while (this.#alarms.nextAtMs <= untilMs) {
+      this.#nowMs = this.#alarms.nextAtMs;
+      const place = this.#alarms.takeDue(this.#nowMs);
+      this.#slots.giveBack(place);
+      this.#callbacks[place]?.();
     }
     this.#nowMs = untilMs;
   }
