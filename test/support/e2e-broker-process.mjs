@@ -4,6 +4,7 @@
  */
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createBroker } from "@escrowmq/broker";
+import "./kill-points.mjs";
 
 const broker = await createBroker(JSON.parse(process.argv[2]));
 process.stdout.write(`ready ${broker.url}\n`);

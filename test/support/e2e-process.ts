@@ -59,6 +59,11 @@ export class Program {
     return found.line.slice(word.length).trim();
   }
 
+  /** Nothing, if it has ended. */
+  tell(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
   async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<Exit> {
     this.#child.kill(signal);
     return this.exited;
