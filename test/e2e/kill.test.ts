@@ -59,7 +59,7 @@ const part = (sorted: readonly number[], share: number): number =>
   Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0);
 
 /** Kills of one store; then another one is begun, so that what the oracle keeps stays small. */
-const KILLS_OF_A_ROUND = 100;
+const KILLS_OF_A_ROUND = 50;
 /** What a life lasts that is not ended at a named point. */
 const LIFE_MS = [200, 1_600] as const;
 /** Within which it should come to its point: a new segment takes the longest. */

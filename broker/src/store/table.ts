@@ -25,6 +25,11 @@ import {
   TRAILER_BYTES,
 } from "./table-format.ts";
 
+interface Window extends Span {
+  /** Of groups. */
+  readonly count: number;
+}
+
 /** Read at once when one goes through a table from end to end. */
 const WINDOW_BYTES = 1_048_576;
 
@@ -81,15 +86,23 @@ export class Table {
     });
   }
 
-  /** In order, from a block on. `damaged` is told of each group that cannot be read, and may throw. */
+  /**
+   * In order, from a block on; while one window is worked on the next one is read. `damaged` is told of each
+   * group that cannot be read, and may throw.
+   */
   async *scan(fromBlock: number, damaged: Damaged): AsyncGenerator<readonly [number, Uint8Array]> {
-    for (let index = this.#groups.firstUpTo(fromBlock); index < this.#groups.length; ) {
-      const window = this.#window(index);
-      const bytes = await named(this.name, () => readSpan(this.#file, window));
-      const end = window.at + window.bytes;
-      for (let group = this.#groups.at(index); group !== undefined && group.at < end; ) {
-        yield* this.#entries(bytes.subarray(group.at - window.at), group, fromBlock, damaged);
-        group = this.#groups.at(++index);
+    let index = this.#groups.firstUpTo(fromBlock);
+    let window = this.#window(index);
+    let reading = this.#read(window);
+    while (index < this.#groups.length) {
+      const { at, count } = window;
+      const bytes = await reading;
+      window = this.#window(index + count);
+      reading = this.#read(window);
+      for (const end = index + count; index < end; index++) {
+        const group = this.#groups.at(index);
+        if (group !== undefined)
+          yield* this.#entries(bytes.subarray(group.at - at), group, fromBlock, damaged);
       }
     }
   }
@@ -116,16 +129,24 @@ export class Table {
     }
   }
 
-  /** From a group on, as many as are read at once. */
-  #window(index: number): Span {
+  /** From a group on, as many as are read at once; none behind the last one. */
+  #window(index: number): Window {
     const { at = 0 } = this.#groups.at(index) ?? {};
     let end = at;
-    for (let next = index; next < this.#groups.length; next++) {
-      const group = this.#groups.at(next);
-      if (group === undefined || (end > at && group.at + group.bytes - at > WINDOW_BYTES)) break;
+    let count = 0;
+    for (; index + count < this.#groups.length; count++) {
+      const group = this.#groups.at(index + count);
+      if (group === undefined || (count > 0 && group.at + group.bytes - at > WINDOW_BYTES)) break;
       end = group.at + group.bytes;
     }
-    return { at, bytes: end - at };
+    return { at, bytes: end - at, count };
+  }
+
+  /** What fails is thrown where it is awaited, if it ever is. */
+  #read(window: Window): Promise<Buffer> {
+    const reading = named(this.name, () => readSpan(this.#file, window));
+    reading.catch(() => undefined);
+    return reading;
   }
 }
 
