@@ -193,11 +193,14 @@ describe("hostile bytes on a socket", () => {
     const lanes = Array.from({ length: LANES }, (_, at) => new Lane(SEED + at, port, ends));
     let done = 0;
     const startMs = performance.now();
-    await Promise.all(
-      lanes.map(async (lane) => {
-        while (done < FRAMES.socket) done += await lane.run();
-      }),
-    );
+    const gone = broker.program.exited.then(({ code }) => {
+      throw new Error(`the broker ended with ${code}: ${broker.program.stderr.slice(-2_000)}`);
+    });
+    const all = lanes.map(async (lane) => {
+      while (done < FRAMES.socket && broker.program.isRunning) done += await lane.run();
+    });
+    await Promise.race([Promise.all(all), gone]);
+    gone.catch(() => undefined);
     const seconds = (performance.now() - startMs) / 1_000;
     const during = await watch(broker);
     const slowestMs = await neighbour.stop();

@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import { openDatabase } from "../../broker/src/store/level-database.ts";
 import { verifyStore } from "../../broker/src/store/level-store.ts";
 import type { Database } from "../../broker/src/store/segments.ts";
+import { FOOTER_BYTES } from "../../broker/src/store/table-format.ts";
 import { Tables } from "../../broker/src/store/tables.ts";
 import { Random } from "../support/e2e-random.ts";
 import { codeOf, fill, messageOf } from "./sample.ts";
@@ -113,6 +114,33 @@ describe("the tables of a segment", () => {
         });
       }
       writeFileSync(path, sound);
+    }
+  });
+});
+
+describe("the index of a table", () => {
+  it("with any one bit changed refuses the table: it would lead to the wrong place, or to none", async () => {
+    const blocks = blocksOf(
+      1,
+      Array.from({ length: 40 }, () => 1_500),
+    );
+    const directory = await inTables([blocks]);
+    const path = fileOf(directory, /\.ldb$/);
+    const sound = readFileSync(path);
+    // In front of the footer, with its trailer: long enough that it is all index.
+    const indexAt = sound.length - FOOTER_BYTES - 150;
+    for (let bit = 0; bit < 150 * 8; bit += 7) {
+      const bytes = Buffer.from(sound);
+      const at = indexAt + (bit >> 3);
+      bytes[at] = (bytes[at] ?? 0) ^ (1 << (bit & 7));
+      writeFileSync(path, bytes);
+      await using(directory, async (tables) => {
+        for (const block of [1, 20, 40])
+          await expect(tables.get(block)).rejects.toMatchObject({
+            code: "STORE_CORRUPT",
+            message: expect.stringContaining(basename(path)),
+          });
+      });
     }
   });
 });

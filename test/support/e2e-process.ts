@@ -40,6 +40,10 @@ export class Program {
     });
   }
 
+  get isRunning(): boolean {
+    return !this.#hasExited;
+  }
+
   get pid(): number {
     return this.#child.pid ?? 0;
   }
