@@ -22,7 +22,7 @@ import { Checkpointer } from "./checkpointer.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { CopyForward } from "./copy-forward.ts";
 import { Dispatch, sizeOfAll } from "./dispatch.ts";
-import { examine } from "./doctor.ts";
+import { examine, type Unreadable } from "./doctor.ts";
 import { Flow } from "./flow.ts";
 import { type Listener, listen } from "./listener.ts";
 import { createLog, type Log } from "./log.ts";
@@ -89,6 +89,7 @@ class RunningBroker implements Broker, SessionHost {
   #startedAtMs = 0;
   #freeBytes = Number.POSITIVE_INFINITY;
   #storeFailures = 0;
+  #unreadable: Unreadable = { reads: 0, last: "" };
   #storeId = "";
   #admissionTimer: NodeJS.Timeout | null = null;
   #closing: Promise<void> | null = null;
@@ -256,6 +257,7 @@ class RunningBroker implements Broker, SessionHost {
       timeline: timelineSource(engine, store),
       metrics: this.#metrics,
       log: this.#log,
+      unreadable: (error) => this.#noteUnreadable(error),
       take: (input) => this.take(input),
       stats: (figures) => this.#stats(figures, store),
       doctor: (figures, groups) => this.#doctor(figures, groups, store),
@@ -404,6 +406,12 @@ class RunningBroker implements Broker, SessionHost {
     };
   }
 
+  #noteUnreadable(error: unknown): void {
+    this.#metrics.unreadable();
+    const last = error instanceof Error ? error.message : String(error);
+    this.#unreadable = { reads: this.#unreadable.reads + 1, last };
+  }
+
   #doctor(figures: CoreFigures, groups: readonly GroupBehind[], store: BlockStore): DoctorView {
     const { policy, sendFreeBytesMin, memoryBytesMax, isExposed, host } = this.#options;
     const { allowedOrigins, endpointRanges } = this.#options;
@@ -419,6 +427,7 @@ class RunningBroker implements Broker, SessionHost {
       allowedOrigins,
       endpointRanges,
       storeFailures: this.#storeFailures,
+      unreadable: this.#unreadable,
       memory,
       memoryBytesMax,
       pausedConnections,
