@@ -11,12 +11,12 @@ import { rmSync } from "node:fs";
 import { verifyStore } from "@escrowmq/broker";
 import { connectAdmin } from "@escrowmq/protocol/client";
 import { describe, expect, it } from "vitest";
+import { History } from "../history/history.ts";
+import { judge } from "../history/judge.ts";
 import { type BrokerProcess, useBench } from "../support/e2e-broker.ts";
 import { finalOf } from "../support/e2e-final.ts";
-import { History } from "../support/e2e-history.ts";
 import { Load, settled } from "../support/e2e-load.ts";
 import { GROUPS, LEASE_MS, TOPICS } from "../support/e2e-load-world.ts";
-import { judge } from "../support/e2e-oracle.ts";
 import { Random } from "../support/e2e-random.ts";
 import { waitFor } from "../support/e2e-wait.ts";
 import {

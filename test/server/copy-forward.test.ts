@@ -37,6 +37,7 @@ class Bench extends Driver {
       store: { front: async () => this.front, readMessages: this.#read } as unknown as BlockStore,
       clock: {
         monotonicMs: () => this.#monotonicMs,
+        soon: (callback: () => void) => void setImmediate(callback),
         setTimer: (callback: () => void) => {
           this.#timers.push(callback);
           return { cancel: () => undefined };

@@ -21,6 +21,7 @@ function anInbox(options: { sendingBytesMax?: number; settlingBytesMax?: number 
     sendingBytesMax: () => options.sendingBytesMax ?? 16 * MIB,
     settlingBytesMax: options.settlingBytesMax ?? 16 * MIB,
     hasRoom: (kind) => room[kind],
+    soon: (callback) => void setImmediate(callback),
     working: (bytes) => {
       workedBytes += bytes;
     },

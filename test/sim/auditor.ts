@@ -1,6 +1,7 @@
 /**
- * The oracle: sees every input, every step's records and sends, when each send goes out, every crash and
- * every recovery, and refuses what breaks a promise (reliability: P1-P9, T1-T9, C1-C4, C7, D1-D8, D10-D12, B1).
+ * The oracle inside: sees every input, every step's records and sends, every crash and every recovery, and
+ * refuses what breaks a promise and only inside knowledge can tell (reliability: P1-P9, T1-T9, C1-C4, C7,
+ * D1-D8, D10-D12, B1). What clients can tell is judged by test/history.
  *
  * Invariants of its own
  * - It decides by its own ledger and its own view of who is connected, never by asking the engine.
@@ -21,7 +22,6 @@ import {
   type TokenFacts,
 } from "./causes.ts";
 import { compareWithEngine } from "./comparison.ts";
-import { History } from "./history.ts";
 import { Ledger } from "./ledger.ts";
 import { placeKey } from "./ledger-facts.ts";
 import { Presence } from "./presence.ts";
@@ -31,13 +31,10 @@ type SendOf<Kind extends Send["kind"]> = Extract<Send, { readonly kind: Kind }>;
 
 export class Auditor {
   readonly policy: Policy;
-  readonly history = new History();
   ledger: Ledger;
   readonly presence = new Presence();
   readonly #tokens = new Map<string, TokenFacts>();
   readonly #leases = new Map<string, LeaseFacts>();
-  /** The block that a send must wait for. */
-  readonly #restsOn = new WeakMap<Send, number>();
   /** By topic: the first message that is there although it may go, and since when that is known. */
   readonly #overdue = new Map<number, { readonly offset: number; readonly sinceMs: number }>();
   #hasMore = false;
@@ -60,23 +57,12 @@ export class Auditor {
     const reply = demandReply(input, ready, moment);
     this.presence.took(input, reply?.type === "error");
     for (const send of ready.sends) {
-      this.#restsOn.set(send, block);
       if (send.kind === "deliver") this.#delivery(send, delivered, nowMs);
       if (send.kind === "check" || send.kind === "askEndpoint") this.#asked(send, nowMs);
     }
     demand(delivered.length === 0, "D5", () => "a delivery stands in the log, but is not sent");
     if (input.kind === "frame" && input.frame.type === "extend") this.#extended(input.frame, nowMs);
     this.#hasMore = ready.wakeAtMs !== null && ready.wakeAtMs <= nowMs;
-  }
-
-  /** P4, I1: a send goes out only when everything that it rests on is on disk. */
-  released(send: Send, durable: number): void {
-    const restsOn = this.#restsOn.get(send);
-    demand(restsOn !== undefined, "P4", () => `a ${send.kind} goes out that no step made`);
-    demand(restsOn <= durable, "P4", () => `a ${send.kind} goes out before block ${restsOn}`);
-    if (send.kind === "deliver")
-      for (const { token, offset } of send.deliveries)
-        this.history.released(token, this.#groupOf(token), `${send.topic}/${offset}`);
   }
 
   /** The engine is gone: what is not on disk never happened. */
@@ -90,9 +76,13 @@ export class Auditor {
         this.ledger.apply(record, number, atMs, Number.POSITIVE_INFINITY);
   }
 
-  /** P8, I4: what is recovered is what the log says. `slackMs`: see the ledger. */
-  recovered(engine: Engine, slackMs: number): void {
+  /** A checkpoint was begun so long after the time of its block: see the ledger. */
+  saved(slackMs: number): void {
     this.#slackMs = Math.max(this.#slackMs, slackMs);
+  }
+
+  /** P8, I4: what is recovered is what the log says. */
+  recovered(engine: Engine): void {
     this.ledger.slackMs = this.#slackMs;
     compareWithEngine(this.ledger, engine.core.state, Number.NEGATIVE_INFINITY);
   }
@@ -153,11 +143,9 @@ export class Auditor {
         this.#overdue.clear();
         for (const key of [...this.#leases.keys()])
           if (key.startsWith(`${record.cursorNo}.`)) this.#leases.delete(key);
-        this.history.forgive(this.ledger.groupName(this.ledger.cursor(record.cursorNo)));
         return;
       case "replayed":
         this.#overdue.clear();
-        this.history.forgive(this.ledger.topic(record.deadTopicNo).name.slice("%DLQ%".length));
         return;
       case "checked":
       case "decided":
@@ -195,8 +183,6 @@ export class Auditor {
         "D6",
         () => `attempt ${attempt} after ${entry.failures} counted failures`,
       );
-      // A number that was lost with its block may come again: nobody has seen it.
-      demand(!this.history.knows(token), "D3", () => `token ${token} is used twice`);
       const deliveryNo = record.firstDeliveryNo + at;
       this.#tokens.set(token, { cursorNo: cursor.no, offset, deliveryNo });
       this.#leases.set(entryKey(cursor.no, offset), {
@@ -325,12 +311,6 @@ export class Auditor {
     if (subscription === undefined) return;
     subscription.messages++;
     subscription.bytes += this.ledger.bytesAt.get(placeKey(place)) ?? 0;
-  }
-
-  #groupOf(token: string): string {
-    const facts = this.#tokens.get(token);
-    const cursor = facts === undefined ? undefined : this.ledger.cursors.get(facts.cursorNo);
-    return cursor === undefined ? "" : this.ledger.groupName(cursor);
   }
 }
 

@@ -202,8 +202,11 @@ function demandAnswer(record: RecordOf<"checked">, moment: Moment): void {
     default:
       if (input.kind === "notAsked")
         return demand(!isCounted, "C3", () => `${id} was not asked about, and that counts`);
-      if (input.kind === "endpointAnswered")
-        return demand(asked?.connection === null, "C3", () => `no endpoint was asked about ${id}`);
+      if (input.kind === "endpointAnswered") {
+        demand(asked?.connection === null, "C3", () => `no endpoint was asked about ${id}`);
+        const isRight = !isCounted || input.isCounted;
+        return demand(isRight, "C3", () => `a check of ${id} counts, and reached nobody`);
+      }
       demand(
         input.kind === "frame" && input.frame.type === "answer",
         "C3",

@@ -1,14 +1,10 @@
 /** A consumer's process: every way a delivery can end, the wrong ones included. */
-import type { ClientFrames } from "@escrowmq/protocol";
-import type { Delivery } from "../../broker/src/core/types.ts";
-import type { SendOf } from "./peer.ts";
-import { Trader } from "./trader.ts";
+import { crc32 } from "node:zlib";
+import { type BrokerFrames, decodeMessage } from "@escrowmq/protocol";
+import type { DeliveryEnd, Reader } from "../history/history.ts";
+import type { Reply, Request } from "./peer.ts";
+import { type Held, Trader } from "./trader.ts";
 import type { World } from "./world.ts";
-
-const text = new TextDecoder();
-
-type Settling = ClientFrames["ack" | "release" | "extend" | "retry" | "bury"];
-type WithoutId<Frame> = Frame extends unknown ? Omit<Frame, "id"> : never;
 
 export class Consumer extends Trader {
   readonly group: string;
@@ -16,21 +12,30 @@ export class Consumer extends Trader {
   readonly #window: number;
   readonly #windowBytes: number;
   #isSubscribed = false;
-  /** Tokens that were good once. */
-  readonly #gathered: string[] = [];
-  readonly #old: string[] = [];
+  #reader: Reader;
+  /** What is said for an old subscription may come after the new one. */
+  #subscription = 0;
+  readonly #readers = new Map<number, Reader>();
+  readonly #gathered: Held[] = [];
+  /** What was delivered once. */
+  readonly #old: Held[] = [];
 
   constructor(world: World, name: string, group: string, topics: readonly string[]) {
     super(world, name);
     this.group = group;
     this.#topics = topics;
     this.#window = world.random.pick([1, 2, 8, 30]);
-    this.#windowBytes = world.random.pick([100, 10_000]);
+    this.#windowBytes = world.random.pick([300, 10_000]);
+    this.#reader = world.history.reader(group);
   }
 
   protected override up(): void {
     this.announce(`${this.group}-jobs`, true);
     this.#subscribe();
+  }
+
+  protected override broken(): void {
+    this.world.history.left(this.#reader);
   }
 
   protected override down(): void {
@@ -39,47 +44,49 @@ export class Consumer extends Trader {
 
   #subscribe(): void {
     const topics = this.#topics.map((topic) => ({ topic }));
-    const { connection, group, world } = this;
+    const { link, group, world } = this;
     const leaseMs = world.random.chance(0.3) ? world.random.between(2_000, 20_000) : undefined;
-    this.request(
-      (from, id) => ({
-        kind: "frame",
-        from,
-        frame: { type: "subscribe", id, subscription: 1, group, topics, leaseMs },
-      }),
-      (reply) => {
-        if (connection !== this.connection || reply === null) return;
-        // A dead-letter topic begins to exist with its first dead letter.
-        if (reply.type === "error")
-          return void world.time.after(10_000, () => {
-            if (connection === this.connection && connection !== null) this.#subscribe();
-          });
-        this.#isSubscribed = true;
-        this.#grant(this.#window, this.#windowBytes);
-      },
-    );
+    const subscription = ++this.#subscription;
+    this.#reader = world.history.reader(group);
+    this.#readers.set(subscription, this.#reader);
+    this.request({ type: "subscribe", subscription, group, topics, leaseMs }, (reply) => {
+      if (link !== this.link || reply === null) return;
+      // A dead-letter topic begins to exist with its first dead letter.
+      if (reply.type === "error")
+        return void world.time.after(10_000, () => {
+          if (link === this.link && link !== null) this.#subscribe();
+        });
+      this.#isSubscribed = true;
+      this.#grant(this.#window, this.#windowBytes);
+    });
   }
 
-  protected override got(send: SendOf<"deliver">): void {
-    for (const delivery of send.deliveries) {
-      const body = this.world.body(delivery.place);
-      this.world.auditor.history.got(text.decode(body), send.topic);
-      const { connection } = this;
-      const handleMs = this.world.isQuiet ? 5 : this.world.random.between(1, 300);
-      this.world.time.after(handleMs, () => {
-        if (connection === this.connection) this.#handle(delivery, body.length, send.leaseMs);
+  protected override got(
+    { subscription, deliveries }: BrokerFrames["deliver"],
+    saidAtMs: number,
+  ): void {
+    const { world, link } = this;
+    const reader = this.#readers.get(subscription) ?? this.#reader;
+    for (const { message, ...given } of deliveries) {
+      const { id } = decodeMessage(message);
+      const digest = crc32(message);
+      const delivery = world.history.delivered(reader, { ...given, id, digest }, saidAtMs);
+      const handleMs = world.isQuiet ? 5 : world.random.between(1, 300);
+      world.time.after(handleMs, () => {
+        if (link === this.link)
+          this.#handle({ token: given.token, delivery }, message.length, given.leaseMs);
       });
     }
   }
 
-  #handle(delivery: Delivery, bytes: number, leaseMs: number): void {
+  #handle(held: Held, bytes: number, leaseMs: number): void {
     const { random, time, isQuiet } = this.world;
-    const { token } = delivery;
-    const { connection } = this;
+    const { token } = held;
+    const { link } = this;
     const done = (): void => {
-      if (connection === this.connection) this.#grant(1, bytes);
+      if (link === this.link) this.#grant(1, bytes);
     };
-    this.#old.push(token);
+    this.#old.push(held);
     const end = isQuiet
       ? "ack"
       : random.weighted({
@@ -96,22 +103,22 @@ export class Consumer extends Trader {
         });
     switch (end) {
       case "ack":
-        this.#gather(token);
+        this.#gather(held);
         return done();
       case "retry": {
         const delayMs = random.chance(0.3) ? random.below(5_000) : undefined;
-        this.#settle({ type: "retry", token, delayMs, reason: "no luck" });
+        this.#settle({ type: "retry", token, delayMs, reason: "no luck" }, [held]);
         return done();
       }
       case "bury":
-        this.#settle({ type: "bury", token, reason: "hopeless" });
+        this.#settle({ type: "bury", token, reason: "hopeless" }, [held]);
         return done();
       case "release":
-        this.#settle({ type: "release", tokens: [token, token] });
+        this.#settle({ type: "release", tokens: [token, token] }, [held]);
         return done();
       case "hang":
         return time.after(leaseMs + random.below(2_000), () => {
-          this.#ack([token]);
+          this.#ack([held]);
           done();
         });
       case "die":
@@ -122,16 +129,16 @@ export class Consumer extends Trader {
           messages: random.chance(0.8)
             ? [this.world.newMessage(random.pick(this.world.topics))]
             : [],
-          acks: random.chance(0.05) ? [token, random.pick(this.#old)] : [token],
+          acks: random.chance(0.05) ? [held, random.pick(this.#old)] : [held],
           ended: done,
         });
       case "stale":
-        this.#ack([token, random.pick(this.#old), token]);
+        this.#ack([held, random.pick(this.#old), held]);
         return done();
       case "extend":
-        this.#settle({ type: "extend", tokens: [token], leaseMs: random.between(1_000, 10_000) });
+        this.#extend(held, random.between(1_000, 10_000));
         return time.after(random.below(9_000), () => {
-          this.#ack([token]);
+          this.#ack([held]);
           done();
         });
       case "leave":
@@ -140,55 +147,59 @@ export class Consumer extends Trader {
   }
 
   /** As the SDK does: what ends within a moment is acked in one request. */
-  #gather(token: string): void {
-    if (this.#gathered.push(token) > 1) return;
-    const { connection } = this;
+  #gather(held: Held): void {
+    if (this.#gathered.push(held) > 1) return;
+    const { link } = this;
     this.world.time.after(this.world.random.below(60), () => {
-      const tokens = this.#gathered.splice(0);
-      if (connection === this.connection) this.#ack(tokens);
+      const all = this.#gathered.splice(0);
+      if (link === this.link) this.#ack(all);
     });
   }
 
-  #ack(tokens: readonly string[]): void {
-    const { history } = this.world.auditor;
-    const invokedAt = history.time;
-    this.request(
-      (from, id) => ({ kind: "frame", from, frame: { type: "ack", id, tokens: [...tokens] } }),
-      (reply) => {
-        if (reply?.type !== "ok") return;
-        const stale = new Set(reply.stale);
-        for (const token of tokens)
-          if (!stale.has(token)) history.ackOk(token, this.group, invokedAt);
-      },
-    );
+  #ack(all: readonly Held[]): void {
+    this.#settle({ type: "ack", tokens: all.map(({ token }) => token) }, all);
   }
 
-  #settle(frame: WithoutId<Settling>): void {
-    this.request(
-      (from, id) => ({ kind: "frame", from, frame: { ...frame, id } as Settling }),
-      () => undefined,
-    );
+  /** What stands there twice is done once. */
+  #settle(
+    request: Extract<Request, { readonly type: DeliveryEnd["kind"] }>,
+    all: readonly Held[],
+  ): void {
+    const { history } = this.world;
+    const ends = [...new Set(all)].map((held) => ({
+      ...held,
+      end: history.ends(held.delivery, request.type),
+      isTwice: "tokens" in request && request.tokens.filter((one) => one === held.token).length > 1,
+    }));
+    this.request(request, (reply) => {
+      for (const { token, end, isTwice } of ends) history.ended(end, endOf(reply, token, isTwice));
+    });
+  }
+
+  #extend({ token, delivery }: Held, leaseMs: number): void {
+    delivery.leaseMs = Math.min(delivery.leaseMs, leaseMs);
+    this.request({ type: "extend", tokens: [token], leaseMs }, () => undefined);
   }
 
   #leave(): void {
     this.#isSubscribed = false;
-    this.request(
-      (from, id) => ({ kind: "frame", from, frame: { type: "unsubscribe", id, subscription: 1 } }),
-      (reply) => {
-        if (reply?.type === "ok") this.#subscribe();
-        // With no room on the disk not even this is done; it goes without saying then.
-        if (reply?.type === "error") this.hangUp(5, 100);
-      },
-    );
+    this.world.history.left(this.#reader);
+    this.request({ type: "unsubscribe", subscription: this.#subscription }, (reply) => {
+      if (reply?.type === "ok") this.#subscribe();
+      // With no room on the disk not even this is done; it goes without saying then.
+      if (reply?.type === "error") this.hangUp(5, 100);
+    });
   }
 
   #grant(messages: number, bytes: number): void {
-    const { connection } = this;
-    if (connection === null || !this.#isSubscribed) return;
-    this.post({
-      kind: "frame",
-      from: connection,
-      frame: { type: "credit", subscription: 1, messages, bytes },
-    });
+    const subscription = this.#subscription;
+    if (this.#isSubscribed) this.post({ type: "credit", subscription, messages, bytes });
   }
+}
+
+function endOf(reply: Reply | null, token: string, isTwice: boolean): "ok" | "fail" | "info" {
+  if (reply === null) return "info";
+  if (reply.type === "error") return "fail";
+  if (reply.stale?.includes(token) !== true) return "ok";
+  return isTwice ? "info" : "fail";
 }

@@ -34,6 +34,8 @@ export interface LedgerCursor {
   readonly no: number;
   readonly groupNo: number;
   readonly topicNo: number;
+  /** What is before it was never the group's. */
+  readonly firstOffset: number;
   nextOffset: number;
   nextDeliveryNo: number;
   /** Lost to the group by retention. */

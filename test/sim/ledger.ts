@@ -23,6 +23,8 @@ export class Ledger {
   readonly sends = new Map<string, number>();
   readonly endpoints = new Set<string>();
   readonly bytesAt = new Map<string, number>();
+  /** By `group topic@offset`: what retention took from a group. */
+  readonly gone = new Set<string>();
   block = 0;
   atMs = 0;
   /** A checkpoint keeps what ripened after its block began; reading the log alone does not tell. */
@@ -69,6 +71,7 @@ export class Ledger {
           no: record.cursorNo,
           groupNo: record.groupNo,
           topicNo: record.topicNo,
+          firstOffset: record.nextOffset,
           nextOffset: record.nextOffset,
           nextDeliveryNo: 1,
           expired: 0,
@@ -145,6 +148,12 @@ export class Ledger {
     const cursor = this.cursors.get(no);
     demand(cursor !== undefined, "I3", () => `a record names cursor ${no}, which does not exist`);
     return cursor;
+  }
+
+  cursorOf(group: string, topicNo: number): LedgerCursor | undefined {
+    for (const cursor of this.cursors.values())
+      if (cursor.topicNo === topicNo && this.groupName(cursor) === group) return cursor;
+    return undefined;
   }
 
   groupName(cursor: LedgerCursor): string {
@@ -360,7 +369,11 @@ export class Ledger {
         bytes -= this.bytesAt.get(placeKey(places[offset] as Place)) ?? 0;
       for (const cursor of this.cursors.values())
         if (cursor.topicNo === topicNo) this.#expire(topic, cursor, offset, isKept);
-      if (topic.origins.delete(offset)) {
+      const origin = topic.origins.get(offset);
+      if (origin !== undefined) {
+        topic.origins.delete(offset);
+        const group = name.slice("%DLQ%".length);
+        this.gone.add(`${group} ${this.topic(origin.topicNo).name}@${origin.offset}`);
         demand(!isKept, "E2", () => `the dead letter ${where()} is retired`);
         topic.expired++;
       }
@@ -376,6 +389,7 @@ export class Ledger {
     cursor.nextOffset = Math.max(cursor.nextOffset, offset + 1);
     if (kind === undefined && !isFresh) return;
     demand(!isKept, "E2", () => `${where()} is retired unsettled`);
+    this.gone.add(`${this.groupName(cursor)} ${topic.name}@${offset}`);
     cursor.entries.delete(offset);
     cursor.expired++;
     topic.expired++;

@@ -1,16 +1,11 @@
 /** Somebody at the console: decides, resumes, replays, purges, resets, pauses, and sets endpoints. */
-import type { Input } from "../../broker/src/core/types.ts";
-import { Peer } from "./peer.ts";
-
-type PlainFrame = Extract<Input, { readonly kind: "frame" }>["frame"];
-type WithoutId<Frame> = Frame extends unknown ? Omit<Frame, "id"> : never;
-type Request = WithoutId<Extract<PlainFrame, { readonly id: number }>>;
+import type { ClientFrames } from "@escrowmq/protocol";
+import type { Intervention } from "../history/history.ts";
+import { Peer, type Reply, type Request } from "./peer.ts";
+import { outcomeOf, toldBy } from "./trader.ts";
 
 type Retention = Partial<
-  Pick<
-    Extract<PlainFrame, { readonly type: "topic.update" }>,
-    "retentionMs" | "retentionBytes" | "unsettled"
-  >
+  Pick<ClientFrames["topic.update"], "retentionMs" | "retentionBytes" | "unsettled">
 >;
 
 const audit = { operator: "ann", reason: "simulated" } as const;
@@ -37,22 +32,13 @@ export class Operator extends Peer {
         },
         true,
       );
-    this.request(
-      (from, id) => ({
-        kind: "setEndpoint",
-        from,
-        frame: { type: "producer.endpoint", id, group: "cron", ...audit },
-        url: "https://checks.example/",
-        secret: "5ec2e7",
-      }),
-      () => undefined,
-      true,
-    );
+    const url = "https://checks.example/";
+    this.#ask({ type: "producer.endpoint", group: "cron", url, ...audit }, true);
   }
 
   work(): void {
     const { world } = this;
-    if (world.isQuiet) return;
+    if (!world.isBusy) return;
     world.time.after(world.random.between(500, 10_000), () => this.work());
     const { random, auditor } = world;
     const { ledger } = auditor;
@@ -75,30 +61,15 @@ export class Operator extends Peer {
       look: 2,
     });
     if (act === "decide" && undecided.length > 0) {
-      const verdict = random.chance(0.5) ? "commit" : "rollback";
-      this.#ask({ type: "tx.decide", transactionId: random.pick(undecided).id, verdict, ...audit });
+      this.#decide(random.pick(undecided).id, random.pick(["commit", "rollback"]));
     }
     if (act === "resume" && parked.length > 0)
       this.#ask({ type: "tx.resume", transactionId: random.pick(parked).id, ...audit });
     if (act === "check" && undecided.length > 0)
       this.#ask({ type: "tx.check", transactionId: random.pick(undecided).id, ...audit });
-    if ((act === "replay" || act === "purge") && dead.length > 0) {
-      const offsets = [random.pick(dead), random.pick(dead)];
-      this.#ask({ type: `dlq.${act}`, group, offsets, ...audit });
-    }
-    if (act === "reset") {
-      const from = random.chance(0.6) ? "offset" : "latest";
-      const dryRun = random.chance(0.4);
-      this.#ask({
-        type: "group.reset",
-        group,
-        topic,
-        from,
-        at: random.below(20),
-        dryRun,
-        ...audit,
-      });
-    }
+    if ((act === "replay" || act === "purge") && dead.length > 0)
+      this.#endDeadLetters(act, group, [random.pick(dead), random.pick(dead)]);
+    if (act === "reset") this.#reset(group, topic);
     if (act === "tune")
       this.#ask({
         type: "group.update",
@@ -135,11 +106,49 @@ export class Operator extends Peer {
       this.#ask({ type: "topic.update", topic, paused: false }, true);
   }
 
-  #ask(request: Request, isResent = false): void {
-    this.request(
-      (from, id) => ({ kind: "frame", from, frame: { ...request, id } as PlainFrame }),
-      () => undefined,
-      isResent,
-    );
+  #ask(
+    request: Request,
+    isResent = false,
+    done: (reply: Reply | null) => void = () => undefined,
+  ): void {
+    this.request(request, done, isResent);
+  }
+
+  #decide(transactionId: string, verdict: "commit" | "rollback"): void {
+    const { history } = this.world;
+    const operation = history.verdict(transactionId, verdict);
+    this.#ask({ type: "tx.decide", transactionId, verdict, ...audit }, false, (reply) => {
+      operation.told = toldBy(reply);
+      history.ended(operation, outcomeOf(reply));
+    });
+  }
+
+  #endDeadLetters(act: "replay" | "purge", group: string, offsets: readonly number[]): void {
+    const { ledger } = this.world.auditor;
+    const no = ledger.topicNos.get(`%DLQ%${group}`) ?? 0;
+    const origins = new Set(offsets.map((offset) => ledger.topic(no).origins.get(offset)));
+    const all: Intervention[] = [];
+    for (const origin of origins)
+      if (origin !== undefined) {
+        const { name } = ledger.topic(origin.topicNo);
+        all.push(this.world.history.intervenes(act, group, name, origin.offset));
+      }
+    this.#intervene({ type: `dlq.${act}`, group, offsets: [...offsets], ...audit }, all);
+  }
+
+  #reset(group: string, topic: string): void {
+    const { random, history } = this.world;
+    const from = random.chance(0.6) ? "offset" : "latest";
+    const dryRun = random.chance(0.4);
+    const all = dryRun ? [] : [history.intervenes("reset", group, topic)];
+    const at = random.below(20);
+    this.#intervene({ type: "group.reset", group, topic, from, at, dryRun, ...audit }, all);
+  }
+
+  #intervene(request: Request, all: readonly Intervention[]): void {
+    const { history } = this.world;
+    this.#ask(request, false, (reply) => {
+      for (const one of all) history.ended(one, outcomeOf(reply));
+    });
   }
 }

@@ -1,16 +1,23 @@
 /**
  * A client as an SDK is: it dials again, asks with ids, and sends again under the same ids what was not
- * answered when the connection broke, or gives it up as unknown. Its network is slow, and breaks.
+ * answered when the connection broke, or gives it up as unknown.
  */
-import type { BrokerFrames } from "@escrowmq/protocol";
-import type { ConnectionId, Input, Send } from "../../broker/src/core/types.ts";
+import {
+  type BrokerFrame,
+  type BrokerFrames,
+  type ClientFrame,
+  PROTOCOL_VERSION,
+  type RequestFrame,
+} from "@escrowmq/protocol";
+import type { Link } from "./link.ts";
 import type { World } from "./world.ts";
 
 export type Reply = BrokerFrames["ok"] | BrokerFrames["error"];
-export type SendOf<Kind extends Send["kind"]> = Extract<Send, { readonly kind: Kind }>;
+type WithoutId<Frame> = Frame extends unknown ? Omit<Frame, "id"> : never;
+export type Request = WithoutId<RequestFrame>;
 
 interface Pending {
-  readonly make: (from: ConnectionId, id: number) => Input;
+  readonly request: Request;
   /** Null: nobody knows whether it happened. */
   readonly done: (reply: Reply | null) => void;
   readonly isResent: boolean;
@@ -19,18 +26,20 @@ interface Pending {
 export abstract class Peer {
   readonly world: World;
   readonly name: string;
-  #connection: ConnectionId | null = null;
+  #link: Link | null = null;
+  #isWelcome = false;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
-  #arrivesAtMs = 0;
+  #dialAfterMs: number | null = null;
 
   constructor(world: World, name: string) {
     this.world = world;
     this.name = name;
   }
 
-  get connection(): ConnectionId | null {
-    return this.#connection;
+  /** Null: not connected. */
+  get link(): Link | null {
+    return this.#isWelcome ? this.#link : null;
   }
 
   get waiting(): number {
@@ -39,32 +48,21 @@ export abstract class Peer {
 
   dial(): void {
     const { world } = this;
-    if (this.#connection !== null) return;
-    const connection = world.accept(this);
-    if (connection === null)
-      return world.time.after(world.random.between(50, 2_000), () => this.dial());
-    this.#connection = connection;
-    this.post({ kind: "connected", connection, client: this.name });
-    const unanswered = [...this.#pending];
-    this.up();
-    for (const [id, { make, done, isResent }] of unanswered) {
-      if (isResent) this.post(make(connection, id));
-      else {
-        this.#pending.delete(id);
-        done(null);
-      }
-    }
+    if (this.#link !== null) return;
+    const link = world.connect({
+      heard: (frame, saidAtMs) => this.#heard(frame, saidAtMs),
+      broken: () => this.broken(),
+      closed: () => this.#closed(),
+    });
+    if (link === null) return world.time.after(world.random.between(50, 2_000), () => this.dial());
+    this.#link = link;
+    link.say([{ type: "hello", version: PROTOCOL_VERSION, client: this.name }]);
   }
 
   /** The connection breaks; the broker learns of it `noticedAfterMs` later. The process dials again. */
   hangUp(noticedAfterMs: number, dialAfterMs: number): void {
-    const connection = this.#connection;
-    if (connection === null) return;
-    this.#connection = null;
-    this.#arrivesAtMs = 0;
-    this.world.lost(connection, noticedAfterMs);
-    this.down();
-    this.world.time.after(dialAfterMs, () => this.dial());
+    this.#dialAfterMs = dialAfterMs;
+    this.#link?.cut(0, noticedAfterMs);
   }
 
   /** The process is killed: what it waited for it will never know. */
@@ -73,38 +71,63 @@ export abstract class Peer {
     this.hangUp(this.world.random.between(0, 100), dialAfterMs);
   }
 
-  request(make: Pending["make"], done: Pending["done"], isResent = false): void {
+  request(request: Request, done: Pending["done"], isResent = false): void {
     const id = this.#nextId++;
-    if (this.#connection === null && !isResent) return done(null);
-    this.#pending.set(id, { make, done, isResent });
-    if (this.#connection !== null) this.post(make(this.#connection, id));
+    if (this.link === null && !isResent) return done(null);
+    this.#pending.set(id, { request, done, isResent });
+    this.post({ ...request, id } as RequestFrame);
   }
 
-  /** Arrives later, in the order in which it was posted, if the connection holds until then. */
-  post(input: Input): void {
-    const { world } = this;
-    const connection = this.#connection;
-    const { nowMs } = world.time;
-    this.#arrivesAtMs = Math.max(this.#arrivesAtMs, nowMs + world.latencyMs());
-    world.time.at(this.#arrivesAtMs, () => {
-      if (this.#connection === connection && connection !== null) world.take(connection, input);
-    });
+  post(frame: ClientFrame): void {
+    this.link?.say([frame]);
   }
 
-  receive(send: Send): void {
-    if (send.kind === "deliver") return this.got(send);
-    if (send.kind === "check") return this.asked(send);
-    const reply: Reply | null =
-      send.kind === "inspect"
-        ? { type: "ok", re: send.re, value: send.inspection.value }
-        : send.kind === "frame" && "re" in send.frame
-          ? send.frame
-          : null;
-    if (reply === null) return;
+  #heard(frame: BrokerFrame, saidAtMs: number): void {
+    switch (frame.type) {
+      case "welcome":
+        return this.#welcome();
+      case "ok":
+      case "error":
+        return this.#replied(frame);
+      case "deliver":
+        return this.got(frame, saidAtMs);
+      case "check":
+        return this.asked(frame);
+      default:
+        return;
+    }
+  }
+
+  #welcome(): void {
+    this.#isWelcome = true;
+    const unanswered = [...this.#pending];
+    this.up();
+    for (const [id, { request, done, isResent }] of unanswered) {
+      if (isResent) this.post({ ...request, id } as RequestFrame);
+      else {
+        this.#pending.delete(id);
+        done(null);
+      }
+    }
+  }
+
+  #replied(reply: Reply): void {
     const pending = this.#pending.get(reply.re);
     if (pending === undefined) return;
     this.#pending.delete(reply.re);
     pending.done(reply);
+  }
+
+  #closed(): void {
+    const { random, time } = this.world;
+    const dialAfterMs = this.#dialAfterMs ?? random.below(3_000);
+    this.#dialAfterMs = null;
+    this.#link = null;
+    if (this.#isWelcome) {
+      this.#isWelcome = false;
+      this.down();
+    }
+    time.after(dialAfterMs, () => this.dial());
   }
 
   /** Connected: what a client says first. */
@@ -114,11 +137,16 @@ export abstract class Peer {
     return;
   }
 
-  protected got(_send: SendOf<"deliver">): void {
+  /** The connection is not whole any more, though it may look so from here. */
+  protected broken(): void {
     return;
   }
 
-  protected asked(_send: SendOf<"check">): void {
+  protected got(_frame: BrokerFrames["deliver"], _saidAtMs: number): void {
+    return;
+  }
+
+  protected asked(_frame: BrokerFrames["check"]): void {
     return;
   }
 }

@@ -1,6 +1,5 @@
 /** A producer's process: sends, and transactions of one to three messages. */
-import { digestOf } from "../support/sim-driver.ts";
-import { Trader } from "./trader.ts";
+import { outcomeOf, Trader } from "./trader.ts";
 import type { World } from "./world.ts";
 
 export class Producer extends Trader {
@@ -23,15 +22,15 @@ export class Producer extends Trader {
   /** Faults are over: it answers, and promptly. */
   calm(): void {
     this.temper = "prompt";
-    if (this.connection !== null) this.announce(this.group, this.#isChecker);
+    if (this.link !== null) this.announce(this.group, this.#isChecker);
     this.dial();
   }
 
   work(): void {
     const { world } = this;
-    if (world.isQuiet) return;
+    if (!world.isBusy) return;
     world.time.after(world.random.between(1, this.#pauseMs * 2), () => this.work());
-    if (this.connection === null) return;
+    if (this.link === null) return;
     if (world.random.chance(0.35)) return this.#send();
     if (world.random.chance(0.01)) return this.announce(this.group, world.random.chance(0.5));
     const messages = world.someMessages();
@@ -42,22 +41,20 @@ export class Producer extends Trader {
     const { world } = this;
     const sendId = world.newId("send");
     const messages = world.someMessages();
-    const digest = digestOf(messages);
-    const say = (done: () => void): void =>
+    const say = (done: () => void): void => {
+      const operation = world.history.send(
+        sendId,
+        messages.map(({ id }) => id),
+      );
       this.request(
-        (from, id) => ({
-          kind: "send",
-          from,
-          frame: { type: "send", id, sendId, messages: [] },
-          messages,
-          digest,
-        }),
+        { type: "send", sendId, messages: messages.map(({ data }) => data) },
         (reply) => {
-          if (reply?.type === "ok") world.auditor.history.sendOk(sendId);
+          world.history.ended(operation, outcomeOf(reply));
           done();
         },
         true,
       );
+    };
     say(() => {
       if (world.random.chance(0.05)) say(() => undefined);
     });

@@ -1,4 +1,7 @@
-/** Virtual time: it jumps from event to event, and costs nothing while nothing happens. */
+/**
+ * Virtual time: it jumps from event to event, and costs nothing while nothing happens. Between two events
+ * everything that promises can bring about has happened.
+ */
 import { Alarms } from "../../broker/src/core/alarms.ts";
 import { Slots } from "../../broker/src/core/chain.ts";
 
@@ -8,6 +11,8 @@ export class Time {
   /** By the place of their alarm. */
   readonly #callbacks: (() => void)[] = [];
   #nowMs = 1_000_000;
+  #fault: unknown = null;
+  #isTouched = false;
 
   get nowMs(): number {
     return this.#nowMs;
@@ -24,15 +29,31 @@ export class Time {
     this.#alarms.set(place, atMs);
   }
 
+  /** Ends the run. Who is called by the broker must say it here: the broker takes what is thrown for a fault of its own. */
+  fail(fault: unknown): void {
+    this.#fault ??= fault;
+  }
+
+  /** The broker has run: it may have promises to keep. */
+  touch(): void {
+    this.#isTouched = true;
+  }
+
   /** Lets everything happen that is to happen within `ms`. */
-  run(ms: number): void {
+  async run(ms: number): Promise<void> {
     const untilMs = this.#nowMs + ms;
     while (this.#alarms.nextAtMs <= untilMs) {
       this.#nowMs = this.#alarms.nextAtMs;
       const place = this.#alarms.takeDue(this.#nowMs);
       this.#slots.giveBack(place);
       this.#callbacks[place]?.();
+      if (this.#isTouched) await promisesKept();
+      this.#isTouched = false;
+      if (this.#fault !== null) throw this.#fault;
     }
     this.#nowMs = untilMs;
   }
 }
+
+/** Node comes back here only when no promise has anything left to do. */
+const promisesKept = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

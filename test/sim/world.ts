@@ -1,28 +1,35 @@
 /**
- * A world from a seed: a broker that crashes, a disk that forgets, a network that breaks, processes that die,
- * and an auditor that sees everything. First faults, then quiet, in which everything must come to its end.
+ * A world from a seed: a broker whose machine crashes, whose disk forgets, fails and lies, whose network breaks,
+ * whose clients die, and two oracles: one inside that sees everything (auditor.ts), and one that knows only what
+ * clients know (test/history). First faults, then a night in which little happens, then quiet, in which everything
+ * must come to its end.
  */
-
+import { crc32 } from "node:zlib";
+import { encodeMessage, type Verdict } from "@escrowmq/protocol";
 import { Engine } from "../../broker/src/core/engine.ts";
-import { DEFAULT_POLICY, type Policy } from "../../broker/src/core/policy.ts";
-import type { CheckOutcome, Place } from "../../broker/src/core/records.ts";
-import type { ConnectionId, Input, NewMessage, Send } from "../../broker/src/core/types.ts";
-import { message } from "../support/sim-driver.ts";
+import type { Policy } from "../../broker/src/core/policy.ts";
+import type { EndpointAnswer, EndpointQuestion } from "../../broker/src/server/check-endpoint.ts";
+import { History, type SaidMessage } from "../history/history.ts";
+import { judge } from "../history/judge.ts";
 import { Auditor } from "./auditor.ts";
+import { FAULTS, policyOf } from "./chances.ts";
 import { Consumer } from "./consumer.ts";
+import { finalOf } from "./final-of.ts";
+import { Link, type LinkEnds } from "./link.ts";
+import { Machine, type MachineOptions, openStore } from "./machine.ts";
 import { Operator } from "./operator.ts";
-import type { Peer } from "./peer.ts";
 import { Producer } from "./producer.ts";
 import { Random } from "./random.ts";
-import { Shell } from "./shell.ts";
 import { Time } from "./time.ts";
 import { Trace } from "./trace.ts";
 import { Database } from "./trader.ts";
-import { demand } from "./violation.ts";
+import { demand, Violation } from "./violation.ts";
+import { Witness } from "./witness.ts";
 
+/** Bugs are planted here. */
 export interface WorldOptions {
-  readonly makeEngine?: (policy: Policy) => Engine;
-  readonly answersBeforeSync?: boolean;
+  readonly newEngine?: (policy: Policy) => Engine;
+  readonly openStore?: MachineOptions["openStore"];
   readonly isTraced?: boolean;
 }
 
@@ -30,54 +37,59 @@ export interface Outcome {
   readonly steps: number;
   readonly virtualMs: number;
   readonly traceHash: string;
-  readonly crashes: number;
-  /** Messages retired, those of them that a group lost, and blocks removed. */
-  readonly retired: number;
-  readonly expired: number;
-  readonly removed: number;
+  /** How often each kind of thing happened. */
   readonly counts: Readonly<Record<string, number>>;
+}
+
+export interface SimMessage extends SaidMessage {
+  readonly data: Uint8Array;
 }
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 /** Within this everything must have ended once faults stop: 5 checks, 6 attempts, leases of 30 s. */
 const QUIET_MAX_MS = 60 * MINUTE;
+const utf8 = new TextEncoder();
 
 export class World {
   readonly random: Random;
   readonly time = new Time();
+  readonly history = new History();
   readonly auditor: Auditor;
   readonly database = new Database();
   readonly topics: readonly string[];
   readonly groups: readonly string[];
+  /** Clients begin new things. */
+  isBusy = true;
+  /** Faults are over for good. */
   isQuiet = false;
-  readonly #shell: Shell;
+  readonly #witness: Witness;
+  readonly #machine: Machine;
   readonly #trace: Trace;
-  readonly #peers = new Map<ConnectionId, Peer>();
+  readonly #links = new Set<Link>();
   readonly #producers: Producer[] = [];
   readonly #consumers: Consumer[] = [];
   readonly #operator: Operator;
   readonly #startMs: number;
-  #nextConnection = 1;
   #nextId = 1;
-  #crashes = 0;
+  readonly #met: Record<string, number> = {};
 
   constructor(seed: number, options: WorldOptions = {}) {
     this.random = new Random(seed);
-    const { random } = this;
+    const { random, time } = this;
     const policy = policyOf(random);
     this.auditor = new Auditor(policy);
     this.#trace = new Trace(options.isTraced ?? false);
-    this.#startMs = this.time.nowMs;
-    this.#shell = new Shell({
-      time: this.time,
+    this.#startMs = time.nowMs;
+    this.#witness = new Witness(this.auditor, time, this.#trace, () => this.#machine.disk.disk);
+    this.#machine = new Machine({
+      time,
       random,
-      auditor: this.auditor,
+      witness: this.#witness,
       policy,
-      makeEngine: options.makeEngine ?? ((one) => new Engine(one)),
-      answersBeforeSync: options.answersBeforeSync ?? false,
-      deliver: (send) => this.#deliver(send),
-      trace: (input, records, nowMs) => this.#trace.add(input, records, nowMs),
+      newEngine: options.newEngine ?? ((one) => new Engine(one)),
+      openStore: options.openStore ?? openStore,
+      ask: (question) => this.#askEndpoint(question),
     });
     this.topics = ["orders", "mail", "stock"].slice(0, random.between(1, 3));
     this.groups = ["billing", "ledger", "search"].slice(0, random.between(1, 3));
@@ -85,37 +97,33 @@ export class World {
     this.#hire();
   }
 
-  /** Throws a Violation, or whatever else went wrong. */
-  run(): Outcome {
+  /** Rejects with a Violation, or whatever else went wrong. */
+  async run(): Promise<Outcome> {
     const { random, time } = this;
-    this.#shell.start();
+    this.#machine.start();
     this.#operator.dial();
     this.#operator.setUp();
-    time.run(10 * SECOND);
+    await time.run(10 * SECOND);
     for (const peer of [...this.#producers, ...this.#consumers]) peer.dial();
     for (const producer of this.#producers) producer.work();
     this.#operator.work();
-    this.#plague();
-    time.run(random.between(1, 4) * MINUTE);
+    this.#plague(12 * SECOND);
+    await time.run(random.between(20, 160) * SECOND);
+    this.isBusy = false;
+    await time.run(random.pick([0, 0, 20, 120]) * MINUTE);
     this.#calm();
     const untilMs = time.nowMs + QUIET_MAX_MS;
     while (!this.#isSettled()) {
       demand(time.nowMs < untilMs, "P5", () => `it does not come to its end: ${this.#unsettled()}`);
-      time.run(10 * SECOND);
+      await time.run(10 * SECOND);
     }
-    this.#finish();
+    await this.#finish();
     return {
-      steps: this.#shell.steps,
+      steps: this.#witness.steps,
       virtualMs: time.nowMs - this.#startMs,
       traceHash: this.#trace.hash,
-      crashes: this.#crashes,
-      ...this.#retention(),
-      counts: this.auditor.history.counts,
+      counts: this.#counts(),
     };
-  }
-
-  latencyMs(): number {
-    return this.random.next() * (this.random.chance(0.02) ? 500 : 3);
   }
 
   newId(kind: string): string {
@@ -123,40 +131,49 @@ export class World {
   }
 
   /** Every message is another one, so that what is delivered says which it is. */
-  newMessage(topic: string): NewMessage {
-    const body = this.newId("m");
-    this.auditor.history.says(body, topic);
-    return message(topic, body);
+  newMessage(topic: string): SimMessage {
+    const id = this.newId("m");
+    const data = encodeMessage({ id, topic, body: utf8.encode(id) });
+    const message = { id, topic, data, digest: crc32(data) };
+    this.history.says(message);
+    return message;
   }
 
-  someMessages(): readonly NewMessage[] {
+  someMessages(): readonly SimMessage[] {
     return Array.from({ length: this.random.between(1, 3) }, () =>
       this.newMessage(this.random.pick(this.topics)),
     );
   }
 
-  body(place: Place): Uint8Array {
-    return this.#shell.body(place);
+  /** What the application's database says, to be said to the broker. */
+  lookFor(transactionId: string): Verdict {
+    const verdict = this.database.look(transactionId);
+    if (verdict !== "unknown") this.history.suggests(transactionId, verdict);
+    return verdict;
   }
 
-  /** Null: the broker is down. */
-  accept(peer: Peer): ConnectionId | null {
-    if (!this.#shell.isRunning) return null;
-    const connection = this.#nextConnection++;
-    this.#peers.set(connection, peer);
-    return connection;
-  }
-
-  take(connection: ConnectionId, input: Input): void {
-    if (this.#peers.has(connection)) this.#shell.take(input);
-  }
-
-  /** The connection is broken; the broker still believes in it for a while. */
-  lost(connection: ConnectionId, noticedAfterMs: number): void {
-    this.time.after(noticedAfterMs, () => {
-      if (!this.#peers.delete(connection)) return;
-      this.#shell.take({ kind: "disconnected", connection });
+  /** Null: nobody answers. */
+  connect(ends: LinkEnds): Link | null {
+    const { time, random } = this;
+    const { process } = this.#machine;
+    const link = new Link({
+      time,
+      random,
+      witness: this.#witness,
+      process,
+      ends: {
+        ...ends,
+        closed: () => {
+          this.#links.delete(link);
+          ends.closed();
+        },
+      },
     });
+    const session = this.#machine.accept(link);
+    if (session === null) return null;
+    this.#links.add(link);
+    link.opened(session);
+    return link;
   }
 
   #hire(): void {
@@ -174,78 +191,79 @@ export class World {
       this.#consumers.push(new Consumer(this, "support", "support", [`%DLQ%${billing}`]));
   }
 
-  #deliver(send: Send): void {
-    const { random, time } = this;
-    if (send.kind === "askEndpoint") return this.#askEndpoint(send);
-    if (send.kind === "deliver" && random.chance(0.002) && !this.isQuiet)
-      for (const { token } of send.deliveries)
-        return time.after(1, () => this.#shell.take({ kind: "unreadable", token }));
-    if (send.kind === "check" && random.chance(0.01) && !this.isQuiet) {
-      const { transactionId, attempt } = send;
-      return time.after(1, () => this.#shell.take({ kind: "notAsked", transactionId, attempt }));
-    }
-    const peer = this.#peers.get(send.to);
-    time.after(this.latencyMs(), () => {
-      if (peer !== undefined && peer.connection === send.to) peer.receive(send);
-    });
-  }
-
-  #askEndpoint({ transactionId, attempt }: Extract<Send, { readonly kind: "askEndpoint" }>): void {
-    const { random, time, database, isQuiet } = this;
+  #askEndpoint({ transactionId, attempt }: EndpointQuestion): Promise<EndpointAnswer> {
+    const { random } = this;
+    this.#witness.asks(transactionId, attempt);
     const latencyMs = random.between(1, 5_000);
-    const fails = random.chance(0.3) && !isQuiet;
-    const failure: CheckOutcome = random.pick(["failed", "timeout", "unreachable"]);
-    time.after(latencyMs, () => {
-      // A timeout at the endpoint is the engine's own, so that both can be told apart here.
-      const outcome = fails && failure !== "timeout" ? failure : database.look(transactionId);
-      const isCounted = outcome !== "unreachable";
-      this.#shell.take({
-        kind: "endpointAnswered",
-        transactionId,
-        attempt,
-        outcome,
-        isCounted,
-        latencyMs,
-        note: "",
-      });
-    });
+    const failure =
+      random.chance(0.3) && !this.isQuiet ? random.pick(["failed", "unreachable"] as const) : null;
+    return new Promise((resolve) =>
+      this.#machine.process.after(latencyMs, () => {
+        const outcome = failure ?? this.lookFor(transactionId);
+        resolve({ outcome, latencyMs, note: "" });
+      }),
+    );
   }
 
-  /** Faults, until it is quiet. */
-  #plague(): void {
+  /** Faults, until it is quiet: many while clients work, few at night. */
+  #plague(everyMs: number): void {
     const { random, time } = this;
     if (this.isQuiet) return;
-    time.after(random.between(200, 12_000), () => this.#plague());
-    const peers = [...this.#peers.values()];
-    const fault = random.weighted({ crash: 3, drop: 6, freeze: 1, congest: 2, admission: 1 });
-    if (fault === "crash") return this.#crash();
-    if (fault === "freeze") return this.#shell.freeze(random.between(100, 60_000));
-    if (fault === "admission") {
-      this.#shell.take({ kind: "admission", admission: random.pick(["settle", "settle", "none"]) });
-      return time.after(3_000, () => this.#shell.take({ kind: "admission", admission: "all" }));
+    const mostMs = this.isBusy ? everyMs : 30 * MINUTE;
+    time.after(random.between(200, mostMs), () => this.#plague(everyMs));
+    const fault = random.weighted(FAULTS);
+    this.#met[fault] = (this.#met[fault] ?? 0) + 1;
+    this.#strike(fault);
+  }
+
+  #strike(fault: keyof typeof FAULTS): void {
+    const { random, time } = this;
+    const { disk } = this.#machine;
+    const link = [...this.#links][random.below(this.#links.size)];
+    switch (fault) {
+      case "crash":
+        return this.#crash();
+      case "ambush":
+        return disk.lieInWait(() => this.#crash());
+      case "freeze":
+        return this.#machine.freeze(random.between(100, 60_000));
+      case "jump":
+        return this.#machine.jump();
+      case "failWrite":
+        return disk.failNextWrite();
+      case "flipBit":
+        return this.#damage();
+      case "fill":
+        disk.fill();
+        return time.after(random.between(1_000, 30_000), () => disk.free());
+      case "cut":
+        return link?.cut(random.below(5_000), random.chance(0.3) ? random.below(35_000) : 5);
+      case "halfOpen":
+        return link?.die(random.pick(["toBroker", "toClient"]), random.between(1_000, 35_000));
+      case "slow":
+        return link?.slow(random.between(100, 5_000));
+      case "congest":
+        return link?.congest(random.between(100, 10_000), random.chance(0.1));
     }
-    if (peers.length === 0) return;
-    const peer = random.pick(peers);
-    if (fault === "drop")
-      return peer.hangUp(random.chance(0.3) ? random.below(35_000) : 5, random.below(5_000));
-    const { connection } = peer;
-    if (connection === null) return;
-    const congest = (isCongested: boolean): void =>
-      this.take(connection, { kind: "congested", connection, isCongested });
-    congest(true);
-    time.after(random.between(100, 10_000), () => congest(false));
+  }
+
+  #damage(): void {
+    const { random, time } = this;
+    const { disk } = this.#machine;
+    disk.flipBit();
+    time.after(random.between(1_000, 60_000), () => disk.mend());
   }
 
   #crash(): void {
     const { random, time } = this;
-    if (!this.#shell.isRunning) return;
-    this.#crashes++;
-    this.#shell.crash();
-    const peers = [...this.#peers.values()];
-    this.#peers.clear();
-    for (const peer of peers) peer.hangUp(0, random.between(1, 3_000));
+    if (!this.#machine.process.isAlive) return;
+    this.#machine.crash();
+    for (const link of [...this.#links]) link.cut(random.between(1, 3_000), 0);
+    const { disk } = this.#machine;
+    if (random.chance(0.1)) disk.loseCheckpoint();
+    if (random.chance(0.7)) disk.bringBack();
     time.after(random.chance(0.7) ? random.below(3_000) : random.below(120_000), () => {
-      this.#shell.start();
+      this.#machine.start();
       // I7: it dies again while it opens.
       if (random.chance(0.15)) time.after(random.below(6), () => this.#crash());
     });
@@ -253,15 +271,16 @@ export class World {
 
   #calm(): void {
     this.isQuiet = true;
+    const { disk } = this.#machine;
+    disk.calm();
     for (const producer of this.#producers) producer.calm();
     for (const consumer of this.#consumers) consumer.dial();
     this.#operator.dial();
     this.#operator.calm();
-    this.#shell.take({ kind: "admission", admission: "all" });
   }
 
   #isSettled(): boolean {
-    return this.#shell.isRunning && this.#unsettled() === "";
+    return this.#machine.isServing && this.#unsettled() === "";
   }
 
   /** P5, C1, D2: what has not come to its end. */
@@ -279,45 +298,47 @@ export class World {
     return "";
   }
 
-  #retention(): Pick<Outcome, "retired" | "expired" | "removed"> {
+  /** The last word is the disk's: with the power cut, or after an orderly end. */
+  async #finish(): Promise<void> {
+    const { time, random, auditor } = this;
+    await time.run(SECOND);
+    auditor.quiet(this.#witness.engine, this.#machine.process.nowMs());
+    if (random.chance(0.5)) {
+      void this.#machine.close();
+      await time.run(10 * SECOND);
+    }
+    this.#machine.crash();
+    this.#witness.crashed();
+    const final = finalOf(auditor.ledger, this.#witness, this.groups);
+    const [problem] = judge(this.history, final);
+    if (problem !== undefined) throw new Violation("history", problem);
+    this.#machine.start();
+    await time.run(10 * SECOND);
+    demand(this.#machine.isServing, "P5", () => "it does not start again");
+  }
+
+  #counts(): Record<string, number> {
+    const { faults, disk } = this.#machine.disk;
     let retired = 0;
     let expired = 0;
     for (const topic of this.auditor.ledger.topics.values()) {
       retired += topic.firstOffset;
       expired += topic.expired;
     }
-    return { retired, expired, removed: this.#shell.removed };
+    let deliveries = 0;
+    for (const read of this.history.reads.values()) deliveries += read.deliveries.length;
+    return {
+      operations: this.history.counts.ok,
+      unknown: this.history.counts.info,
+      transactions: this.history.transactions.size,
+      deliveries,
+      retired,
+      expired,
+      removedBlocks: disk.first - 1,
+      refusedStarts: this.#machine.refusals,
+      failStops: this.#machine.failStops,
+      ...this.#met,
+      ...faults,
+    };
   }
-
-  #finish(): void {
-    const { engine, durable } = this.#shell;
-    if (engine === null) throw new Error("The broker is down.");
-    this.time.run(SECOND);
-    this.auditor.quiet(engine, Math.floor(this.time.nowMs));
-    this.#shell.crash();
-    this.auditor.crashed(durable);
-    this.auditor.history.finish(this.auditor.ledger);
-    this.#shell.start();
-  }
-}
-
-/** Small numbers, so that every limit is met. */
-function policyOf(random: Random): Policy {
-  return {
-    ...DEFAULT_POLICY,
-    checkAfterMs: random.pick([1_000, 6_000]),
-    checkIntervalMs: random.pick([2_000, 10_000, 30_000]),
-    checkAttemptsMax: random.between(2, 5),
-    checkAnswerWithinMs: random.pick([1_000, 10_000]),
-    undecidedAgeMaxMs: random.pick([3 * MINUTE, 72 * 60 * MINUTE]),
-    checksPerConnectionMax: random.pick([1, 2, 32]),
-    checksPerEndpointMax: random.pick([1, 8]),
-    checksTotalMax: random.pick([2, 512]),
-    undecidedPerGroupMax: random.pick([8, 500]),
-    sendsKeptMs: 24 * 60 * MINUTE,
-    retentionEveryMs: random.pick([100, 1_000]),
-    dropAfterStartMs: random.pick([0, 5_000, 60_000]),
-    deliveriesPerStepMax: random.pick([1, 5, 2_048]),
-    deliveryBytesPerStepMax: random.pick([20, 4_194_304]),
-  };
 }

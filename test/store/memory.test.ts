@@ -96,6 +96,79 @@ describe("a memory disk", () => {
     expect(await codeOf(recovered(again))).toBe("STORE_CORRUPT");
   });
 
+  it("has the right bytes again when damage is mended", async () => {
+    const { disk, store } = await filled();
+    const [, right = new Uint8Array()] = disk.blocks;
+    disk.flipBit(2, 1_500);
+    disk.replaceBlock(2, right);
+    expect(await store.readMessages(2, [0])).toEqual([messageOf(2, 0)]);
+  });
+
+  it("refuses a block for which it has no room, and keeps those it has", async () => {
+    const { disk, store } = await filled();
+    disk.freeBytes = 1;
+    expect(await codeOf(store.append(blockOf(4)))).toBe("DISK_FULL");
+    await store.close();
+    expect((await opened(disk)).tail).toBe(3);
+  });
+
+  it("has not done what the power cut met", async () => {
+    const held: (() => void)[] = [];
+    const isHeld = new Set<string>();
+    const disk = new MemoryDisk({
+      pace: (work) => (isHeld.has(work) ? new Promise((resolve) => held.push(resolve)) : null),
+    });
+    const store = await opened(disk);
+    await fill(store, 3);
+    await store.saveCheckpoint(2, [{ part: 1 }]);
+    await store.saveCheckpoint(3, [{ part: 1 }]);
+    for (const work of ["checkpoint", "retire", "write"]) isHeld.add(work);
+    const under = [
+      store.saveCheckpoint(3, [{ part: 2 }]),
+      store.retire(3),
+      store.append(blockOf(4)),
+    ];
+    for (const one of under) expect(await isSettled(one)).toBe(false);
+    disk.crash();
+    for (const release of held) release();
+    expect(await isSettled(under[2] ?? Promise.resolve())).toBe(false);
+    expect([disk.checkpoints.map(({ block }) => block), disk.first]).toEqual([[2, 3], 1]);
+    expect(disk.blocks).toHaveLength(3);
+    await Promise.allSettled(under.slice(0, 2));
+  });
+
+  it("gives back whole segments only, and says what stands in the first one", async () => {
+    const disk = new MemoryDisk({ segmentBlocks: 2 });
+    const store = await opened(disk);
+    await fill(store, 7);
+    await store.saveCheckpoint(6, [{ part: 1 }]);
+    await store.saveCheckpoint(7, [{ part: 1 }]);
+    const [first, second] = disk.blocks;
+    const bytes = (first?.length ?? 0) + (second?.length ?? 0);
+    expect(await store.front()).toEqual({ last: 2, bytes });
+    expect((await store.retire(4)).blocks).toBe(2);
+    expect([store.first, (await store.front())?.last]).toEqual([3, 4]);
+  });
+
+  it("reads what is not in its cache", async () => {
+    const disk = new MemoryDisk({ cachedBlocks: 1 });
+    const store = await opened(disk);
+    await fill(store, 3);
+    expect([store.cached(2, 0), store.cached(3, 0)]).toEqual([null, messageOf(3, 0)]);
+    expect(await store.readMessages(2, [0])).toEqual([messageOf(2, 0)]);
+  });
+
+  it("starts from the older checkpoint when the newest is lost", async () => {
+    const { disk, store } = await filled();
+    await store.saveCheckpoint(2, [{ part: 1 }]);
+    await store.saveCheckpoint(3, [{ part: 1 }]);
+    await store.close();
+    disk.loseCheckpoint();
+    const [checkpoint, ...blocks] = await recovered(await openMemoryStore(disk));
+    expect(checkpoint?.kind === "checkpoint" && checkpoint.block).toBe(2);
+    expect(blocks).toHaveLength(1);
+  });
+
   it("refuses a store whose answered end is gone", async () => {
     const { disk, store } = await filled();
     await store.close();

@@ -1,22 +1,41 @@
 /** What a broker holds when everything is settled, asked from outside: the other half of the oracle. */
 import { createConsumer } from "@escrowmq/consumer";
 import type { AdminClient } from "@escrowmq/protocol/client";
-import { type History, readKey } from "./e2e-history.ts";
-import { GROUPS, LEASE_MS, PRODUCER_GROUP, TOPICS } from "./e2e-load-world.ts";
-import type { Final, FinalState } from "./e2e-oracle.ts";
+import type { Account, Final } from "../history/final.ts";
+import { type History, readKey, type State } from "../history/history.ts";
+import { GROUPS, PRODUCER_GROUP, TOPICS } from "./e2e-load-world.ts";
 import { RawClient } from "./e2e-raw-client.ts";
 import { waitFor } from "./e2e-wait.ts";
 
 export async function finalOf(url: string, admin: AdminClient, history: History): Promise<Final> {
+  const visible = await readAll(url, admin);
   return {
     groups: GROUPS,
-    leaseMs: LEASE_MS,
-    visible: await readAll(url, admin),
+    visible,
     transactions: await statesOf(url, history),
-    dead: await deadIn(admin),
+    standings: await standingsOf(admin),
     topics: await topicsOf(admin),
+    accounts: await accountsOf(admin),
+    terms: TERMS,
   };
 }
+
+const TERMS = {
+  // A lease begins at the broker, and its end is seen here.
+  latenessMs: 2_000,
+  losesDeliveries: false,
+  mayStayParked: false,
+  mayBuryByItself: false,
+};
+
+/** Nothing is half in the end. */
+const accountsOf = (admin: AdminClient): Promise<Account[]> =>
+  Promise.all(
+    TOPICS.map(async (topic) => {
+      const { nextOffset } = await admin.request("topic.describe", { topic });
+      return { topic, nextOffset, halfMessages: 0 };
+    }),
+  );
 
 /** Everything that is visible, read by a group of its own. */
 async function readAll(
@@ -38,15 +57,16 @@ async function readAll(
   return visible;
 }
 
-async function statesOf(url: string, history: History): Promise<ReadonlyMap<string, FinalState>> {
+async function statesOf(url: string, history: History): Promise<ReadonlyMap<string, State>> {
   const raw = await RawClient.open(url);
-  const states = new Map<string, FinalState>();
+  const states = new Map<string, State>();
   const ids = [...history.transactions.keys()];
   for (let from = 0; from < ids.length; from += 1_000) {
     const asked = ids.slice(from, from + 1_000).map(async (transactionId) => {
       const group = PRODUCER_GROUP;
       const answer = await raw.ask({ type: "verdict", transactionId, group, verdict: "unknown" });
-      states.set(transactionId, answer.type === "ok" ? (answer.state ?? "none") : "none");
+      if (answer.type === "ok" && answer.state !== undefined)
+        states.set(transactionId, answer.state);
     });
     await Promise.all(asked);
   }
@@ -54,18 +74,19 @@ async function statesOf(url: string, history: History): Promise<ReadonlyMap<stri
   return states;
 }
 
-async function deadIn(admin: AdminClient): Promise<ReadonlySet<string>> {
-  const dead = new Set<string>();
+/** All that is not settled: the dead letters. */
+async function standingsOf(admin: AdminClient): Promise<Final["standings"]> {
+  const standings = new Map<string, "dead">();
   for (const group of GROUPS) {
     let after: string | undefined;
     do {
       const page = await admin.request("dlq.list", { group, limit: 1_000, after });
       for (const { topic, originOffset } of page.items)
-        dead.add(readKey(group, topic, originOffset));
+        standings.set(readKey(group, topic, originOffset), "dead");
       after = page.next;
     } while (after !== undefined);
   }
-  return dead;
+  return standings;
 }
 
 async function topicsOf(admin: AdminClient): Promise<ReadonlySet<string>> {

@@ -1,9 +1,10 @@
 /** The consumers' part of the load: each delivery ends in one of the ways there are. */
+import { crc32 } from "node:zlib";
 import type { Consumer, ManualMessage } from "@escrowmq/consumer";
 import { EscrowError } from "@escrowmq/protocol";
-import type { DeliveryFacts } from "./e2e-history.ts";
+import type { Delivery, Reader } from "../history/history.ts";
 import { relay } from "./e2e-load-producer.ts";
-import { outcomeOf, type World } from "./e2e-load-world.ts";
+import { LEASE_MS, outcomeOf, type World } from "./e2e-load-world.ts";
 
 const ENDS = { ack: 900, retry: 40, bury: 10, join: 40, forget: 2 } as const;
 
@@ -11,14 +12,14 @@ const ENDS = { ack: 900, retry: 40, bury: 10, join: 40, forget: 2 } as const;
 export async function readConsumer(
   world: World,
   consumer: Consumer<unknown>,
-  run: number,
+  reader: Reader,
 ): Promise<void> {
   try {
     for await (const message of consumer) {
-      if (!Buffer.from(message.raw).toString("latin1").startsWith(message.id))
-        world.history.problem(`D1: the body of ${message.id} is another's`);
-      const facts = world.history.delivery(consumer.group, message, run);
-      void end(world, message, facts);
+      const { id, topic, offset, attempt, token, raw } = message;
+      const given = { id, topic, offset, attempt, token, digest: crc32(raw), leaseMs: LEASE_MS };
+      const delivery = world.history.delivered(reader, given, performance.now());
+      void end(world, message, delivery);
     }
   } catch (error) {
     if (!EscrowError.is(error, "CLOSED")) world.history.problem(`a consumer failed: ${error}`);
@@ -29,7 +30,7 @@ export async function readConsumer(
 async function end(
   world: World,
   message: ManualMessage<unknown>,
-  facts: DeliveryFacts,
+  delivery: Delivery,
 ): Promise<void> {
   try {
     // What was joined once comes out again as a message: without this the load would feed itself.
@@ -38,11 +39,8 @@ async function end(
       ? "ack"
       : world.random.pick<keyof typeof ENDS>({ ...NONE, ...weights });
     if (how === "forget") return;
-    if (how === "join")
-      return await relay(world, message, (transaction) => {
-        facts.end = { kind: "join", transaction };
-      });
-    await settle(world, message, facts, how);
+    if (how === "join") return await relay(world, message, delivery);
+    await settle(world, message, delivery, how);
   } catch (error) {
     world.history.problem(`a delivery's end failed: ${error}`);
   }
@@ -53,17 +51,16 @@ const NONE = { ack: 0, retry: 0, bury: 0, join: 0, forget: 0 };
 async function settle(
   world: World,
   message: ManualMessage<unknown>,
-  facts: DeliveryFacts,
+  delivery: Delivery,
   kind: "ack" | "retry" | "bury",
 ): Promise<void> {
-  const settling = { kind, outcome: "running" as const };
-  facts.end = settling;
+  const end = world.history.ends(delivery, kind);
   try {
     if (kind === "ack") await message.ack();
     else if (kind === "bury") await message.bury("by plan");
     else await message.retry({ delayMs: world.random.between(0, 200) });
-    world.history.ended(facts.end, "ok");
+    world.history.ended(end, "ok");
   } catch (error) {
-    world.history.ended(facts.end, outcomeOf(error));
+    world.history.ended(end, outcomeOf(error));
   }
 }

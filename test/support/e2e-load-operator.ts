@@ -35,11 +35,11 @@ async function replaySome(world: World, admin: AdminClient, group: string): Prom
   const { items } = await admin.request("dlq.list", { group, limit: 20 });
   const chosen = items.filter(() => random.next() < 0.5);
   if (chosen.length === 0) return;
-  const reads = chosen.map(({ topic, originOffset }) =>
-    history.replaying(group, topic, originOffset),
+  const replays = chosen.map(({ topic, originOffset }) =>
+    history.intervenes("replay", group, topic, originOffset),
   );
   const offsets = chosen.map(({ offset }) => offset);
   await admin.request("dlq.replay", { group, offsets, operator: "ada", reason: "by plan" });
-  for (const read of reads) if (read !== undefined) read.isInDoubt = false;
-  history.counts.ok += chosen.length;
+  // Without an answer it may have happened or not.
+  for (const replay of replays) history.ended(replay, "ok");
 }

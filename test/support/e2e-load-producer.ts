@@ -1,8 +1,9 @@
 /** The producers' part of the load: one operation at a time, ended in the history. */
 import { randomBytes } from "node:crypto";
+import { crc32 } from "node:zlib";
 import { type JoiningDelivery, Rollback } from "@escrowmq/producer";
 import { EscrowError } from "@escrowmq/protocol";
-import type { Decision, SaidVerdict, TransactionFacts } from "./e2e-history.ts";
+import type { Decision, Delivery, Prepare, SaidVerdict, State } from "../history/history.ts";
 import { outcomeOf, TOPICS, type World } from "./e2e-load-world.ts";
 
 const PLANS = {
@@ -23,25 +24,26 @@ export async function produce(world: World): Promise<void> {
   const plan = world.random.pick(PLANS);
   if (plan === "send") return send(world, 1);
   if (plan === "sendAll") return send(world, world.random.between(2, 4));
-  await transact(world, plan, newMessages(world, world.random.between(1, 4)), []);
+  await transact(world, plan, newMessages(world, world.random.between(1, 4)));
 }
 
 /** A consumer's transaction: a message out, and its delivery's ack. */
 export async function relay(
   world: World,
-  delivery: JoiningDelivery,
-  joining: (transaction: TransactionFacts) => void,
+  message: JoiningDelivery,
+  delivery: Delivery,
 ): Promise<void> {
   const plan = world.random.pick({ commit: 6, rollback: 2, lateCommit: 1, lateRollback: 1 });
-  await transact(world, plan, [newMessage(world, "out")], [delivery], joining);
+  await transact(world, plan, [newMessage(world, "out")], { acks: [message], joins: [delivery] });
 }
 
 const newId = (): string => randomBytes(16).toString("hex");
 
-/** Its body begins with its id, so that a reader can tell that it is the one that was sent. */
 function newMessage(world: World, topic: string = TOPICS[world.random.between(0, 2)] ?? "t0") {
   const id = newId();
-  return { id, topic, body: Buffer.from(id.padEnd(world.random.between(32, 800), ".")) };
+  const body = Buffer.from(id.padEnd(world.random.between(32, 800), "."));
+  world.history.says({ id, topic, digest: crc32(body) });
+  return { id, topic, body };
 }
 
 const newMessages = (world: World, count: number) =>
@@ -52,56 +54,60 @@ async function send(world: World, count: number): Promise<void> {
   const messages = newMessages(world, count);
   const [first] = messages;
   const id = count === 1 && first !== undefined ? first.id : newId();
-  const facts = history.send(
+  const operation = history.send(
     id,
     messages.map((one) => one.id),
   );
   try {
     if (count === 1 && first !== undefined) await world.producer().send(first);
     else await world.producer().sendAll(messages, { id });
-    history.ended(facts, "ok");
+    history.ended(operation, "ok");
   } catch (error) {
-    history.ended(facts, outcomeOf(error));
+    history.ended(operation, outcomeOf(error));
   }
+}
+
+/** Deliveries whose acks join, as the SDK and as the history know them. */
+interface Joins {
+  readonly acks: readonly JoiningDelivery[];
+  readonly joins: readonly Delivery[];
 }
 
 async function transact(
   world: World,
   plan: TransactionPlan,
   messages: ReturnType<typeof newMessages>,
-  acks: readonly JoiningDelivery[],
-  joining: (transaction: TransactionFacts) => void = () => undefined,
+  { acks, joins }: Joins = { acks: [], joins: [] },
 ): Promise<void> {
-  const { history } = world;
-  const facts = history.transaction(
-    newId(),
-    messages.map(({ id }) => id),
-  );
-  joining(facts);
-  const mine = { verdict: verdictOf(plan), outcome: "running", told: null } as SaidVerdict;
+  const { history, database } = world;
+  const transactionId = newId();
+  const ids = messages.map(({ id }) => id);
+  const prepare = history.prepare(transactionId, ids, joins);
+  const verdict = verdictOf(plan);
   const others: Promise<void>[] = [];
+  let said: SaidVerdict | null = null;
   const running = world.producer().transaction(
     async (tx) => {
       await tx.prepare(messages, { acks });
-      history.ended({ outcome: facts.prepare }, "ok");
-      facts.prepare = "ok";
-      if (plan === "contested") others.push(decideAsOperator(world, facts));
-      else facts.database = mine.verdict;
+      history.ended(prepare, "ok");
+      if (plan === "contested") others.push(decideAsOperator(world, transactionId));
+      else database.set(transactionId, verdict);
       if (plan.startsWith("late")) throw new Late();
-      facts.said.push(mine);
+      said = history.verdict(transactionId, verdict);
       if (plan === "rollback") throw new Rollback("by plan");
     },
-    { transactionId: facts.id, checkAfterMs: 250 },
+    { transactionId, checkAfterMs: 250 },
   );
   try {
     const { state } = await running;
-    history.ended(mine, state === "pending" ? "info" : "ok");
+    if (said !== null) history.ended(said, state === "pending" ? "info" : "ok");
   } catch (error) {
-    noteFailure(world, facts, mine, error);
+    noteFailure(world, prepare, said, error);
   }
   await Promise.all(others);
   // Nobody decides it any more; should no verdict have arrived, this one does, by a check.
-  facts.database ??= plan === "contested" && facts.prepare === "ok" ? "commit" : "rollback";
+  const isOpen = plan === "contested" && prepare.outcome === "ok";
+  if (!database.has(transactionId)) database.set(transactionId, isOpen ? "commit" : "rollback");
 }
 
 const verdictOf = (plan: TransactionPlan): Decision =>
@@ -109,34 +115,29 @@ const verdictOf = (plan: TransactionPlan): Decision =>
 
 function noteFailure(
   { history }: World,
-  facts: TransactionFacts,
-  mine: SaidVerdict,
+  prepare: Prepare,
+  said: SaidVerdict | null,
   error: unknown,
 ): void {
   if (error instanceof Late) return;
-  if (facts.said.includes(mine)) {
-    mine.told = toldBy(error);
-    history.ended(mine, outcomeOf(error));
-    return;
-  }
-  facts.prepare = outcomeOf(error);
-  history.counts[facts.prepare]++;
+  if (said === null) return history.ended(prepare, outcomeOf(error));
+  said.told = toldBy(error);
+  history.ended(said, outcomeOf(error));
 }
 
-const toldBy = (error: unknown): Decision | null => {
-  if (EscrowError.is(error, "TX_ALREADY_COMMITTED")) return "commit";
-  return EscrowError.is(error, "TX_ALREADY_ROLLED_BACK") ? "rollback" : null;
+const toldBy = (error: unknown): State | null => {
+  if (EscrowError.is(error, "TX_ALREADY_COMMITTED")) return "committed";
+  return EscrowError.is(error, "TX_ALREADY_ROLLED_BACK") ? "rolledBack" : null;
 };
 
 /** While the producer says commit: one of the two is first. */
-async function decideAsOperator(world: World, facts: TransactionFacts): Promise<void> {
+async function decideAsOperator(world: World, transactionId: string): Promise<void> {
   const admin = world.admin();
   if (admin === null) return;
-  const said: SaidVerdict = { verdict: "rollback", outcome: "running", told: null };
-  facts.said.push(said);
+  const said = world.history.verdict(transactionId, "rollback");
   try {
     await admin.request("tx.decide", {
-      transactionId: facts.id,
+      transactionId,
       verdict: said.verdict,
       operator: "ada",
       reason: "a contest",

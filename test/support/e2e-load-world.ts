@@ -2,7 +2,7 @@
 import type { Producer } from "@escrowmq/producer";
 import { EscrowError } from "@escrowmq/protocol";
 import type { AdminClient } from "@escrowmq/protocol/client";
-import type { History, Outcome } from "./e2e-history.ts";
+import type { Decision, History, Outcome } from "../history/history.ts";
 import type { Random } from "./e2e-random.ts";
 
 export const TOPICS = ["t0", "t1", "t2", "out"] as const;
@@ -13,6 +13,8 @@ export const LEASE_MS = 5_000;
 export interface World {
   readonly history: History;
   readonly random: Random;
+  /** What the application's own database says of its transactions, and so what a check is answered. */
+  readonly database: Map<string, Decision>;
   /** The current ones; what they answer may still be CLOSED, when they are replaced. */
   producer(): Producer;
   admin(): AdminClient | null;
@@ -21,7 +23,7 @@ export interface World {
 }
 
 /** What an error says about whether it happened; errors of the test itself are thrown on. */
-export function outcomeOf(error: unknown): Exclude<Outcome, "running"> {
+export function outcomeOf(error: unknown): Outcome {
   if (!EscrowError.is(error)) throw error;
   return error.code === "OUTCOME_UNKNOWN" ? "info" : "fail";
 }

@@ -9,7 +9,7 @@ import type { Consumer } from "@escrowmq/consumer";
 import { createConsumer } from "@escrowmq/consumer";
 import { createProducer, type Producer } from "@escrowmq/producer";
 import { type AdminClient, connectAdmin } from "@escrowmq/protocol/client";
-import type { History } from "./e2e-history.ts";
+import type { Decision, History, Reader } from "../history/history.ts";
 import { readConsumer } from "./e2e-load-consumer.ts";
 import { operate } from "./e2e-load-operator.ts";
 import { produce } from "./e2e-load-producer.ts";
@@ -23,8 +23,8 @@ export interface LoadOptions {
   readonly random: Random;
   /** Operations that producers have under way at once. */
   readonly parallel: number;
-  /** Runs of the broker that the history knows already. Default 0. */
-  readonly runsBefore?: number;
+  /** Goes on with a history in which nobody has decided what is open: a check is answered rollback. */
+  readonly isAfterwards?: boolean;
 }
 
 export class Load implements World {
@@ -38,14 +38,16 @@ export class Load implements World {
   #leaving: Promise<unknown>[] = [];
   #workers: Promise<void>[] = [];
   #isEnding = false;
-  #run: number;
+  readonly #isAfterwards: boolean;
+  readonly database = new Map<string, Decision>();
+  #readers: Reader[] = [];
 
-  constructor({ url, history, random, parallel, runsBefore = 0 }: LoadOptions) {
+  constructor({ url, history, random, parallel, isAfterwards = false }: LoadOptions) {
     this.#url = url;
     this.history = history;
     this.random = random;
     this.#parallel = parallel;
-    this.#run = runsBefore;
+    this.#isAfterwards = isAfterwards;
   }
 
   get isEnding(): boolean {
@@ -64,13 +66,12 @@ export class Load implements World {
   /** To a broker that has just become ready. */
   async connect(): Promise<void> {
     const url = this.#url;
-    this.#run++;
     const before = this.#producer;
     this.#producer = await createProducer({
       url,
       group: PRODUCER_GROUP,
       requestTimeoutMs: 4_000,
-      onCheck: ({ id }) => this.history.transactions.get(id)?.database ?? "unknown",
+      onCheck: ({ id }) => this.#look(id),
     });
     // Long enough to hear what becomes of all that it had sent.
     if (before !== null) this.#leaving.push(before.drain({ timeoutMs: 6_000 }));
@@ -79,7 +80,9 @@ export class Load implements World {
       const subscribe = TOPICS.map((topic) => ({ topic }));
       const consumer = await createConsumer({ url, group, subscribe });
       this.#consumers.push(consumer);
-      void readConsumer(this, consumer, this.#run);
+      const reader = this.history.reader(group);
+      this.#readers.push(reader);
+      void readConsumer(this, consumer, reader);
     }
   }
 
@@ -90,6 +93,7 @@ export class Load implements World {
     await this.#admin?.close();
     this.#admin = null;
     await Promise.all(consumers.map((consumer) => consumer.close()));
+    for (const reader of this.#readers.splice(0)) this.history.left(reader);
   }
 
   start(): void {
@@ -109,6 +113,12 @@ export class Load implements World {
     await this.disconnect();
     await this.#producer?.close();
     await Promise.all([...this.#workers, ...this.#leaving]);
+  }
+
+  #look(id: string): Decision | "unknown" {
+    const verdict = this.database.get(id) ?? (this.#isAfterwards ? "rollback" : "unknown");
+    if (verdict !== "unknown") this.history.suggests(id, verdict);
+    return verdict;
   }
 
   async #work(one: () => Promise<void>): Promise<void> {

@@ -9,23 +9,21 @@
  * - I5 From the first storage error to the end of recovery nothing is answered; memory is thrown away.
  */
 
-import { randomBytes } from "node:crypto";
 import { type DoctorView, EscrowError, type StatsView } from "@escrowmq/protocol";
 import type { Engine } from "../core/engine.ts";
 import { heldBytes } from "../core/retention-views.ts";
 import type { Admission, ConnectionId, CoreFigures, GroupBehind, Input } from "../core/types.ts";
 import { stats } from "../core/views.ts";
-import { openLevelStore } from "../store/level-store.ts";
 import type { BlockStore } from "../store/store.ts";
-import { type CheckEndpointClient, createCheckEndpointClient } from "./check-endpoint.ts";
+import type { CheckEndpointClient } from "./check-endpoint.ts";
 import { Checkpointer } from "./checkpointer.ts";
-import { type Clock, systemClock } from "./clock.ts";
+import type { Clock, Timer } from "./clock.ts";
 import { CopyForward } from "./copy-forward.ts";
 import { Dispatch, sizeOfAll } from "./dispatch.ts";
 import { examine, type Unreadable } from "./doctor.ts";
 import { Flow } from "./flow.ts";
 import { type Listener, listen } from "./listener.ts";
-import { createLog, type Log } from "./log.ts";
+import type { Log } from "./log.ts";
 import { Loop } from "./loop.ts";
 import { blockBytesMax, openBytesMax } from "./memory-budget.ts";
 import { type Figures, Metrics } from "./metrics.ts";
@@ -33,6 +31,7 @@ import { type BrokerOptions, type ResolvedOptions, resolveOptions } from "./opti
 import { recover } from "./recovery.ts";
 import { Retirer } from "./retirer.ts";
 import { CLOSE_GOING_AWAY, Session, type SessionHost, type Socket } from "./session.ts";
+import { type Surroundings, surroundingsOf } from "./surroundings.ts";
 import { timelineSource } from "./timeline-source.ts";
 import { VERSION } from "./version.ts";
 
@@ -68,7 +67,16 @@ const TRY_AGAIN_LATER = 1013;
 
 /** Opens the data directory, recovers, and serves. Rejects with STORE_LOCKED, STORE_VERSION, STORE_CORRUPT, … */
 export async function createBroker(options: BrokerOptions = {}): Promise<Broker> {
-  const broker = new RunningBroker(resolveOptions(options));
+  const resolved = resolveOptions(options);
+  return startBroker(resolved, surroundingsOf(resolved));
+}
+
+/** The same in any surroundings; `options` name some of them, too, which count no more then. */
+export async function startBroker(
+  options: ResolvedOptions,
+  surroundings: Surroundings,
+): Promise<Broker> {
+  const broker = new RunningBroker(options, surroundings);
   await broker.start();
   return broker;
 }
@@ -77,6 +85,7 @@ class RunningBroker implements Broker, SessionHost {
   readonly broker = `EscrowMQ ${VERSION}`;
   readonly failed: Promise<Error>;
   readonly #options: ResolvedOptions;
+  readonly #surroundings: Surroundings;
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #metrics: Metrics;
@@ -91,14 +100,16 @@ class RunningBroker implements Broker, SessionHost {
   #storeFailures = 0;
   #unreadable: Unreadable = { reads: 0, last: "" };
   #storeId = "";
-  #admissionTimer: NodeJS.Timeout | null = null;
+  #admissionTimer: Timer | null = null;
   #closing: Promise<void> | null = null;
   #giveUp: (error: Error) => void = () => undefined;
 
-  constructor(options: ResolvedOptions) {
+  constructor(options: ResolvedOptions, surroundings: Surroundings) {
     this.#options = options;
-    this.#log = createLog(options.logLevel);
-    this.#clock = options.clock ?? systemClock();
+    this.#surroundings = surroundings;
+    this.#log = surroundings.log;
+    this.#clock = surroundings.clock;
+    this.#endpoints = surroundings.endpoints;
     this.flow = new Flow(options.memoryBytesMax, this.#clock, {
       openBytes: () =>
         this.#life.kind === "serving" ? this.#life.loop.fullAtBytes : Number.POSITIVE_INFINITY,
@@ -108,13 +119,6 @@ class RunningBroker implements Broker, SessionHost {
       },
     });
     this.#metrics = new Metrics(() => this.#figures());
-    this.#endpoints = createCheckEndpointClient({
-      allowedRanges: [...options.endpointRanges],
-      nowMs: () => this.#clock.nowMs(),
-      wallMs: () => this.#clock.wallMs(),
-      randomNonce: () => randomBytes(16).toString("hex"),
-      log: this.#log,
-    });
     this.failed = new Promise((resolve) => {
       this.#giveUp = resolve;
     });
@@ -132,11 +136,10 @@ class RunningBroker implements Broker, SessionHost {
     this.#life = await this.#open();
     this.#startedAtMs = this.#clock.nowMs();
     await this.#admit();
-    this.#admissionTimer = setInterval(() => {
+    this.#admissionTimer = this.#clock.repeat(() => {
       this.#tidy();
       void this.#admit();
     }, ADMISSION_EVERY_MS);
-    this.#admissionTimer.unref();
     if (this.#options.port === null) return;
     const { host, port, allowedOrigins, connectionsMax } = this.#options;
     try {
@@ -191,13 +194,17 @@ class RunningBroker implements Broker, SessionHost {
     return this.#endpoints.parseUrl(url);
   }
 
+  newSecret(): string {
+    return this.#surroundings.newSecret();
+  }
+
   closed(session: Session): void {
     this.#sessions.delete(session.id);
   }
 
   async #close(): Promise<void> {
     const life = this.#life;
-    if (this.#admissionTimer !== null) clearInterval(this.#admissionTimer);
+    this.#admissionTimer?.cancel();
     if (life.kind === "serving") {
       life.retirer.stop();
       life.copyForward.stop();
@@ -215,17 +222,11 @@ class RunningBroker implements Broker, SessionHost {
   }
 
   async #open(): Promise<Serving> {
-    const { dataDir, policy, acceptLoss, segmentBytesMax, checkpointEveryBytes } = this.#options;
-    const onWarning = (text: string): void =>
-      this.#log.warn({ text }, "the store found something odd");
-    const store = await (this.#options.openStore?.() ??
-      openLevelStore(dataDir, {
-        acceptLoss,
-        onWarning,
-        ...(segmentBytesMax === undefined ? {} : { segmentBytesMax }),
-      }));
+    const { policy, acceptLoss, checkpointEveryBytes } = this.#options;
+    const { openStore, newEngine } = this.#surroundings;
+    const store = await openStore();
     try {
-      const recovery = await recover(store, policy, this.#log, acceptLoss);
+      const recovery = await recover(store, newEngine(policy), this.#log, acceptLoss);
       // Closed meanwhile: a store that nobody would close again must not stay open.
       if (this.#life.kind === "closed") throw new EscrowError("SHUTTING_DOWN");
       this.#storeId = store.storeId;

@@ -16,6 +16,10 @@ export interface Clock {
   /** Never falls behind `atMs` from now on: called once after recovery. */
   startAfter(atMs: number): void;
   setTimer(callback: () => void, delayMs: number): Timer;
+  /** Again and again. Keeps no process alive. */
+  repeat(callback: () => void, everyMs: number): Timer;
+  /** After everything else that the event loop has found in this turn. */
+  soon(callback: () => void): void;
 }
 
 export interface Timer {
@@ -72,5 +76,10 @@ export function systemClock(): Clock {
       const timer = setTimeout(callback, Math.min(Math.max(0, delayMs), TIMER_MS_MAX));
       return { cancel: () => clearTimeout(timer) };
     },
+    repeat: (callback, everyMs) => {
+      const timer = setInterval(callback, everyMs).unref();
+      return { cancel: () => clearInterval(timer) };
+    },
+    soon: (callback) => void setImmediate(callback),
   };
 }

@@ -113,7 +113,7 @@ export class CopyForward {
     for (const one of movableBefore(this.#options.engine.core.state, last + 1)) {
       bytes += one?.bytes ?? 0;
       if (bytes > LIVE_BYTES_MAX || this.#isStopped) break;
-      if (++steps % STEPS_AT_ONCE === 0) await othersTurn();
+      if (++steps % STEPS_AT_ONCE === 0) await this.#othersTurn();
     }
     return bytes;
   }
@@ -124,7 +124,7 @@ export class CopyForward {
     const all = movableBefore(engine.core.state, last + 1);
     let bytes = 0;
     while (!this.#isStopped && engine.core.admission === "all") {
-      const piece = await pieceOf(all);
+      const piece = await this.#pieceOf(all);
       if (piece.length === 0) break;
       const messages = await this.#read(piece, last);
       if (messages === null || this.#isStopped) break;
@@ -167,28 +167,30 @@ export class CopyForward {
       this.#options.clock.setTimer(resolve, PIECE_EVERY_MS);
     });
   }
-}
 
-/** The next of them; none: that was all. */
-async function pieceOf(all: Iterator<Movable | null>): Promise<Movable[]> {
-  const piece: Movable[] = [];
-  const blocks = new Set<number>();
-  let bytes = 0;
-  let steps = 0;
-  while (
-    bytes < PIECE_BYTES &&
-    piece.length < PIECE_MESSAGES_MAX &&
-    blocks.size < PIECE_BLOCKS_MAX
-  ) {
-    const { value, done } = all.next();
-    if (done === true) break;
-    if (++steps % STEPS_AT_ONCE === 0) await othersTurn();
-    if (value === null) continue;
-    piece.push(value);
-    blocks.add(value.place.block);
-    bytes += value.bytes;
+  #othersTurn(): Promise<void> {
+    return new Promise((resolve) => this.#options.clock.soon(resolve));
   }
-  return piece;
-}
 
-const othersTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  /** The next of them; none: that was all. */
+  async #pieceOf(all: Iterator<Movable | null>): Promise<Movable[]> {
+    const piece: Movable[] = [];
+    const blocks = new Set<number>();
+    let bytes = 0;
+    let steps = 0;
+    while (
+      bytes < PIECE_BYTES &&
+      piece.length < PIECE_MESSAGES_MAX &&
+      blocks.size < PIECE_BLOCKS_MAX
+    ) {
+      const { value, done } = all.next();
+      if (done === true) break;
+      if (++steps % STEPS_AT_ONCE === 0) await this.#othersTurn();
+      if (value === null) continue;
+      piece.push(value);
+      blocks.add(value.place.block);
+      bytes += value.bytes;
+    }
+    return piece;
+  }
+}

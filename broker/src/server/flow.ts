@@ -38,6 +38,7 @@ export class Flow {
     const { sendingBytesMax, settlingBytesMax } = this.shares;
     this.inbox = new Inbox({
       ...inbox,
+      soon: (callback) => clock.soon(callback),
       settlingBytesMax,
       sendingBytesMax: () => sendingBytes(sendingBytesMax, inbox.openBytes()),
     });

@@ -38,6 +38,8 @@ export interface InboxOptions {
   readonly hasRoom: (kind: LaneKind) => boolean;
   /** Called before an arrival of so many bytes is worked on. */
   readonly working: (bytes: number) => void;
+  /** In the next turn of the event loop. */
+  readonly soon: (callback: () => void) => void;
 }
 
 export type LaneKind = "settling" | "sending";
@@ -100,7 +102,7 @@ export class Inbox {
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    setImmediate(() => {
+    this.#options.soon(() => {
       this.#isScheduled = false;
       this.#work();
     });

@@ -131,7 +131,7 @@ export class Loop {
   #schedule(): void {
     if (this.#isScheduled || this.#isWriting) return;
     this.#isScheduled = true;
-    setImmediate(() => {
+    this.#options.clock.soon(() => {
       this.#isScheduled = false;
       this.#advance();
     });

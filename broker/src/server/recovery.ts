@@ -1,9 +1,6 @@
-/** Builds the state once, from the newest checkpoint and the blocks after it. After that memory is the authority. */
-import { randomBytes } from "node:crypto";
+/** Builds the state of a new engine, from the newest checkpoint and the blocks after it. After that memory is the authority. */
 import { EscrowError } from "@escrowmq/protocol";
-import { Engine } from "../core/engine.ts";
-import type { HashKey } from "../core/id-hash.ts";
-import type { Policy } from "../core/policy.ts";
+import type { Engine } from "../core/engine.ts";
 import type { BlockStore } from "../store/store.ts";
 import type { Log } from "./log.ts";
 
@@ -27,12 +24,11 @@ function gapOf({ core }: Engine, { first }: BlockStore): EscrowError | null {
 
 export async function recover(
   store: BlockStore,
-  policy: Policy,
+  engine: Engine,
   log: Log,
   acceptLoss = false,
 ): Promise<Recovery> {
   const startMs = performance.now();
-  const engine = new Engine(policy, newHashKey());
   let blocks = 0;
   let replayedBytes = 0;
   let checkpointBytes = 0;
@@ -55,10 +51,4 @@ export async function recover(
   const ms = Math.round(performance.now() - startMs);
   log.info({ blocks, tail: store.tail, ms }, "recovered");
   return { engine, replayedBytes, checkpointBytes };
-}
-
-/** Drawn at each start and told nobody: clients choose ids, and must not choose where they collide. */
-function newHashKey(): HashKey {
-  const bytes = randomBytes(8);
-  return [bytes.readUInt32LE(0), bytes.readUInt32LE(4)];
 }

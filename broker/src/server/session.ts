@@ -7,7 +7,6 @@
  * - A2 Before the hello nothing is decoded but one small message, and the core hears nothing.
  * - K2 A bad frame ends the connection; a bad value refuses one request.
  */
-import { randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
 import {
   type BadRequest,
@@ -63,6 +62,8 @@ export interface SessionHost {
   wasTooSlow(): void;
   /** The parsed URL, or a thrown ENDPOINT_REFUSED. */
   parseEndpoint(url: string): string;
+  /** A signing key (hex) for an endpoint. */
+  newSecret(): string;
   closed(session: Session): void;
 }
 
@@ -325,7 +326,7 @@ export class Session implements SessionEvents {
         from: this.id,
         frame,
         url,
-        secret: randomBytes(32).toString("hex"),
+        secret: this.#host.newSecret(),
       };
     });
     this.#host.take(input);

@@ -19,10 +19,18 @@ export interface AppendFault {
   readonly code: "STORE_FAILED" | "DISK_FULL";
 }
 
+export type DiskWork = "write" | "read" | "recover" | "checkpoint" | "retire";
+
 export interface MemoryDiskOptions {
   /** 32 hex digits. Given, because nothing here is random. */
   readonly storeId?: string;
   readonly freeBytes?: number;
+  /** Blocks that can only go together. Default 1. */
+  readonly segmentBlocks?: number;
+  /** So many blocks at the end are in memory; older ones are read. Default all. */
+  readonly cachedBlocks?: number;
+  /** Resolves when a piece of work is done; null: at once. What a power cut meets in between is not done. */
+  readonly pace?: (work: DiskWork) => Promise<void> | null;
 }
 
 export interface KeptCheckpoint {
@@ -34,6 +42,9 @@ export interface KeptCheckpoint {
 
 export class MemoryDisk {
   readonly storeId: string;
+  readonly segmentBlocks: number;
+  readonly cachedBlocks: number;
+  readonly pace: (work: DiskWork) => Promise<void> | null;
   freeBytes: number;
   /** Block n at index n - 1; empty where it was retired. */
   readonly #blocks: Uint8Array[] = [];
@@ -50,6 +61,9 @@ export class MemoryDisk {
   constructor(options: MemoryDiskOptions = {}) {
     this.storeId = options.storeId ?? "0123456789abcdef0123456789abcdef";
     this.freeBytes = options.freeBytes ?? 1_000_000_000_000;
+    this.segmentBlocks = options.segmentBlocks ?? 1;
+    this.cachedBlocks = options.cachedBlocks ?? Number.POSITIVE_INFINITY;
+    this.pace = options.pace ?? (() => null);
   }
 
   /** The last block that was answered: what a store may not end before. */
@@ -60,6 +74,11 @@ export class MemoryDisk {
   /** The first block that was not retired. */
   get first(): number {
     return this.#first;
+  }
+
+  /** The block whose append has not been answered. */
+  get unsynced(): Uint8Array | null {
+    return this.#unsynced;
   }
 
   get blocks(): readonly Uint8Array[] {
@@ -100,7 +119,8 @@ export class MemoryDisk {
   flipBit(block: number, bit: number): void {
     const bytes = this.#blocks[block - 1];
     invariant(bytes !== undefined && bit < bytes.length * 8, "There is such a bit on the disk.");
-    const damaged = bytes.slice();
+    // Not `slice`: that of a Buffer is a view, and what was right once would be damaged, too.
+    const damaged = Uint8Array.from(bytes);
     damaged[bit >> 3] = (damaged[bit >> 3] ?? 0) ^ (1 << (bit & 7));
     this.#blocks[block - 1] = damaged;
   }
@@ -136,9 +156,10 @@ export class MemoryDisk {
     this.#unsynced = bytes;
     await Promise.resolve();
     if (this.#isHolding) await new Promise<void>((release) => this.#held.push(release));
+    await this.pace("write");
     if (!this.isOwnedBy(owner)) return new Promise(() => undefined);
     this.#unsynced = null;
-    const fault = this.#fault;
+    const fault = bytes.length > this.freeBytes ? FULL : this.#fault;
     this.#fault = null;
     if (fault?.block !== "lost") this.#blocks.push(bytes);
     if (fault === null) this.#acked = this.#blocks.length;
@@ -150,7 +171,11 @@ export class MemoryDisk {
     this.#checkpoints = [...others, checkpoint].slice(-2);
   }
 
-  /** A segment a block: as much is freed as may be. */
+  /** The newest one is found damaged, and so not there. */
+  loseCheckpoint(): void {
+    this.#checkpoints = this.#checkpoints.slice(0, -1);
+  }
+
   retire(first: number): void {
     this.#blocks.fill(NO_BYTES, this.#first - 1, first - 1);
     this.#first = first;
@@ -167,3 +192,4 @@ export class MemoryDisk {
 }
 
 const NO_BYTES = new Uint8Array(0);
+const FULL: AppendFault = { block: "lost", code: "DISK_FULL" };

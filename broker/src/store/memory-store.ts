@@ -5,7 +5,7 @@
  */
 import { EscrowError } from "@escrowmq/protocol";
 import { invariant } from "../core/invariant.ts";
-import { LastingPart } from "../core/lasting-part.ts";
+import { LastingPart, wholePart } from "../core/lasting-part.ts";
 import {
   encodeBlock,
   isEqual,
@@ -38,7 +38,7 @@ export class MemoryStore implements BlockStore {
   readonly #verified = new WeakMap<Uint8Array, SealedBlock>();
 
   static async open(disk: MemoryDisk): Promise<MemoryStore> {
-    const store = new MemoryStore(disk);
+    const store = new this(disk);
     if (!disk.lock(store)) throw new EscrowError("STORE_LOCKED");
     try {
       store.#findEnd();
@@ -49,7 +49,7 @@ export class MemoryStore implements BlockStore {
     return store;
   }
 
-  private constructor(disk: MemoryDisk) {
+  protected constructor(disk: MemoryDisk) {
     this.#disk = disk;
     this.#end = { storeId: Buffer.from(disk.storeId, "hex"), hash: NO_HASH, bytes: 0 };
   }
@@ -89,8 +89,10 @@ export class MemoryStore implements BlockStore {
     let number = checkpoint?.block ?? 0;
     let hash = number === 0 ? NO_HASH : this.#readSync(number).hash();
     while (number < this.#tail) {
+      await this.#disk.pace("recover");
+      this.#refuseUnlessUsable();
       const sealed = this.#readSync(++number);
-      if (!isEqual(sealed.previousHash(), hash))
+      if (!this.isNext(sealed, hash))
         throw new EscrowError(
           "STORE_CORRUPT",
           `Block ${number} does not follow block ${number - 1}.`,
@@ -99,6 +101,10 @@ export class MemoryStore implements BlockStore {
       yield { kind: "block", block: sealed.decode(), bytes: sealed.bytes.length };
     }
     if (this.#state === "recovering") this.#state = "ready";
+  }
+
+  protected isNext(block: SealedBlock, hash: Uint8Array): boolean {
+    return isEqual(block.previousHash(), hash);
   }
 
   async append(block: Block): Promise<void> {
@@ -125,13 +131,13 @@ export class MemoryStore implements BlockStore {
   }
 
   /**
-   * Everything is in memory, and yet only what was verified is given: damage shows as null,
-   * then as an error.
+   * Of what is in memory only what was verified is given: damage shows as null, then as an error.
    */
   cached(block: number, slot: number): Uint8Array | null {
     if (this.#state === "failed" || this.#state === "closed") return null;
     if (this.#appending?.number === block) return this.#appending.message(slot);
     if (block < this.first || block > this.#tail) return null;
+    if (block <= this.#tail - this.#disk.cachedBlocks) return null;
     try {
       return this.#readSync(block).message(slot);
     } catch {
@@ -141,6 +147,7 @@ export class MemoryStore implements BlockStore {
   }
 
   async readMessages(block: number, slots: readonly number[]): Promise<readonly Uint8Array[]> {
+    await this.#disk.pace("read");
     this.#refuseUnlessUsable();
     const sealed = this.#readSync(block);
     return slots.map((slot) => {
@@ -162,20 +169,18 @@ export class MemoryStore implements BlockStore {
   ): Promise<number> {
     this.#refuseUnlessUsable();
     invariant(block > 0 && block <= this.#tail, "A checkpoint stands for a block on disk.");
-    const known = this.#lasting;
     const lasting = new Map<string, Uint8Array>();
+    const packed: Uint8Array[] = [];
     let bytes = 0;
-    const pack = (part: unknown): Uint8Array => {
-      const packed = packPart(part);
-      bytes += packed.length;
-      return packed;
-    };
-    const packed = Array.from(parts, (part) => {
-      if (!(part instanceof LastingPart)) return pack(part);
-      const kept = known.get(part.name) ?? pack(part.make());
-      lasting.set(part.name, kept);
-      return kept;
-    });
+    for (const part of parts) {
+      const known = part instanceof LastingPart ? this.#lasting.get(part.name) : undefined;
+      const data = known ?? packPart(wholePart(part));
+      if (known === undefined) bytes += data.length;
+      if (part instanceof LastingPart) lasting.set(part.name, data);
+      packed.push(data);
+      await this.#disk.pace("checkpoint");
+    }
+    this.#refuseUnlessUsable();
     this.#disk.keepCheckpoint({ block, parts: packed, lasting });
     this.#lasting = lasting;
     return bytes;
@@ -183,8 +188,12 @@ export class MemoryStore implements BlockStore {
 
   async retire(beforeBlock: number): Promise<Retired> {
     this.#refuseUnlessUsable();
+    await this.#disk.pace("retire");
+    this.#refuseUnlessUsable();
     const [older, newer] = this.#disk.checkpoints;
-    const first = newer === undefined ? 0 : Math.min(beforeBlock, older?.block ?? 0);
+    const limit = newer === undefined ? 0 : Math.min(beforeBlock, older?.block ?? 0);
+    const { segmentBlocks } = this.#disk;
+    const first = limit - ((limit - 1) % segmentBlocks);
     if (first <= this.first) return { blocks: 0, bytes: 0 };
     const before = { blocks: this.first, bytes: this.retiredBytes };
     this.#disk.retire(first);
@@ -194,8 +203,10 @@ export class MemoryStore implements BlockStore {
   async front(): Promise<Front | null> {
     this.#refuseUnlessUsable();
     const [older, newer] = this.#disk.checkpoints;
-    if (older === undefined || newer === undefined || this.first >= older.block) return null;
-    return { last: this.first, bytes: this.#readSync(this.first).bytes.length };
+    const last = this.first + this.#disk.segmentBlocks - 1;
+    if (older === undefined || newer === undefined || last >= older.block) return null;
+    const next = this.#readSync(last + 1);
+    return { last, bytes: next.bytesBefore - this.#readSync(this.first).bytesBefore };
   }
 
   async freeBytes(): Promise<number> {

@@ -11,12 +11,12 @@ import { join } from "node:path";
 import { verifyStore } from "@escrowmq/broker";
 import { connectAdmin } from "@escrowmq/protocol/client";
 import { describe, expect } from "vitest";
+import { History } from "../../history/history.ts";
+import { judge } from "../../history/judge.ts";
 import { useBench } from "../../support/e2e-broker.ts";
 import { finalOf } from "../../support/e2e-final.ts";
-import { History, type Outcome } from "../../support/e2e-history.ts";
 import { Load, settled } from "../../support/e2e-load.ts";
 import { GROUPS, LEASE_MS, TOPICS } from "../../support/e2e-load-world.ts";
-import { judge } from "../../support/e2e-oracle.ts";
 import { Random } from "../../support/e2e-random.ts";
 import { waitFor } from "../../support/e2e-wait.ts";
 import { itUnless, useFolders } from "../support/machine.ts";
@@ -51,28 +51,8 @@ function obstacle(): string | null {
 
 interface Cut {
   readonly name: string;
+  /** What had been answered by then. */
   readonly history: History;
-}
-
-/** What had been answered by now. What has not been answered may or may not be on the disk. */
-function historyNow(history: History): History {
-  const { owners, sends, transactions, reads, topics, problems } = history;
-  // One call: what is one object in the history stays one object in its copy.
-  const copy = structuredClone({ owners, sends, transactions, reads, topics, problems });
-  for (const send of copy.sends) endUnknown(send);
-  for (const transaction of copy.transactions.values()) {
-    if (transaction.prepare === "running") transaction.prepare = "info";
-    transaction.said.forEach(endUnknown);
-    // Nobody had decided it; whatever a check is answered after the cut is right.
-    transaction.database ??= "rollback";
-  }
-  for (const { deliveries } of copy.reads.values())
-    for (const { end } of deliveries) if ("outcome" in end) endUnknown(end);
-  return Object.assign(new History(), copy);
-}
-
-function endUnknown(facts: { outcome: Outcome }): void {
-  if (facts.outcome === "running") facts.outcome = "info";
 }
 
 interface Session {
@@ -103,7 +83,7 @@ async function cutAgainAndAgain(
     await waitFor("the moment", () => performance.now() > atMs);
     const name = `cut-${cut}`;
     disk.cut(name);
-    made.push({ name, history: historyNow(history) });
+    made.push({ name, history: history.cut() });
   }
   const session = { made, acked: history.counts.ok, ms: performance.now() - startMs };
   const dying = broker.kill();
@@ -119,7 +99,7 @@ async function problemsAfter(path: string, history: History, random: Random): Pr
   const before = (await verifyStore(dataDir)).problems;
   if (before.length > 0) return [...before];
   const broker = await bench.brokerProcess({ ...SMALL, dataDir });
-  const load = new Load({ url: broker.url, history, random, parallel: 0, runsBefore: 1 });
+  const load = new Load({ url: broker.url, history, random, parallel: 0, isAfterwards: true });
   try {
     await load.connect();
     await load.end();

@@ -8,7 +8,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { encodeMessage } from "@escrowmq/protocol";
 import { describe, expect } from "vitest";
-import { DEFAULT_POLICY } from "../../../broker/src/core/policy.ts";
+import { Engine } from "../../../broker/src/core/engine.ts";
 import { createLog } from "../../../broker/src/server/log.ts";
 import { recover } from "../../../broker/src/server/recovery.ts";
 import { openLevelStore, verifyStore } from "../../../broker/src/store/level-store.ts";
@@ -98,7 +98,7 @@ const SILENT = createLog("silent");
 async function factsIn(directory: string, acceptLoss: boolean): Promise<Set<string>> {
   const store = await openLevelStore(directory, { acceptLoss });
   try {
-    await recover(store, DEFAULT_POLICY, SILENT);
+    await recover(store, new Engine(), SILENT);
     const facts = new Set<string>();
     for (let block = 1; block <= store.tail; block++)
       for (const record of (await store.readBlock(block)).records) {

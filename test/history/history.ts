@@ -1,0 +1,323 @@
+/**
+ * What clients asked of a broker and what they heard, kept outside of it. Whoever drives a broker (simulation,
+ * kill loop, power cuts) records here, and judge.ts judges.
+ *
+ * An operation is invoked, and ends as `ok` (it happened), `fail` (it did not) or `info` (nobody knows: the
+ * answer was lost, or it has not come yet). Positions in the history (`…At`) say what came before what; times
+ * (`…AtMs`) are only for what the broker does when time has passed.
+ */
+export type Outcome = "ok" | "fail" | "info";
+export type Decision = "commit" | "rollback";
+export type State = "none" | "undecided" | "parked" | "committed" | "rolledBack";
+
+export interface Operation {
+  readonly invokedAt: number;
+  /** Infinite as long as nobody knows. */
+  endedAt: number;
+  outcome: Outcome;
+}
+
+/** A message, before it was sent: nothing else may ever be delivered. */
+export interface SaidMessage {
+  readonly id: string;
+  readonly topic: string;
+  /** Tells one content from another. */
+  readonly digest: number;
+}
+
+export interface Send extends Operation {
+  readonly id: string;
+  readonly messages: readonly string[];
+}
+
+export interface Prepare extends Operation {
+  readonly kind: "prepare";
+  /** The same messages in the same order are the same content. */
+  readonly messages: readonly string[];
+  readonly joins: readonly Delivery[];
+  /** Refused because the id has another content. */
+  isConflict: boolean;
+  told: State | null;
+}
+
+export interface SaidVerdict extends Operation {
+  readonly kind: "verdict";
+  readonly verdict: Decision;
+  /** What the broker said has been decided before; "none": it does not know the transaction. */
+  told: State | null;
+}
+
+/** The answer to a check, or what a policy may do by itself: nobody ever hears whether it counted. */
+export interface Suggestion extends Operation {
+  readonly kind: "suggestion";
+  readonly verdict: Decision;
+}
+
+/** Somebody was told a state, or got a message. */
+export interface Sighting extends Operation {
+  readonly kind: "sighting";
+  readonly state: State;
+  /** The message, if that was it. */
+  readonly message: string | null;
+}
+
+export type TransactionStep = Prepare | SaidVerdict | Suggestion | Sighting;
+
+export interface Transaction {
+  readonly id: string;
+  readonly steps: TransactionStep[];
+}
+
+/** A subscription; when it ends, what it had is given back. */
+export interface Reader {
+  readonly group: string;
+  endedAt: number;
+}
+
+export interface Delivery {
+  readonly reader: Reader;
+  /** readKey of what was delivered. */
+  readonly key: string;
+  readonly attempt: number;
+  /** Grows with each delivery to the group; never given twice. */
+  readonly deliveryNo: number;
+  readonly at: number;
+  readonly atMs: number;
+  /** The shortest lease that was asked for. */
+  leaseMs: number;
+  readonly ends: DeliveryEnd[];
+}
+
+export interface DeliveryEnd extends Operation {
+  readonly kind: "ack" | "retry" | "release" | "bury";
+}
+
+/** One message as one group sees it. */
+export interface Read {
+  readonly key: string;
+  readonly message: string;
+  readonly deliveries: Delivery[];
+  readonly joins: { readonly delivery: Delivery; readonly transaction: Transaction }[];
+}
+
+/** An operator takes a group back or forward, or a dead letter back to it or away. */
+export interface Intervention extends Operation {
+  readonly kind: "reset" | "replay" | "purge";
+  readonly group: string;
+  readonly topic: string;
+  /** Null: all. */
+  readonly offset: number | null;
+}
+
+/** What a consumer was given. */
+export interface Given {
+  readonly id: string;
+  readonly topic: string;
+  readonly digest: number;
+  readonly offset: number;
+  readonly attempt: number;
+  readonly token: string;
+  readonly leaseMs: number;
+}
+
+export const readKey = (group: string, topic: string, offset: number): string =>
+  `${group} ${topic}@${offset}`;
+
+export class History {
+  readonly messages = new Map<string, SaidMessage>();
+  readonly sends: Send[] = [];
+  readonly transactions = new Map<string, Transaction>();
+  /** By readKey. */
+  readonly reads = new Map<string, Read>();
+  readonly interventions: Intervention[] = [];
+  /** Topics whose creation was answered ok. */
+  readonly topics = new Set<string>();
+  /** What went wrong with the recording itself. */
+  readonly problems: string[] = [];
+  readonly counts: Record<Outcome, number> = { ok: 0, fail: 0, info: 0 };
+  /** By message: the transaction that is to bring it, until it has been seen. */
+  readonly #unseen = new Map<string, Transaction>();
+  #at = 0;
+
+  /** Later than everything so far. */
+  now(): number {
+    return ++this.#at;
+  }
+
+  says(message: SaidMessage): void {
+    this.messages.set(message.id, message);
+  }
+
+  send(id: string, messages: readonly string[]): Send {
+    const send: Send = { id, messages, ...this.#invoked() };
+    this.sends.push(send);
+    return send;
+  }
+
+  prepare(
+    transactionId: string,
+    messages: readonly string[],
+    joins: readonly Delivery[] = [],
+  ): Prepare {
+    const prepare: Prepare = {
+      kind: "prepare",
+      messages,
+      joins,
+      isConflict: false,
+      told: null,
+      ...this.#invoked(),
+    };
+    const transaction = this.#transaction(transactionId);
+    transaction.steps.push(prepare);
+    for (const message of messages) this.#unseen.set(message, transaction);
+    for (const delivery of joins) {
+      const joined = this.reads.get(delivery.key)?.joins;
+      if (joined?.some((one) => one.transaction === transaction && one.delivery === delivery))
+        continue;
+      joined?.push({ delivery, transaction });
+    }
+    return prepare;
+  }
+
+  verdict(transactionId: string, verdict: Decision): SaidVerdict {
+    const said: SaidVerdict = { kind: "verdict", verdict, told: null, ...this.#invoked() };
+    this.#transaction(transactionId).steps.push(said);
+    return said;
+  }
+
+  /** A check was answered, or from now on the broker may decide by itself. */
+  suggests(transactionId: string, verdict: Decision): void {
+    const { steps } = this.#transaction(transactionId);
+    // One that was made before can take effect as late as this one.
+    if (steps.some((step) => step.kind === "suggestion" && step.verdict === verdict)) return;
+    steps.push({ kind: "suggestion", verdict, ...this.#invoked() });
+  }
+
+  /** Somebody asked for the state, and this is what was answered. */
+  asked(transactionId: string): { heard(state: State): void } {
+    const { invokedAt } = this.#invoked();
+    const heard = (state: State): void => {
+      const endedAt = this.now();
+      const sighting = { kind: "sighting", state, message: null } as const;
+      this.#transaction(transactionId).steps.push({
+        ...sighting,
+        invokedAt,
+        endedAt,
+        outcome: "ok",
+      });
+    };
+    return { heard };
+  }
+
+  reader(group: string): Reader {
+    return { group, endedAt: Number.POSITIVE_INFINITY };
+  }
+
+  left(reader: Reader): void {
+    if (reader.endedAt === Number.POSITIVE_INFINITY) reader.endedAt = this.now();
+  }
+
+  delivered(reader: Reader, given: Given, atMs: number): Delivery {
+    const { id, topic, offset, attempt, token, leaseMs } = given;
+    const said = this.messages.get(id);
+    if (said === undefined) this.problem(`D1: ${topic}@${offset} is ${id}, which nobody sent`);
+    else if (said.digest !== given.digest) this.problem(`D1: the content of ${id} is another one`);
+    else if (said.topic !== topic && !topic.startsWith("%DLQ%"))
+      this.problem(`D1: ${id} was for ${said.topic}, and is in ${topic}`);
+    const key = readKey(reader.group, topic, offset);
+    const read = this.reads.get(key) ?? { key, message: id, deliveries: [], joins: [] };
+    this.reads.set(key, read);
+    if (read.message !== id) this.problem(`T3: ${key} was ${read.message} and is ${id} now`);
+    const at = this.now();
+    this.#sees(id, at);
+    const deliveryNo = deliveryNoOf(token);
+    const delivery: Delivery = {
+      reader,
+      key,
+      attempt,
+      deliveryNo,
+      at,
+      atMs,
+      leaseMs,
+      ends: [],
+    };
+    read.deliveries.push(delivery);
+    return delivery;
+  }
+
+  ends(delivery: Delivery, kind: DeliveryEnd["kind"]): DeliveryEnd {
+    const end: DeliveryEnd = { kind, ...this.#invoked() };
+    delivery.ends.push(end);
+    return end;
+  }
+
+  intervenes(
+    kind: Intervention["kind"],
+    group: string,
+    topic: string,
+    offset: number | null = null,
+  ): Intervention {
+    const intervention: Intervention = { kind, group, topic, offset, ...this.#invoked() };
+    this.interventions.push(intervention);
+    return intervention;
+  }
+
+  /** How an operation ended. What was given up may still happen later. */
+  ended(operation: Operation, outcome: Outcome): void {
+    operation.outcome = outcome;
+    if (outcome !== "info") operation.endedAt = this.now();
+    this.counts[outcome]++;
+  }
+
+  problem(text: string): void {
+    this.problems.push(text);
+  }
+
+  /** A copy of what is known now, for who goes on from here alone: every connection is gone. */
+  cut(): History {
+    const { messages, sends, transactions, reads, interventions, topics, problems } = this;
+    const unseen = this.#unseen;
+    // One call: what is one object in the history stays one object in its copy.
+    const known = structuredClone({
+      messages,
+      sends,
+      transactions,
+      reads,
+      interventions,
+      topics,
+      problems,
+      unseen,
+    });
+    const { unseen: stillUnseen, ...rest } = known;
+    const copy = Object.assign(new History(), rest);
+    copy.#at = this.#at;
+    for (const [message, transaction] of stillUnseen) copy.#unseen.set(message, transaction);
+    for (const { deliveries } of copy.reads.values())
+      for (const { reader } of deliveries) copy.left(reader);
+    return copy;
+  }
+
+  /** Once is enough: what was committed stays so. */
+  #sees(message: string, at: number): void {
+    const transaction = this.#unseen.get(message);
+    if (transaction === undefined) return;
+    this.#unseen.delete(message);
+    const when = { invokedAt: at, endedAt: at, outcome: "ok" } as const;
+    transaction.steps.push({ kind: "sighting", state: "committed", message, ...when });
+  }
+
+  #transaction(id: string): Transaction {
+    const known = this.transactions.get(id);
+    if (known !== undefined) return known;
+    const transaction: Transaction = { id, steps: [] };
+    this.transactions.set(id, transaction);
+    return transaction;
+  }
+
+  #invoked(): Operation {
+    return { invokedAt: this.now(), endedAt: Number.POSITIVE_INFINITY, outcome: "info" };
+  }
+}
+
+/** Tokens are opaque to clients; a checker knows what the broker makes them of (core/token.ts). */
+const deliveryNoOf = (token: string): number => Number.parseInt(token.split(".")[2] ?? "", 36);

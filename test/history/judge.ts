@@ -1,0 +1,19 @@
+/** All rules over one history: whole sentences, each with the number of its rule; none where all promises are kept. */
+import { conservationProblems } from "./conservation.ts";
+import { deliveryProblems } from "./deliveries.ts";
+import type { Final } from "./final.ts";
+import type { History } from "./history.ts";
+import { livenessProblems } from "./liveness.ts";
+import { queueProblems } from "./queue.ts";
+import { repeatProblems } from "./repeats.ts";
+import { transactionProblems } from "./transactions.ts";
+
+export const judge = (history: History, final: Final): string[] => [
+  ...history.problems,
+  ...queueProblems(history, final),
+  ...transactionProblems(history, final),
+  ...deliveryProblems(history, final),
+  ...repeatProblems(history, final),
+  ...conservationProblems(history, final),
+  ...livenessProblems(history, final),
+];

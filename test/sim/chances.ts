@@ -1,0 +1,41 @@
+/** What worlds are like: which faults, how often, and how a broker is set up. */
+import { DEFAULT_POLICY, type Policy } from "../../broker/src/core/policy.ts";
+import type { Random } from "./random.ts";
+
+const MINUTE = 60_000;
+
+/** Each as likely as its weight says. */
+export const FAULTS = {
+  crash: 4,
+  ambush: 5,
+  cut: 10,
+  halfOpen: 3,
+  slow: 3,
+  congest: 3,
+  freeze: 2,
+  jump: 1,
+  failWrite: 2,
+  fill: 2,
+  flipBit: 1,
+} as const;
+
+/** Small numbers, so that every limit is met. */
+export function policyOf(random: Random): Policy {
+  return {
+    ...DEFAULT_POLICY,
+    checkAfterMs: random.pick([1_000, 6_000]),
+    checkIntervalMs: random.pick([2_000, 10_000, 30_000]),
+    checkAttemptsMax: random.between(2, 5),
+    checkAnswerWithinMs: random.pick([1_000, 10_000]),
+    undecidedAgeMaxMs: random.pick([3 * MINUTE, 72 * 60 * MINUTE]),
+    checksPerConnectionMax: random.pick([1, 2, 32]),
+    checksPerEndpointMax: random.pick([1, 8]),
+    checksTotalMax: random.pick([2, 512]),
+    undecidedPerGroupMax: random.pick([8, 500]),
+    sendsKeptMs: 24 * 60 * MINUTE,
+    retentionEveryMs: random.pick([100, 1_000]),
+    dropAfterStartMs: random.pick([0, 5_000, 60_000]),
+    deliveriesPerStepMax: random.pick([1, 5, 2_048]),
+    deliveryBytesPerStepMax: random.pick([20, 4_194_304]),
+  };
+}
