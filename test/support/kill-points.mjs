@@ -13,6 +13,8 @@ import { SealedBlock } from "../../broker/dist/store/block.js";
 
 const MARK = /acked-mark(\.new)?$/;
 const CHECKPOINT = /checkpoints\/\d+(\.new)?$/;
+const PACK = /packs\/\d+(\.new)?$/;
+const PACK_COPY = /packs\/\d+\.copy$/;
 const SEGMENT = /segments\/\d{16}$/;
 const SEAL = /sealed\.json$/;
 const LOG_START = /log-start$/;
@@ -31,6 +33,10 @@ const POINTS = {
   "checkpoint synced, not renamed": { call: "rename", path: CHECKPOINT, side: "before" },
   "checkpoint renamed, directory not synced": { call: "rename", path: CHECKPOINT, side: "after" },
   "checkpoint final, older ones still there": { call: "rm", path: CHECKPOINT, side: "before" },
+  "pack written, not synced": { call: "sync", path: PACK, side: "before" },
+  "pack synced, not renamed": { call: "rename", path: PACK, side: "before" },
+  "pack renamed, its copy not": { call: "rename", path: PACK, side: "after" },
+  "pack renamed, no checkpoint names it": { call: "rename", path: PACK_COPY, side: "after" },
   "segment made, directory not synced": { call: "mkdir", path: SEGMENT, side: "after" },
   "segment's name on disk, not opened": { call: "level.open", side: "before" },
   "segment opened, nothing in it": { call: "level.open", side: "after" },
