@@ -5,8 +5,8 @@
  */
 import { createHash } from "node:crypto";
 import { createInterface } from "node:readline";
+import { Engine } from "../../../broker/dist/core/engine.js";
 import { wholePart } from "../../../broker/dist/core/lasting-part.js";
-import { DEFAULT_POLICY } from "../../../broker/dist/core/policy.js";
 import { createLog } from "../../../broker/dist/server/log.js";
 import { recover } from "../../../broker/dist/server/recovery.js";
 import { packPart } from "../../../broker/dist/store/checkpoint-format.js";
@@ -18,7 +18,7 @@ const log = createLog("silent");
 async function whatIsLeft(directory) {
   const store = await openLevelStore(directory);
   try {
-    const { engine } = await recover(store, DEFAULT_POLICY, log);
+    const { engine } = await recover(store, new Engine(), log);
     const state = createHash("sha256");
     for (const part of engine.save()) state.update(packPart(wholePart(part)));
     const blocks = [];
