@@ -31,6 +31,8 @@ const IS_LONG = process.env.KILLS !== undefined;
 /** Besides the named points. */
 const CHANCES_OF_SHORT = 3;
 const KILLS = Number(process.env.KILLS ?? POINTS_OF_WRITING.length + CHANCES_OF_SHORT);
+/** Before the first kill: a thousand sends and more, which checkpoints have in common from then on. */
+const OPERATIONS_FIRST = 4_000;
 /** Operations that producers have under way at once. */
 const PARALLEL = 24;
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000_007);
@@ -187,6 +189,7 @@ async function round(plan: readonly (KillPoint | null)[], random: Random, figure
   const killed = new Round(broker, load, random, figures);
   await killed.start(null);
   load.start();
+  await waitFor("as much as fills a part of a pack", () => history.counts.ok > OPERATIONS_FIRST);
   await broker.kill();
   await load.disconnect();
   for (const point of plan) await killed.live(point);

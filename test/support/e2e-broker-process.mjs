@@ -7,8 +7,6 @@ import { createBroker } from "@escrowmq/broker";
 import "./kill-points.mjs";
 
 const broker = await createBroker(JSON.parse(process.argv[2]));
-process.stdout.write(`ready ${broker.url}\n`);
-
 const delays = monitorEventLoopDelay({ resolution: 2 });
 process.on("SIGUSR2", () => {
   const stallMs = delays.max / 1e6;
@@ -23,6 +21,8 @@ process.once("SIGTERM", async () => {
   await broker.close();
   process.exit(0);
 });
+// Last: who reads it may send a signal at once.
+process.stdout.write(`ready ${broker.url}\n`);
 const error = await broker.failed;
 process.stderr.write(`failed ${error.message}\n`);
 process.exit(75);
