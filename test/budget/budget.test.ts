@@ -42,7 +42,7 @@ const BUDGETS = [
     framesOut: 2_040,
     websocketMessagesOut: 50,
     overheadBytesMax: 185,
-    garbageBytesMax: isNode24 ? 10_600 : 8_400,
+    garbageBytesMax: isNode24 ? 9_800 : 7_600,
   },
 ];
 
