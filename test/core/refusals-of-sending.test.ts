@@ -292,3 +292,23 @@ test("the other verdict is refused with who decided, and when", () => {
     detail: { decidedBy: "producer", who: "shop producer", decidedAtMs },
   });
 });
+
+/** Who hears DISK_FULL takes it for "it did not happen": a repetition must not hear it (T2, P3). */
+test("what is decided is said even when the disk has no room at all", () => {
+  const driver = new Driver();
+  const producer = shopWithTransaction(driver);
+  driver.verdict(producer, "t1", "commit");
+  driver.step({ kind: "admission", admission: "none" });
+  expect(driver.verdict(producer, "t1", "commit").reply).toMatchObject({
+    type: "ok",
+    duplicate: true,
+    state: "committed",
+  });
+  expect(driver.verdict(producer, "t1", "unknown").reply).toMatchObject({ state: "committed" });
+  expect(driver.verdict(producer, "t1", "rollback").reply).toMatchObject({
+    code: "TX_ALREADY_COMMITTED",
+  });
+  expect(driver.verdict(producer, "t2", "commit").reply).toMatchObject({ code: "TX_NOT_FOUND" });
+  const decide = { type: "tx.decide", transactionId: "t1", verdict: "commit", ...audit } as const;
+  expect(driver.ask(decide).reply.type).toBe("ok");
+});

@@ -6,10 +6,14 @@
  */
 import { mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { crc32 } from "node:zlib";
 import { verifyStore } from "@escrowmq/broker";
 import { EscrowError } from "@escrowmq/protocol";
 import { describe, expect } from "vitest";
+import { History } from "../history/history.ts";
+import { judge } from "../history/judge.ts";
 import { type BrokerProcess, gather, useBench } from "../support/e2e-broker.ts";
+import { finalOfSends } from "../support/e2e-final.ts";
 import { waitFor } from "../support/e2e-wait.ts";
 import { itUnless, noMounts, quietly, useFolders } from "./support/machine.ts";
 import { unmount } from "./support/power-cut-disk.ts";
@@ -21,7 +25,8 @@ const MIB = 1_048_576;
 const DISK_MIB = 64;
 const SEND_FREE_BYTES_MIN = 24 * MIB;
 const SETTLE_FREE_BYTES_MIN = 4 * MIB;
-const BODY_BYTES = 2_000;
+const BODY = Buffer.alloc(2_000, 7);
+const TOPIC = "t";
 /** Free space is looked at every 2 s. */
 const NOTICED_MS = 6_000;
 /** Of the longest wait between two tries to reopen, and a start. */
@@ -61,9 +66,9 @@ class Ballast {
 
 /** Sends one after the other, and notes what was answered. */
 class Sender {
-  readonly acked = new Set<string>();
+  readonly history = new History();
+  acked = 0;
   refused = 0;
-  unknown = 0;
   #isEnding = false;
   readonly #work: Promise<void>;
 
@@ -79,14 +84,18 @@ class Sender {
   async #run(send: (id: string) => Promise<unknown>): Promise<void> {
     for (let no = 0; !this.#isEnding; no++) {
       const id = `m${no}-${process.hrtime.bigint()}`;
+      this.history.says({ id, topic: TOPIC, digest: crc32(BODY) });
+      const operation = this.history.send(id, [id]);
       try {
         await send(id);
-        this.acked.add(id);
+        this.history.ended(operation, "ok");
+        this.acked++;
       } catch (error) {
         if (EscrowError.is(error, "DISK_FULL")) {
           expect(error.retriable).toBe(true);
+          this.history.ended(operation, "fail");
           this.refused++;
-        } else if (EscrowError.is(error, "OUTCOME_UNKNOWN")) this.unknown++;
+        } else if (EscrowError.is(error, "OUTCOME_UNKNOWN")) this.history.ended(operation, "info");
         else throw error;
       }
       // A few hundred a second: the disk is filled by the ballast, not by them.
@@ -96,19 +105,21 @@ class Sender {
   }
 }
 
-async function idsIn(broker: BrokerProcess): Promise<Set<string>> {
+/** By offset. */
+async function idsIn(broker: BrokerProcess, history: History): Promise<readonly string[]> {
   const admin = await bench.admin(broker.url);
-  const { nextOffset } = await admin.request("topic.describe", { topic: "t" });
+  const { nextOffset } = await admin.request("topic.describe", { topic: TOPIC });
   const consumer = await bench.consumer({
     url: broker.url,
     group: "auditor",
-    subscribe: [{ topic: "t" }],
+    subscribe: [{ topic: TOPIC }],
   });
   const got = gather(consumer);
   await waitFor("all messages", () => got.length >= nextOffset);
-  const ids = got.map(({ id }) => id);
-  expect(new Set(ids).size).toBe(ids.length);
-  return new Set(ids);
+  const reader = history.reader("auditor");
+  for (const { raw, ...message } of got)
+    history.delivered(reader, { ...message, digest: crc32(raw), leaseMs: 0 }, 0);
+  return [...got].sort((one, other) => one.offset - other.offset).map(({ id }) => id);
 }
 
 async function fillAndFree(
@@ -125,13 +136,12 @@ async function fillAndFree(
     sendFreeBytesMin: SEND_FREE_BYTES_MIN,
     settleFreeBytesMin: SETTLE_FREE_BYTES_MIN,
   });
-  await bench.admin(broker.url, "t");
+  await bench.admin(broker.url, TOPIC);
   const producer = await bench.producer({ url: broker.url, group: "g" });
-  const body = Buffer.alloc(BODY_BYTES, 7);
-  const sender = new Sender((id) => producer.send({ id, topic: "t", body }));
+  const sender = new Sender((id) => producer.send({ id, topic: TOPIC, body: BODY }));
   const goesOn = async (): Promise<void> => {
-    const { size } = sender.acked;
-    await waitFor("a send", () => sender.acked.size > size + 5, RECOVERY_MS);
+    const { acked } = sender;
+    await waitFor("a send", () => sender.acked > acked + 5, RECOVERY_MS);
   };
   try {
     for (let round = 0; round < rounds; round++) {
@@ -155,9 +165,9 @@ async function fillAndFree(
     ballast.drop();
     await sender.end();
   }
-  const there = await idsIn(broker);
-  const lost = [...sender.acked].filter((id) => !there.has(id));
-  expect(lost).toEqual([]);
+  const { history } = sender;
+  const final = finalOfSends(TOPIC, await idsIn(broker, history));
+  expect(judge(history, final).slice(0, 20)).toEqual([]);
   await broker.kill();
   expect((await verifyStore(dataDir)).problems).toEqual([]);
 }

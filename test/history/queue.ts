@@ -8,7 +8,13 @@
  * - D2 Each group was given each visible message, unless an operator or retention took it.
  */
 import type { Final } from "./final.ts";
-import { type History, type Prepare, readKey, type Transaction } from "./history.ts";
+import {
+  type History,
+  type Intervention,
+  type Prepare,
+  readKey,
+  type Transaction,
+} from "./history.ts";
 
 export function queueProblems(history: History, final: Final): string[] {
   const places = placesIn(final);
@@ -82,18 +88,14 @@ function transactionProblems(
 }
 
 function* unread(history: History, { groups, visible, standings }: Final): Iterable<string> {
-  const taken = new Set(
-    history.interventions
-      .filter(({ kind }) => kind === "reset")
-      .map(({ group, topic }) => `${group} ${topic}`),
-  );
+  const taken = takenBy(history.interventions);
   for (const group of groups)
     for (const [topic, ids] of visible) {
       if (taken.has(`${group} ${topic}`)) continue;
       for (const offset of ids.keys()) {
         const key = readKey(group, topic, offset);
         const standing = standings.get(key) ?? "settled";
-        if (standing === "settled" && !history.reads.has(key))
+        if (standing === "settled" && !history.reads.has(key) && !taken.has(key))
           yield `D2: ${key} was settled and never delivered`;
       }
     }
@@ -104,6 +106,15 @@ function* unread(history: History, { groups, visible, standings }: Final): Itera
       yield `T1: ${key} was delivered: ${message}, and is ${ids[offset] ?? "nothing"} in the end`;
   }
 }
+
+/** What an operator may have taken past a group: all of a topic, or a dead letter whose deliveries were lost. */
+const takenBy = (interventions: readonly Intervention[]): Set<string> =>
+  new Set(
+    interventions.flatMap(({ kind, group, topic, offset }) => {
+      if (kind === "reset") return [`${group} ${topic}`];
+      return kind === "purge" && offset !== null ? [readKey(group, topic, offset)] : [];
+    }),
+  );
 
 function placeOf(key: string): { topic: string; offset: number } {
   const at = key.lastIndexOf("@");

@@ -65,6 +65,15 @@ describe("the queue", () => {
     expect(broken((one) => one.sent("m"), finalWith(["m"], unsettled))).toEqual([]);
   });
 
+  it.each(["purge", "reset"] as const)("keeps D2 when an operator took it, by a %s", (kind) => {
+    const taken = (one: Story): void => {
+      one.sent("m");
+      const offset = kind === "purge" ? 0 : null;
+      one.history.ended(one.history.intervenes(kind, GROUP, TOPIC, offset), "ok");
+    };
+    expect(broken(taken, finalWith(["m"]))).toEqual([]);
+  });
+
   it("breaks T3 when a message has two places (RocketMQ #8158, #10199)", () => {
     const twice = (one: Story): void => {
       one.sent("m");

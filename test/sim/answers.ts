@@ -1,5 +1,5 @@
 /** What a reply may say, given what the log says: one answer to each request, and a true one (P3, R1, D3). */
-import type { BrokerFrames, ClientFrames } from "@escrowmq/protocol";
+import type { BrokerFrames, ClientFrames, RequestFrame } from "@escrowmq/protocol";
 import type { Admission, Input, Ready } from "../../broker/src/core/types.ts";
 import { frameOf, type Moment } from "./causes.ts";
 import { demand } from "./violation.ts";
@@ -28,7 +28,8 @@ export function demandReply(input: Input, ready: Ready, moment: Moment): Reply |
   }
   // A verdict or an ack is never refused for load, only when there is no room at all.
   const least = frame.type === "send" || frame.type === "prepare" ? "settle" : "none";
-  if (demandRoom(reply, moment.presence.admission, least)) return reply;
+  if (!isRepetition(frame, moment) && demandRoom(reply, moment.presence.admission, least))
+    return reply;
   switch (frame.type) {
     case "send":
       demandSend(frame, reply, moment);
@@ -117,6 +118,16 @@ function demandVerdict(frame: ClientFrames["verdict"], reply: Reply, { ledger }:
     "P3",
     () => `${id} is ${known.state} by ${known.by}, and ${verdict} is answered otherwise`,
   );
+}
+
+/** What was done before is answered so, and never refused for want of room: nothing has to be written for it. */
+function isRepetition(frame: RequestFrame, { input, ledger }: Moment): boolean {
+  if (frame.type === "verdict") {
+    const known = ledger.transactions.get(frame.transactionId);
+    return known !== undefined && !ledger.undecided.has(known.id);
+  }
+  if (input.kind === "prepare") return ledger.transactions.has(input.frame.transactionId);
+  return input.kind === "send" && ledger.sends.has(input.frame.sendId);
 }
 
 /** True: refused for want of room, rightly. `least`: how little room it takes. */

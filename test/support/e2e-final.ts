@@ -28,6 +28,17 @@ const TERMS = {
   mayBuryByItself: false,
 };
 
+/** Where there are only sends, to one topic; `ids`: what is visible in it. */
+export const finalOfSends = (topic: string, ids: readonly string[]): Final => ({
+  groups: [],
+  visible: new Map([[topic, ids]]),
+  transactions: new Map(),
+  standings: new Map(),
+  topics: new Set([topic]),
+  accounts: [{ topic, nextOffset: ids.length, halfMessages: 0 }],
+  terms: TERMS,
+});
+
 /** Nothing is half in the end. */
 const accountsOf = (admin: AdminClient): Promise<Account[]> =>
   Promise.all(

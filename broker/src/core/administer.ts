@@ -9,7 +9,7 @@ import type { Core } from "./core.ts";
 import type { GroupPolicy, TopicSettings } from "./records.ts";
 import { openGroup, startOffset } from "./settle.ts";
 import type { Topic } from "./topic.ts";
-import { answerDecided, decide, findTransaction, NOT_FOUND } from "./transact.ts";
+import { answerDecided, decide, FULL, findTransaction, NOT_FOUND } from "./transact.ts";
 import type { Transaction } from "./transaction.ts";
 import type { Turn } from "./turn.ts";
 import type { ConnectionId, Input } from "./types.ts";
@@ -208,6 +208,8 @@ export function decideByOperator(
 ): void {
   const found = findTransaction(core, frame.transactionId);
   if (found === null) return turn.refuse(from, frame.id, "TX_NOT_FOUND", NOT_FOUND);
+  if (found.decision === null && core.admission === "none")
+    return turn.refuse(from, frame.id, FULL.code, FULL.message);
   if (found.decision === null)
     decide(core, turn, found.transaction, frame.verdict, "operator", frame.operator, frame.reason);
   else if ((found.state === "committed") !== (frame.verdict === "commit"))

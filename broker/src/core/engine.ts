@@ -233,7 +233,8 @@ export class Engine {
   #frame(from: ConnectionId, frame: PlainFrame, turn: Turn): void {
     if (this.#core.admission !== "none" || WRITE_NOTHING.has(frame.type))
       return this.#dispatch(from, frame, turn);
-    if ("id" in frame) turn.refuse(from, frame.id, "DISK_FULL", "The disk is full.");
+    const { code, message } = transact.FULL;
+    if ("id" in frame) turn.refuse(from, frame.id, code, message);
   }
 
   #dispatch(from: ConnectionId, frame: PlainFrame, turn: Turn): void {
@@ -361,11 +362,13 @@ export class Engine {
 /** What a restart may add to a wait at most, besides the downtime. */
 const CLOCK_EVERY_MS = 60_000;
 
-/** What is answered even when nothing may be written any more. */
+/** What is answered even when nothing may be written any more; of verdicts only what needs no writing. */
 const WRITE_NOTHING: ReadonlySet<PlainFrame["type"]> = new Set([
   "announce",
   "credit",
   "extend",
+  "verdict",
+  "tx.decide",
   ...QUERIES,
 ]);
 

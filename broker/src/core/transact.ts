@@ -26,6 +26,9 @@ export interface Refusal {
   readonly detail?: ErrorDetail;
 }
 
+/** Nothing may be written any more. */
+export const FULL: Refusal = { code: "DISK_FULL", message: "The disk is full." };
+
 export function announce(
   core: Core,
   turn: Turn,
@@ -113,6 +116,8 @@ export function verdict(
   if (frame.verdict === "unknown") return turn.ok(from, frame.id, { state: found.state });
   if (found.decision !== null)
     return answerDecided(turn, from, frame.id, found.decision, frame.verdict);
+  // After what was decided: who repeats a verdict would take this for "it did not happen".
+  if (core.admission === "none") return turn.refuse(from, frame.id, FULL.code, FULL.message);
   decide(
     core,
     turn,
