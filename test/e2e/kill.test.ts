@@ -65,7 +65,7 @@ const KILLS_OF_A_ROUND = 50;
 /** What a life lasts that is not ended at a named point. */
 const LIFE_MS = [200, 1_600] as const;
 /** Within which it should come to its point: a new segment takes the longest. */
-const POINT_WITHIN_MS = 4_000;
+const POINT_WITHIN_MS = 30_000;
 const START_WITHIN_MS = 300;
 
 /** What all rounds came to. */
