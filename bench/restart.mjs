@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { openLevelStore } from "../broker/dist/store/level-store.js";
+import { BROKER_FLAGS } from "./broker-flags.mjs";
 import { deliverAll, EngineDriver, GROUPS, prepare, retry, send } from "./engine-driver.mjs";
 
 const { values: options } = parseArgs({
@@ -24,7 +25,7 @@ const { values: options } = parseArgs({
     tail: { type: "string", default: "1000000" },
     dir: { type: "string", default: tmpdir() },
     keep: { type: "string" },
-    node: { type: "string", default: "--max-semi-space-size=64" },
+    node: { type: "string", default: BROKER_FLAGS.join(" ") },
   },
 });
 const READY = Number(options.ready);
@@ -35,7 +36,8 @@ const WRITE_AHEAD = 64;
 
 const dataDir = options.keep ?? (await mkdtemp(join(options.dir, "escrow-restart-")));
 if (!existsSync(join(dataDir, "escrowmq.json"))) await fill();
-await rm(join(dataDir, "checkpoints"), { recursive: true, force: true });
+for (const of of ["checkpoints", "packs"])
+  await rm(join(dataDir, of), { recursive: true, force: true });
 await restart("no checkpoint", "SIGTERM");
 await restart("after SIGTERM", "SIGKILL");
 await addTail();

@@ -12,6 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { connectAdmin } from "@escrowmq/protocol/client";
+import { BROKER_FLAGS } from "./broker-flags.mjs";
 import { nowMs, paused } from "./clock.mjs";
 import { merged } from "./histogram.mjs";
 import { machineCpuMs, machineLine, machineOf, syncMs } from "./machine.mjs";
@@ -89,8 +90,7 @@ async function retire(url, dataDir) {
 async function run(folder) {
   const dataDir = join(folder, "escrowmq");
   mkdirSync(dataDir);
-  const flags = ["--max-semi-space-size=64"];
-  const broker = new Process("broker", { dataDir, topics: ["old-0", "new-0"] }, flags);
+  const broker = new Process("broker", { dataDir, topics: ["old-0", "new-0"] }, BROKER_FLAGS);
   try {
     const { url } = await broker.answer("ready");
     const filler = await startProducer(url, FILL);

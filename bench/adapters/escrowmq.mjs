@@ -1,22 +1,22 @@
 /** EscrowMQ, through its public SDKs. */
+import { spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createConsumer } from "@escrowmq/consumer";
 import { createProducer } from "@escrowmq/producer";
+import { BROKER_FLAGS } from "../broker-flags.mjs";
 import { Process } from "../process.mjs";
 import { topicsOf } from "../scenarios.mjs";
 
 /** What one consumer may subscribe to. */
 const TOPICS_PER_CONSUMER = 64;
-/** As `npm start` does: fewer, larger collections of what lives for one block only. */
-const BROKER_FLAGS = ["--max-semi-space-size=64"];
 const CHECK_AFTER_MS = 1;
 
 /** A broker of its own for each measurement, on an empty folder or a copy of `store`, with the scenario's topics. */
 export async function startServer({ folder, scenario, execArgvOf, store }) {
   const dataDir = join(folder, "escrowmq");
   if (store === "") mkdirSync(dataDir);
-  else cpSync(store, dataDir, { recursive: true });
+  else copyStore(store, dataDir);
   const task = { dataDir, topics: topicsOf(scenario) };
   const broker = new Process("broker", task, [...BROKER_FLAGS, ...execArgvOf("broker")]);
   const { url } = await broker.answer("ready");
@@ -29,6 +29,12 @@ export async function startServer({ folder, scenario, execArgvOf, store }) {
       rmSync(dataDir, { recursive: true, force: true });
     },
   };
+}
+
+/** What the copy left for the kernel to write is not the broker's to wait for. */
+function copyStore(store, dataDir) {
+  cpSync(store, dataDir, { recursive: true });
+  spawnSync("sync");
 }
 
 export async function openProducer({ addresses, scenario }) {

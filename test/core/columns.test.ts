@@ -1,10 +1,8 @@
-/** Rows in columns: frozen views, chains, alarms, and the table of undecided transactions. */
+/** Rows in columns: frozen views, chains, and the table of undecided transactions. */
 import { describe, expect, test } from "vitest";
-import { Alarms } from "../../broker/src/core/alarms.ts";
 import { Chain, Links } from "../../broker/src/core/chain.ts";
 import { Column, Values } from "../../broker/src/core/columns.ts";
 import { IdHash } from "../../broker/src/core/id-hash.ts";
-import { NOWHERE } from "../../broker/src/core/places.ts";
 import { readPart, Transactions } from "../../broker/src/core/transactions.ts";
 import { Random } from "../sim/random.ts";
 
@@ -82,29 +80,6 @@ test("a walk goes on, whatever is taken out or put in between two of its steps",
         model.add(other);
       }
     }
-  }
-});
-
-test("any mix of setting, cancelling and taking alarms agrees with a sorted list", () => {
-  const random = new Random(7);
-  const alarms = new Alarms();
-  let model: { place: number; atMs: number }[] = [];
-  for (let step = 0; step < 8_000; step++) {
-    const place = random.below(300);
-    model = model.filter((one) => one.place !== place);
-    if (random.chance(0.7)) {
-      const atMs = random.below(50);
-      alarms.set(place, atMs);
-      model.push({ place, atMs });
-    } else alarms.cancel(place);
-    expect(alarms.size).toBe(model.length);
-    if (random.below(5) > 0) continue;
-    const next = [...model].sort((one, other) => one.atMs - other.atMs)[0];
-    expect(alarms.nextAtMs).toBe(next?.atMs ?? null);
-    if (next === undefined) continue;
-    expect(alarms.takeDue(next.atMs - 1)).toBe(NOWHERE);
-    expect(alarms.takeDue(next.atMs)).toBe(next.place);
-    model = model.filter((one) => one !== next);
   }
 });
 

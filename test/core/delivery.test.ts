@@ -90,6 +90,19 @@ describe("leases", () => {
     expect(only(deliveriesOf(driver.advance(1))).attempt).toBe(2);
   });
 
+  test("what is settled leaves nothing behind: no lease, no alarm", () => {
+    const { driver, consumer } = billing(3);
+    const [first, second, third] = driver.credit(consumer, 3).map(({ token }) => token);
+    const { alarms, connections } = driver.engine.core;
+    const leased = connections.get(consumer).subscriptions.get(1)?.leased;
+    expect([alarms.size, leased?.size]).toEqual([3, 3]);
+    driver.ack(consumer, first ?? "");
+    driver.request(consumer, { type: "bury", token: second ?? "", reason: "no" });
+    expect([alarms.size, leased?.size]).toEqual([1, 1]);
+    retry(driver, consumer, third ?? "");
+    expect([alarms.size, leased?.size]).toEqual([1, 0]);
+  });
+
   test("a consumer that dies gives its leases back at once", () => {
     const { driver, consumer } = billing(2);
     driver.credit(consumer, 2);

@@ -58,7 +58,7 @@ describe("fairness", () => {
     for (const one of consumers) driver.credit(one, 100);
     fill(driver, "orders", 30);
     const leased = consumers.map(
-      (one) => driver.engine.core.connections.get(one).subscriptions.get(1)?.leases.size,
+      (one) => driver.engine.core.connections.get(one).subscriptions.get(1)?.leased.size,
     );
     expect(leased).toEqual([10, 10, 10]);
   });

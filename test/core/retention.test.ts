@@ -120,9 +120,9 @@ describe("retention by bytes", () => {
     shop.sends(2_000);
     shop.advance(2_000);
     expect(shop.view).toMatchObject({ firstOffset: 1_900, nextOffset: 2_000, bytes: 400 });
-    const parts = shop.saved() as { part: string; piece?: Uint8Array }[];
+    const parts = shop.saved() as { part: string; index?: { bytes: Uint8Array } }[];
     const index = parts.filter(({ part }) => part === "index");
-    expect(index.map(({ piece }) => piece?.length)).toEqual([512 * 24]);
+    expect(index.map(({ index: one }) => one?.bytes.length)).toEqual([512 * 24]);
     shop.isRecoverable();
   });
 

@@ -135,7 +135,7 @@ describe("a broker's log at its most talkative", () => {
     await broker.kill("SIGKILL");
     await broker.restart();
     await waitFor("the second delivery", () => isDone);
-    expect((await broker.kill("SIGTERM")).code).toBe(0);
+    expect(await broker.kill("SIGTERM")).toEqual({ code: 0, signal: null });
     const log = broker.program.stderr;
     expect(log).toContain("recovered");
     for (const canary of ["canary", secret]) expect(log).not.toContain(canary);

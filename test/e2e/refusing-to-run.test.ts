@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createBroker } from "@escrowmq/broker";
 import { describe, expect, it } from "vitest";
-import { packPart } from "../../broker/src/store/checkpoint-file.ts";
+import { packPart } from "../../broker/src/store/checkpoint-format.ts";
 import { MemoryDisk } from "../../broker/src/store/memory-disk.ts";
 import { openMemoryStore } from "../../broker/src/store/memory-store.ts";
 import { gather, useBench } from "../support/e2e-broker.ts";
@@ -40,7 +40,8 @@ describe("a broker", () => {
     await first.close();
     const { block = 0 } = disk.checkpoints.at(-1) ?? {};
     expect(block).toBeGreaterThan(0);
-    disk.keepCheckpoint(block, [packPart({ part: "head", version: 99 })]);
+    const parts = [packPart({ part: "head", version: 99 })];
+    disk.keepCheckpoint({ block, parts, lasting: new Map() });
     await expect(bench.broker({ openStore })).rejects.toMatchObject({ code: "STORE_VERSION" });
   });
 

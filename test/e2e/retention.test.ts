@@ -10,10 +10,14 @@ import { AUDIT, gather, useBench } from "../support/e2e-broker.ts";
 import { Random } from "../support/e2e-random.ts";
 import { RawClient } from "../support/e2e-raw-client.ts";
 import { waitFor } from "../support/e2e-wait.ts";
+import { diesByItself, type KillPoint, POINTS_OF_RETIREMENT } from "../support/kill-points.ts";
 
 const bench = useBench();
 const MIB = 1_048_576;
+const IS_LONG = process.env.KILLS !== undefined;
+/** Every other one of the named points, by the seed, and one moment of chance. */
 const KILLS = Number(process.env.KILLS ?? 6);
+const POINT_WITHIN_MS = 5_000;
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000_007);
 /** Segments of 1 MiB, so that they come and go all the time. */
 const SMALL = {
@@ -52,11 +56,14 @@ const viewOf = (admin: AdminClient) => admin.request("topic.describe", { topic: 
 
 /** 64 messages of 16 KiB for each MiB, some at a time, each one answered. */
 async function sendAll(url: string, mib: number): Promise<void> {
-  const producer = await bench.producer({ url, group: "shop" });
+  const producer = await bench.producer({ url, group: "shop", requestTimeoutMs: 2_000 });
   const some = Array.from({ length: 32 });
-  for (let left = mib * 64; left > 0; left -= some.length)
-    await Promise.all(some.map(() => producer.send({ topic: "orders", body: BODY })));
-  await producer.close();
+  try {
+    for (let left = mib * 64; left > 0; left -= some.length)
+      await Promise.all(some.map(() => producer.send({ topic: "orders", body: BODY })));
+  } finally {
+    await producer.close();
+  }
 }
 
 /** A half message that nobody decides for now. */
@@ -133,74 +140,100 @@ describe("a topic that keeps 2 MiB", () => {
 });
 
 describe("a broker that is killed while it retires", () => {
-  it(`loses nothing that is needed, and frees all the rest (${KILLS} kills, seed ${SEED})`, async () => {
-    const random = new Random(SEED);
-    const broker = await bench.brokerProcess({ ...SMALL, policy: HASTY });
-    const setup = await bench.admin(broker.url);
-    await setup.request("topic.create", { topic: "orders", retentionBytes: MIB });
-    await prepareHalf(broker.url);
-    const shop = await bench.producer({ url: broker.url, group: "shop" });
-    await shop.send({ topic: "orders", body: "broken" });
-    await shop.close();
-    const billing = await bench.consumer({
-      url: broker.url,
-      group: "billing",
-      subscribe: [{ topic: "orders" }],
-    });
-    void billing.run((message) => {
-      if (message.text().includes("broken")) throw new Bury("no luck");
-    });
-    await waitFor("the dead letter", async () => {
-      const { items } = await setup.request("dlq.list", { group: "billing" }).catch(() => NONE);
-      return items.length === 1;
-    });
-    await setup.close();
+  it(
+    `loses nothing that is needed, and frees all the rest (${KILLS} kills, seed ${SEED})`,
+    async () => {
+      const random = new Random(SEED);
+      const broker = await bench.brokerProcess({ ...SMALL, policy: HASTY });
+      const setup = await bench.admin(broker.url);
+      await setup.request("topic.create", { topic: "orders", retentionBytes: MIB });
+      await prepareHalf(broker.url);
+      const shop = await bench.producer({ url: broker.url, group: "shop" });
+      await shop.send({ topic: "orders", body: "broken" });
+      await shop.close();
+      const billing = await bench.consumer({
+        url: broker.url,
+        group: "billing",
+        subscribe: [{ topic: "orders" }],
+      });
+      void billing.run((message) => {
+        if (message.text().includes("broken")) throw new Bury("no luck");
+      });
+      await waitFor("the dead letter", async () => {
+        const { items } = await setup.request("dlq.list", { group: "billing" }).catch(() => NONE);
+        return items.length === 1;
+      });
+      await setup.close();
 
-    let isOver = false;
-    const sending = (async () => {
-      while (!isOver) await sendAll(broker.url, 1).catch(() => undefined);
-    })();
-    for (let kill = 0; kill < KILLS; kill++) {
-      const atMs = performance.now() + random.between(150, 900);
-      await waitFor("the moment", () => performance.now() > atMs);
-      await broker.kill();
-      await broker.restart();
-    }
-    isOver = true;
-    await sending;
-    await sendAll(broker.url, 8);
+      let isOver = false;
+      const sending = (async () => {
+        while (!isOver) await sendAll(broker.url, 1).catch(() => undefined);
+      })();
+      const met = new Set<KillPoint>();
+      for (let kill = 0; kill < KILLS; kill++) {
+        const point = pointOf(kill);
+        if (point !== undefined) {
+          await broker.kill();
+          await broker.restart({ KILL_AT: point });
+          if (await diesByItself(broker, POINT_WITHIN_MS)) met.add(point);
+        }
+        const atMs = performance.now() + random.between(150, 900);
+        if (point === undefined) await waitFor("the moment", () => performance.now() > atMs);
+        await broker.kill();
+        await broker.restart({});
+      }
+      // In a hurry one of them may not be come to in its time.
+      expect(met.size).toBeGreaterThanOrEqual(Math.min(6, (KILLS >> 1) - 1));
+      console.info(`retention: seed ${SEED}, ${KILLS} kills, died at ${[...met].join("; ")}`);
+      isOver = true;
+      await sending;
+      await sendAll(broker.url, 8);
 
-    // The first segment holds a half message and a dead letter: they are copied, and it goes.
-    await waitFor("the space", () => fitsIn(broker.dataDir, 8 * MIB), 30_000);
-    await waitFor("the first segment to go", () => !segmentsOf(broker.dataDir).includes(1), 30_000);
-    const admin = await bench.admin(broker.url);
-    const { items } = await admin.request("dlq.list", { group: "billing" });
-    expect(items).toHaveLength(1);
-    const offset = items[0]?.offset ?? 0;
-    const { message } = await admin.request("dlq.show", { group: "billing", offset });
-    expect(new TextDecoder().decode(message)).toContain("broken");
-    expect(await admin.request("tx.show", { transactionId: TX })).toMatchObject({
-      state: "undecided",
-      isHistoryRetired: true,
-      messages: [{ topic: "orders" }],
-    });
-    const late = await bench.consumer({
-      url: broker.url,
-      group: "late",
-      subscribe: [{ topic: "orders", from: "latest" }],
-    });
-    const messages = gather(late);
-    await waitFor("its place at the end", async () =>
-      admin.request("group.describe", { group: "late" }).catch(() => null),
-    );
-    await admin.request("tx.decide", { transactionId: TX, verdict: "commit", ...AUDIT });
-    const [half] = await waitFor("the half message", () => messages.length > 0 && messages);
-    expect(half?.text()).toBe('"half"');
-    await billing.close();
-    await late.close();
-    await broker.kill("SIGTERM");
-    expect(await verifyStore(broker.dataDir)).toMatchObject({ problems: [] });
-  }, 120_000);
+      // The first segment holds a half message and a dead letter: they are copied, and it goes.
+      await waitFor("the space", () => fitsIn(broker.dataDir, 8 * MIB), 30_000);
+      await waitFor(
+        "the first segment to go",
+        () => !segmentsOf(broker.dataDir).includes(1),
+        30_000,
+      );
+      const admin = await bench.admin(broker.url);
+      const { items } = await admin.request("dlq.list", { group: "billing" });
+      expect(items).toHaveLength(1);
+      const offset = items[0]?.offset ?? 0;
+      const { message } = await admin.request("dlq.show", { group: "billing", offset });
+      expect(new TextDecoder().decode(message)).toContain("broken");
+      expect(await admin.request("tx.show", { transactionId: TX })).toMatchObject({
+        state: "undecided",
+        isHistoryRetired: true,
+        messages: [{ topic: "orders" }],
+      });
+      const late = await bench.consumer({
+        url: broker.url,
+        group: "late",
+        subscribe: [{ topic: "orders", from: "latest" }],
+      });
+      const messages = gather(late);
+      await waitFor("its place at the end", async () =>
+        admin.request("group.describe", { group: "late" }).catch(() => null),
+      );
+      await admin.request("tx.decide", { transactionId: TX, verdict: "commit", ...AUDIT });
+      const [half] = await waitFor("the half message", () => messages.length > 0 && messages);
+      expect(half?.text()).toBe('"half"');
+      await billing.close();
+      await late.close();
+      await broker.kill("SIGTERM");
+      expect(await verifyStore(broker.dataDir)).toMatchObject({ problems: [] });
+    },
+    60_000 + KILLS * 10_000,
+  );
 });
 
 const NONE = { items: [] };
+
+/** Undefined: any moment. The long form takes turns. */
+function pointOf(kill: number): KillPoint | undefined {
+  if (!IS_LONG) return POINTS_OF_RETIREMENT[2 * kill + (SEED % 2)];
+  return kill % 2 === 0
+    ? undefined
+    : POINTS_OF_RETIREMENT[(kill >> 1) % POINTS_OF_RETIREMENT.length];
+}

@@ -1,5 +1,6 @@
 /** P8: what a replay of the log gives is what the live engine had; leased deliveries included. */
 import { type EntriesPart, readEntries } from "../../broker/src/core/entries.ts";
+import { LastingPart, wholePart } from "../../broker/src/core/lasting-part.ts";
 import { demand } from "./violation.ts";
 
 export function sameStates(
@@ -9,11 +10,13 @@ export function sameStates(
 ): void {
   demand(live.length === replayed.length, "P8", () => "a part of the state is missing");
   for (const [at, part] of live.entries()) {
-    const one = asText(part, nowMs);
-    const other = asText(replayed[at], nowMs);
+    const one = nameOf(part) + asText(wholePart(part), nowMs);
+    const other = nameOf(replayed[at]) + asText(wholePart(replayed[at]), nowMs);
     demand(one === other, "P8", () => `live ${one.slice(0, 300)}, replayed ${other.slice(0, 300)}`);
   }
 }
+
+const nameOf = (part: unknown): string => (part instanceof LastingPart ? part.name : "");
 
 function asText(part: unknown, nowMs: number): string {
   return JSON.stringify(ripened(part, nowMs), (_key, value: unknown) =>

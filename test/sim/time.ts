@@ -2,10 +2,14 @@
  * Virtual time: it jumps from event to event, and costs nothing while nothing happens. Between two events
  * everything that promises can bring about has happened.
  */
-import { Deadlines } from "../../broker/src/core/deadlines.ts";
+import { Alarms } from "../../broker/src/core/alarms.ts";
+import { Slots } from "../../broker/src/core/chain.ts";
 
 export class Time {
-  readonly #events = new Deadlines<() => void>();
+  readonly #alarms = new Alarms();
+  readonly #slots = new Slots();
+  /** By the place of their alarm. */
+  readonly #callbacks: (() => void)[] = [];
   #nowMs = 1_000_000;
   #fault: unknown = null;
   #isTouched = false;
@@ -20,7 +24,9 @@ export class Time {
 
   /** What is to happen at the same time happens in the order in which it was asked for. */
   at(atMs: number, callback: () => void): void {
-    this.#events.add(atMs, callback);
+    const place = this.#slots.take();
+    this.#callbacks[place] = callback;
+    this.#alarms.set(place, atMs);
   }
 
   /** Ends the run. Who is called by the broker must say it here: the broker takes what is thrown for a fault of its own. */
@@ -36,11 +42,11 @@ export class Time {
   /** Lets everything happen that is to happen within `ms`. */
   async run(ms: number): Promise<void> {
     const untilMs = this.#nowMs + ms;
-    for (;;) {
-      const atMs = this.#events.nextAtMs;
-      if (atMs === null || atMs > untilMs) break;
-      this.#nowMs = atMs;
-      this.#events.takeDue(atMs)?.();
+    while (this.#alarms.nextAtMs <= untilMs) {
+      this.#nowMs = this.#alarms.nextAtMs;
+      const place = this.#alarms.takeDue(this.#nowMs);
+      this.#slots.giveBack(place);
+      this.#callbacks[place]?.();
       if (this.#isTouched) await promisesKept();
       this.#isTouched = false;
       if (this.#fault !== null) throw this.#fault;

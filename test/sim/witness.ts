@@ -6,10 +6,13 @@
  * - P4, I1 Nothing goes out that no step made, or before the block that it rests on is on disk.
  * - A3 Nothing refers to what retention has removed.  F1 What is copied forward is what stood there.
  * - D3 No token is given twice.
+ * - P10 A part of a checkpoint whose name lasts is what it was.
  */
+import { isDeepStrictEqual } from "node:util";
 import { type BrokerFrame, decodeMessage } from "@escrowmq/protocol";
 import type { Copied } from "../../broker/src/core/copy-forward.ts";
 import type { Engine, SealedBlock } from "../../broker/src/core/engine.ts";
+import { LastingPart } from "../../broker/src/core/lasting-part.ts";
 import type { Place } from "../../broker/src/core/records.ts";
 import type { Input, Ready, Send } from "../../broker/src/core/types.ts";
 import type { MemoryDisk } from "../../broker/src/store/memory-disk.ts";
@@ -21,6 +24,8 @@ import { demand } from "./violation.ts";
 
 /** The engine is compared with the ledger as a whole: often, and not at each step. */
 const LOOKS_EVERY_TICKS = 8;
+/** Small, so that some parts of a checkpoint are full. */
+const PART_SIZES = { chunks: 1, items: 5 };
 
 export class Witness {
   readonly #auditor: Auditor;
@@ -35,6 +40,8 @@ export class Witness {
   /** The block that each word rests on. */
   readonly #restsOn = new Map<string, number>();
   readonly #tokens = new Set<string>();
+  /** Parts of checkpoints, by names that last. */
+  readonly #lasting = new Map<string, unknown>();
   #ticks = 0;
   steps = 0;
 
@@ -84,9 +91,24 @@ export class Witness {
       },
       save: (): Iterable<unknown> => {
         this.#auditor.saved(lastNowMs - engine.core.state.atMs);
-        return save();
+        return this.#saved(save(PART_SIZES));
       },
     });
+  }
+
+  /** P10: what has a name that was saved before is what it was. Taken when its block is on disk. */
+  *#saved(parts: Iterable<unknown>): Iterable<unknown> {
+    for (const part of parts) {
+      if (part instanceof LastingPart) this.guarded(() => this.#demandSameAsBefore(part));
+      yield part;
+    }
+  }
+
+  #demandSameAsBefore({ name, make }: LastingPart): void {
+    const made = structuredClone(make());
+    const known = this.#lasting.get(name) ?? made;
+    demand(isDeepStrictEqual(known, made), "P10", () => `${name} is not what it was`);
+    this.#lasting.set(name, known);
   }
 
   /** On its way to a client. */

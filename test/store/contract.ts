@@ -1,5 +1,7 @@
 /** What every block store promises (B1 to B5): one suite, run against each of them. */
+
 import { describe, expect, it } from "vitest";
+import { LastingPart } from "../../broker/src/core/lasting-part.ts";
 import type { BlockStore } from "../../broker/src/store/store.ts";
 import { blockOf, bytesOf, codeOf, fill, messageOf, recovered, withoutData } from "./sample.ts";
 
@@ -165,6 +167,43 @@ export function promisesOfAStore(name: string, newHarness: () => Harness): void 
       await store.saveCheckpoint(1, ["one"]);
       const all = await recovered(await reopen(harness, store));
       expect(all.map((one) => one.kind)).toEqual(["checkpoint", "block", "block"]);
+    });
+
+    it("makes a part that lasts once, and gives it with each checkpoint that names it", async () => {
+      const { harness, store } = await openNew();
+      const made: string[] = [];
+      const lasting = (name: string) =>
+        new LastingPart(name, () => {
+          made.push(name);
+          return { of: name };
+        });
+      await fill(store, 6);
+      const first = await store.saveCheckpoint(2, ["head", lasting("a"), lasting("b"), "end"]);
+      expect(made).toEqual(["a", "b"]);
+      await store.saveCheckpoint(4, ["head", lasting("b"), lasting("c")]);
+      expect(made).toEqual(["a", "b", "c"]);
+      const again = await reopen(harness, store);
+      const [newest] = await recovered(again);
+      expect(newest).toMatchObject({ block: 4, parts: ["head", { of: "b" }, { of: "c" }] });
+      // It is known after a start, too; what no checkpoint names any more is made again.
+      expect(await again.saveCheckpoint(5, [lasting("b"), lasting("c")])).toBeLessThan(first);
+      expect(made).toHaveLength(3);
+      await again.saveCheckpoint(6, [lasting("a"), lasting("b")]);
+      expect(made).toEqual(["a", "b", "c", "a"]);
+      const [last] = await recovered(await reopen(harness, again));
+      expect(last).toMatchObject({ block: 6, parts: [{ of: "a" }, { of: "b" }] });
+    });
+
+    it("makes parts again that were of a checkpoint that failed", async () => {
+      const { store } = await openNew();
+      await fill(store, 2);
+      let made = 0;
+      const lasting = new LastingPart("a", () => ++made);
+      expect(await codeOf(store.saveCheckpoint(1, [lasting, new Map([[1, 2]])]))).toMatch(
+        /plain data/,
+      );
+      await store.saveCheckpoint(2, [lasting]);
+      expect(made).toBe(2);
     });
 
     it("refuses a checkpoint part that is not plain data, and keeps the one before", async () => {

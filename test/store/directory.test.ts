@@ -27,7 +27,13 @@ describe("a new data directory", () => {
       storeId: expect.stringMatching(/^[0-9a-f]{32}$/),
       createdAt: expect.stringMatching(/^\d{4}-.*Z$/),
     });
-    expect(listing(directory)).toEqual(["acked-mark", "checkpoints", "escrowmq.json", "segments"]);
+    expect(listing(directory)).toEqual([
+      "acked-mark",
+      "checkpoints",
+      "escrowmq.json",
+      "packs",
+      "segments",
+    ]);
   });
 
   it.each<[string, (directory: string) => void]>([

@@ -40,19 +40,30 @@ const openAndRecover = async (directory: string, options = {}) => {
   }
 };
 
-async function rawPut(directory: string, block: number, bytes: Uint8Array): Promise<void> {
-  await withLevel(directory, (level) => level.put(keyOf(block), bytes, { sync: true }));
-}
-
-async function rawGet(directory: string, block: number): Promise<Uint8Array> {
-  return withLevel(directory, async (level) => (await level.get(keyOf(block))) ?? Buffer.alloc(0));
+/** The segment of a store in tables again, with other blocks in it. */
+async function rewrite(
+  directory: string,
+  change: (blocks: Map<number, Uint8Array>) => void,
+): Promise<void> {
+  const path = segmentPath(directory);
+  const blocks = new Map<number, Uint8Array>();
+  await withLevel(path, async (level) => {
+    for (let block = 1; block <= 60; block++)
+      blocks.set(block, (await level.get(keyOf(block))) ?? Buffer.alloc(0));
+  });
+  change(blocks);
+  rmSync(path, { recursive: true });
+  await withLevel(path, async (level) => {
+    for (const [block, bytes] of blocks) await level.put(keyOf(block), bytes, { sync: true });
+  });
+  await withLevel(path, async () => undefined);
 }
 
 async function withLevel<Value>(
-  directory: string,
+  path: string,
   use: (level: Level<Uint8Array, Uint8Array>) => Promise<Value>,
 ): Promise<Value> {
-  const level = new Level<Uint8Array, Uint8Array>(segmentPath(directory), {
+  const level = new Level<Uint8Array, Uint8Array>(path, {
     keyEncoding: "view",
     valueEncoding: "view",
     compression: false,
@@ -64,6 +75,9 @@ async function withLevel<Value>(
     await level.close();
   }
 }
+
+const at = (blocks: ReadonlyMap<number, Uint8Array>, block: number): Uint8Array =>
+  blocks.get(block) ?? Buffer.alloc(0);
 
 const keyOf = (block: number): Uint8Array => {
   const key = Buffer.alloc(8);
@@ -162,7 +176,7 @@ describe("a damaged table", () => {
 describe("a swapped block", () => {
   it("under another's number is refused", async () => {
     const directory = await storeInTables();
-    await rawPut(directory, 30, await rawGet(directory, 29));
+    await rewrite(directory, (blocks) => blocks.set(30, at(blocks, 29)));
     await expect(openAndRecover(directory)).rejects.toMatchObject({
       code: "STORE_CORRUPT",
       message: "Block 30 says that it is block 29.",
@@ -176,12 +190,14 @@ describe("a swapped block", () => {
       return store;
     });
     const id = Buffer.from(storeId, "hex");
-    const before = openBlock(await rawGet(directory, 29), 29, id);
-    const other = encodeBlock(
-      { ...blockOf(30), atMs: 1 },
-      { storeId: id, hash: before.hash(), bytes: before.bytesBefore + before.bytes.length },
-    );
-    await rawPut(directory, 30, other.bytes);
+    await rewrite(directory, (blocks) => {
+      const before = openBlock(at(blocks, 29), 29, id);
+      const other = encodeBlock(
+        { ...blockOf(30), atMs: 1 },
+        { storeId: id, hash: before.hash(), bytes: before.bytesBefore + before.bytes.length },
+      );
+      blocks.set(30, other.bytes);
+    });
     await expect(openAndRecover(directory)).rejects.toMatchObject({
       code: "STORE_CORRUPT",
       message: "Block 31 does not follow block 30.",
@@ -193,9 +209,11 @@ describe("a swapped block", () => {
     const source = await scratch.open(directory);
     const id = Buffer.from(source.storeId, "hex");
     await source.close();
-    const before = openBlock(await rawGet(directory, 59), 59, id);
-    const end = { storeId: id, hash: before.hash(), bytes: before.bytesBefore };
-    await rawPut(directory, 60, encodeBlock({ ...blockOf(60), atMs: 1 }, end).bytes);
+    await rewrite(directory, (blocks) => {
+      const before = openBlock(at(blocks, 59), 59, id);
+      const end = { storeId: id, hash: before.hash(), bytes: before.bytesBefore };
+      blocks.set(60, encodeBlock({ ...blockOf(60), atMs: 1 }, end).bytes);
+    });
     await expect(openAndRecover(directory)).rejects.toMatchObject({
       code: "STORE_CORRUPT",
       message: "Block 60 is not the one that was acknowledged.",
@@ -303,8 +321,7 @@ describe("verifyStore", () => {
     await store.saveCheckpoint(60, ["state"]);
     await store.close();
     damage(fileOf(join(directory, "checkpoints"), /^\d{16}$/), flipBitAt(0.9));
-    await rawPut(directory, 30, await rawGet(directory, 29));
-    await withLevel(directory, (level) => level.del(keyOf(40)));
+    await rewrite(directory, (blocks) => blocks.set(30, at(blocks, 29)).delete(40));
     damage(join(directory, "acked-mark"), flipBitAt(0.5));
     const report = await verifyStore(directory);
     expect(report.blocks).toBe(59);

@@ -40,6 +40,10 @@ export class Program {
     });
   }
 
+  get isRunning(): boolean {
+    return !this.#hasExited;
+  }
+
   get pid(): number {
     return this.#child.pid ?? 0;
   }
@@ -57,6 +61,11 @@ export class Program {
       withinMs,
     );
     return found.line.slice(word.length).trim();
+  }
+
+  /** Nothing, if it has ended. */
+  tell(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
   }
 
   async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<Exit> {

@@ -23,8 +23,9 @@ async function openSlowStore() {
 }
 
 const broker = await createBroker({ ...options, openStore: openSlowStore });
-process.stdout.write(`ready ${broker.url}\n`);
 process.once("SIGTERM", async () => {
   await broker.close();
   process.exit(0);
 });
+// Last: who reads it may send a signal at once.
+process.stdout.write(`ready ${broker.url}\n`);

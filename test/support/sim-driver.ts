@@ -4,6 +4,7 @@
  */
 import type { BrokerFrames, Verdict } from "@escrowmq/protocol";
 import { Engine, type SealedBlock } from "../../broker/src/core/engine.ts";
+import { wholePart } from "../../broker/src/core/lasting-part.ts";
 import { DEFAULT_POLICY, type Policy } from "../../broker/src/core/policy.ts";
 import type { LogRecord } from "../../broker/src/core/records.ts";
 import type { Delivery, Input, NewMessage, Send } from "../../broker/src/core/types.ts";
@@ -109,7 +110,7 @@ export class Driver {
   }
 
   saved(): readonly unknown[] {
-    return structuredClone([...this.engine.save()]);
+    return structuredClone(Array.from(this.engine.save(), wholePart));
   }
 
   connect(client = "client"): number {

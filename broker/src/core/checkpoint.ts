@@ -9,20 +9,31 @@
  * - P9 All parts say the state of one moment, that of the call, whenever they are taken: what only grows is
  *   read up to where it was, and what changes is frozen (columns.ts, W1; topic.ts, O4). One save at a time:
  *   when a later one begins, the earlier one has no more parts to give.
+ * - P10 What does not change between two checkpoints has a name that lasts (lasting-part.ts).
  */
 import { Cursor, type CursorState } from "./cursor.ts";
 import type { EntriesPart } from "./entries.ts";
 import { invariant } from "./invariant.ts";
+import { LastingPart, type Piece } from "./lasting-part.ts";
 import type { Endpoint, GroupPolicy } from "./records.ts";
-import type { RememberedPart } from "./remembered.ts";
+import type { RememberedPart, RememberedState } from "./remembered.ts";
 import type { State } from "./state.ts";
 import { Topic, type TopicState } from "./topic.ts";
+import type { IndexPart } from "./topic-index.ts";
 import { readPart, type TransactionsPart } from "./transactions.ts";
 
-const VERSION = 4;
+const VERSION = 5;
+
+/** How much stands in one part at most. */
+export interface PartSizes {
+  /** Of a topic's index; 512 messages each. */
+  readonly chunks: number;
+  /** Transactions, entries of a group, or what is remembered. */
+  readonly items: number;
+}
+
 /** Keeps a part below 256 KiB: it is made and encoded in one piece, in a millisecond or two. */
-const INDEX_CHUNKS = 20;
-const ITEMS = 1_000;
+const PART_SIZES: PartSizes = { chunks: 20, items: 1_000 };
 
 type Part =
   | {
@@ -34,7 +45,7 @@ type Part =
       readonly endpoints: readonly (readonly [string, Endpoint])[];
     }
   | { readonly part: "topic"; readonly topic: TopicState }
-  | { readonly part: "index"; readonly topicNo: number; readonly piece: Uint8Array }
+  | { readonly part: "index"; readonly topicNo: number; readonly index: IndexPart }
   | {
       readonly part: "group";
       readonly no: number;
@@ -44,14 +55,21 @@ type Part =
   | { readonly part: "cursor"; readonly cursor: CursorState }
   | { readonly part: "entries"; readonly entries: EntriesPart }
   | { readonly part: "transactions"; readonly transactions: TransactionsPart }
-  | { readonly part: "decisions"; readonly decisions: RememberedPart }
-  | { readonly part: "sends"; readonly sends: RememberedPart };
+  | { readonly part: "memory"; readonly of: Memory; readonly memory: RememberedState }
+  | { readonly part: "remembered"; readonly of: Memory; readonly remembered: RememberedPart };
+
+/** What of the state is a Remembered. */
+type Memory = "decisions" | "sends";
+const MEMORIES: readonly Memory[] = ["decisions", "sends"];
 
 /**
  * The state as it is at the call (P9). Heads of topics, groups and cursors are copied at once; everything
  * that there may be millions of is read when its part is taken, so that the loop is free in between.
  */
-export function saveState(state: State): Iterable<Part> {
+export function saveState(
+  state: State,
+  { chunks, items }: PartSizes = PART_SIZES,
+): Iterable<Part | LastingPart> {
   const head: Part = {
     part: "head",
     version: VERSION,
@@ -63,23 +81,28 @@ export function saveState(state: State): Iterable<Part> {
   const topics = [...state.topics.values()].map((topic) => ({
     // Half messages are counted again as the transactions are loaded.
     saved: { ...topic.save(), halfMessages: 0 },
-    pieces: topic.saveIndex(INDEX_CHUNKS),
+    pieces: topic.saveIndex(chunks),
   }));
   const groups = [...state.groups.values()].map(({ no, name, policy }) => ({ no, name, policy }));
   const frozen = state.entries.freeze();
   const cursors = [...state.cursors.values()].map((cursor) => ({
     cursor: cursor.save(),
-    parts: cursor.saveEntries(frozen, ITEMS),
+    parts: cursor.saveEntries(frozen, items),
   }));
-  const transactions = state.transactions.save(ITEMS);
-  const decisions = state.decisions.save(ITEMS);
-  const sends = state.sends.save(ITEMS);
+  const transactions = state.transactions.save(items);
+  const memories = MEMORIES.map((of) => ({
+    of,
+    memory: state[of].save(),
+    pieces: state[of].savePieces(items),
+  }));
   const saveNo = ++state.saveNo;
-  const all = (function* (): Generator<Part> {
+  const all = (function* (): Generator<Part | LastingPart> {
     yield head;
     for (const { saved, pieces } of topics) {
       yield { part: "topic", topic: saved };
-      for (const piece of pieces) yield { part: "index", topicNo: saved.no, piece };
+      const topicNo = saved.no;
+      for (const piece of pieces)
+        yield partOf(piece, `index/${topicNo}`, (index) => ({ part: "index", topicNo, index }));
     }
     for (const group of groups) yield { part: "group", ...group };
     for (const { cursor, parts } of cursors) {
@@ -87,10 +110,13 @@ export function saveState(state: State): Iterable<Part> {
       for (const entries of parts) yield { part: "entries", entries };
     }
     for (const part of transactions) yield { part: "transactions", transactions: part };
-    for (const part of decisions) yield { part: "decisions", decisions: part };
-    for (const part of sends) yield { part: "sends", sends: part };
+    for (const { of, memory, pieces } of memories) {
+      yield { part: "memory", of, memory };
+      for (const piece of pieces)
+        yield partOf(piece, of, (remembered) => ({ part: "remembered", of, remembered }));
+    }
   })();
-  return (function* (): Generator<Part> {
+  return (function* (): Generator<Part | LastingPart> {
     for (const part of all) {
       yield part;
       invariant(state.saveNo === saveNo, "a save is not continued after a later one began");
@@ -98,6 +124,12 @@ export function saveState(state: State): Iterable<Part> {
     state.transactions.thaw();
     state.entries.thaw();
   })();
+}
+
+function partOf<P>(piece: Piece<P>, of: string, put: (taken: P) => Part): Part | LastingPart {
+  const { name } = piece;
+  if (name === null) return put(piece.take());
+  return new LastingPart(`${of}/${name}`, () => put(piece.take()));
 }
 
 /** All parts in their order, in one call or in several. False: another version wrote them; the state is as new. */
@@ -126,7 +158,7 @@ function loadPart(state: State, part: Part): void {
       return;
     }
     case "index":
-      return state.topic(part.topicNo).loadIndex(part.piece);
+      return state.topic(part.topicNo).loadIndex(part.index);
     case "group": {
       const group = { no: part.no, name: part.name, policy: part.policy, cursors: new Map() };
       state.groups.set(group.no, group);
@@ -144,10 +176,10 @@ function loadPart(state: State, part: Part): void {
     case "transactions":
       for (const facts of readPart(part.transactions)) state.hold(facts);
       return;
-    case "decisions":
-      return state.decisions.load(part.decisions);
-    case "sends":
-      return state.sends.load(part.sends);
+    case "memory":
+      return state[part.of].load(part.memory);
+    case "remembered":
+      return state[part.of].loadPart(part.remembered);
     default:
       part satisfies never;
       invariant(false, "a checkpoint of this version has no other parts");

@@ -96,7 +96,7 @@ export class Checks {
     return this.#alarms.size;
   }
 
-  get nextAtMs(): number | null {
+  get nextAtMs(): number {
     return this.#alarms.nextAtMs;
   }
 

@@ -11,10 +11,10 @@
  */
 
 import type { Connection } from "./connections.ts";
-import type { Core, Due } from "./core.ts";
+import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
-import type { Deadline } from "./deadlines.ts";
 import type { Entry } from "./entries.ts";
+import { invariant } from "./invariant.ts";
 import type { Group } from "./state.ts";
 import { tokenOf } from "./token.ts";
 import type { Topic } from "./topic.ts";
@@ -33,16 +33,8 @@ export interface Subscription {
   readonly starved: Set<Feed>;
   /** The feed that gave it something last: others come first when there is credit again (D12). */
   lastFed: Feed | null;
-  readonly leases: Set<Lease>;
-}
-
-/** One delivery under way. */
-export interface Lease {
-  readonly subscription: Subscription;
-  readonly cursor: Cursor;
-  readonly offset: number;
-  readonly deliveryNo: number;
-  deadline: Deadline<Due>;
+  /** What is delivered to it and under way, by the place of the entry, in the order of the deliveries. */
+  readonly leased: Set<number>;
 }
 
 /** A cursor that somebody reads. */
@@ -88,7 +80,6 @@ export class Consumers {
     leaseMs: number | undefined,
   ): void {
     const feeds = cursors.map((cursor) => this.#feedOf(cursor));
-    const leases = new Set<Lease>();
     const subscription = {
       no,
       connection,
@@ -99,7 +90,7 @@ export class Consumers {
       creditBytes: 0,
       starved: new Set(feeds),
       lastFed: null,
-      leases,
+      leased: new Set<number>(),
     };
     connection.subscriptions.set(no, subscription);
     for (const feed of feeds) feed.subscriptions.push(subscription);
@@ -156,31 +147,28 @@ export class Consumers {
   }
 
   /** Ends the bookkeeping of a delivery that is being settled or given back; false: that was done before. */
-  endLease(entry: Entry<unknown>): boolean {
-    const lease = entry.lease as Lease | null;
-    if (lease === null) return false;
-    entry.lease = null;
-    this.#core().deadlines.cancel(lease.deadline);
-    lease.subscription.leases.delete(lease);
+  endLease(entry: Entry): boolean {
+    const holder = holderOf(entry);
+    if (holder === null) return false;
+    entry.holder = null;
+    holder.leased.delete(entry.place);
+    this.#core().alarms.cancel(entry.place);
     return true;
   }
 
   /** The delivery never reached its consumer, which thus will never grant its credit again. */
-  refund(entry: Entry<unknown>): void {
-    const lease = entry.lease as Lease | null;
-    if (lease === null) return;
-    const { subscription, cursor, offset } = lease;
-    subscription.creditMessages++;
-    subscription.creditBytes += this.#core().state.topic(cursor.topicNo).bytesOf(offset);
-    this.stirSubscription(subscription);
+  refund(cursor: Cursor, entry: Entry): void {
+    const holder = holderOf(entry);
+    if (holder === null) return;
+    holder.creditMessages++;
+    holder.creditBytes += this.#core().state.topic(cursor.topicNo).bytesOf(entry.offset);
+    this.stirSubscription(holder);
   }
 
-  extend(entry: Entry<unknown>, nowMs: number, leaseMs: number | undefined): void {
-    const lease = entry.lease as Lease | null;
-    if (lease === null) return;
-    const { deadlines } = this.#core();
-    deadlines.cancel(lease.deadline);
-    lease.deadline = deadlines.add(nowMs + (leaseMs ?? leaseMsOf(lease.subscription)), { lease });
+  extend(entry: Entry, nowMs: number, leaseMs: number | undefined): void {
+    const holder = holderOf(entry);
+    if (holder === null) return;
+    this.#core().alarms.set(entry.place, nowMs + (leaseMs ?? leaseMsOf(holder)));
   }
 
   /** Delivers what there is credit for, up to the step's budget. */
@@ -271,12 +259,12 @@ export class Consumers {
     deliveryNo: number,
     untilMs: number,
   ): Delivery {
-    const { deadlines, state } = this.#core();
-    const entry = cursor.entry(offset);
-    const lease = { subscription, cursor, offset, deliveryNo } as Lease;
-    lease.deadline = deadlines.add(untilMs, { lease });
-    if (entry?.kind === "leased") entry.lease = lease;
-    subscription.leases.add(lease);
+    const { alarms, state } = this.#core();
+    const entry = cursor.leased(offset, deliveryNo);
+    invariant(entry !== undefined, "what is delivered is leased");
+    entry.holder = subscription;
+    subscription.leased.add(entry.place);
+    alarms.set(entry.place, untilMs);
     const bytes = topic.bytesOf(offset);
     subscription.creditMessages--;
     subscription.creditBytes -= bytes;
@@ -284,7 +272,7 @@ export class Consumers {
     return {
       token: tokenOf(cursor.no, offset, deliveryNo),
       offset,
-      attempt: (entry?.failures ?? 0) + 1,
+      attempt: entry.failures + 1,
       place: topic.placeOf(offset),
       bytes,
       atMs: topic.atMsOf(offset),
@@ -295,6 +283,9 @@ export class Consumers {
     };
   }
 }
+
+/** Entries take it for granted that whoever holds them is known to others. */
+const holderOf = (entry: Entry): Subscription | null => entry.holder as Subscription | null;
 
 const leaseMsOf = (subscription: Subscription): number =>
   subscription.leaseMs ?? subscription.group.policy.leaseMs;

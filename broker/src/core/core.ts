@@ -5,25 +5,17 @@
 import type { Alarms } from "./alarms.ts";
 import type { Checks } from "./checks.ts";
 import type { Connections } from "./connections.ts";
-import type { Consumers, Lease } from "./consumers.ts";
-import type { Deadlines } from "./deadlines.ts";
+import type { Consumers } from "./consumers.ts";
 import type { Policy } from "./policy.ts";
 import type { Retention } from "./retention.ts";
 import type { State } from "./state.ts";
 import type { Admission } from "./types.ts";
 
-/** What may fall due. Each is checked against the present state when it does: it may be out of date. */
-export interface Due {
-  readonly lease: Lease;
-}
-
 export interface Core {
   readonly state: State;
   readonly policy: Policy;
-  /** When leases end. */
-  readonly deadlines: Deadlines<Due>;
-  /** When waiting messages are ready again, by the place of their entries. */
-  readonly retries: Alarms;
+  /** By the place of an entry: when its lease ends, or when it has waited long enough. */
+  readonly alarms: Alarms;
   readonly connections: Connections;
   readonly consumers: Consumers;
   readonly checks: Checks;

@@ -20,6 +20,7 @@ import {
   Entries,
   type EntriesPart,
   Entry,
+  type EntryRow,
   type FrozenEntries,
   KINDS,
   type Kind,
@@ -39,7 +40,7 @@ export interface CursorState {
   readonly expired: number;
 }
 
-export class Cursor<Lease = unknown> {
+export class Cursor {
   readonly no: number;
   readonly groupNo: number;
   readonly topicNo: number;
@@ -88,22 +89,22 @@ export class Cursor<Lease = unknown> {
   }
 
   /** By kind, in the order of KINDS. The one at hand may be settled meanwhile. */
-  *entries(): Generator<Entry<Lease>> {
+  *entries(): Generator<Entry> {
     for (const chain of this.#chains)
       for (const place of chain.places()) yield new Entry(this.#entries, place);
   }
 
-  *waiting(): Generator<Entry<Lease>> {
+  *waiting(): Generator<Entry> {
     for (const place of this.#chain("waiting").places()) yield new Entry(this.#entries, place);
   }
 
-  entry(offset: number): Entry<Lease> | undefined {
+  entry(offset: number): Entry | undefined {
     const place = this.#entries.find(this.no, offset);
     return place === NOWHERE ? undefined : new Entry(this.#entries, place);
   }
 
   /** The entry of a delivery that is still valid (V2), else undefined. */
-  leased(offset: number, deliveryNo: number): Entry<Lease> | undefined {
+  leased(offset: number, deliveryNo: number): Entry | undefined {
     const entries = this.#entries;
     const place = entries.find(this.no, offset);
     const isValid =
@@ -122,17 +123,18 @@ export class Cursor<Lease = unknown> {
     for (const place of this.#chain("ready").places()) yield this.#entries.offset.at(place);
   }
 
-  deliver(offset: number, deliveryNo: number): Entry<Lease> {
-    const entries = this.#entries;
-    const known = entries.find(this.no, offset);
-    const place = known === NOWHERE ? this.#enter(offset) : known;
-    const kind = entries.kindOf(place);
-    invariant(kind === "ready" || kind === "waiting", "only a ready message is delivered");
+  deliver(offset: number, deliveryNo: number): void {
     invariant(deliveryNo >= this.#nextDeliveryNo, "delivery numbers only grow");
+    const entries = this.#entries;
+    const place = entries.find(this.no, offset);
+    if (place === NOWHERE) this.#deliverFirst(offset, deliveryNo);
+    else {
+      const kind = entries.kindOf(place);
+      invariant(kind === "ready" || kind === "waiting", "only a ready message is delivered");
+      entries.deliveries.set(place, entries.deliveries.at(place) + 1);
+      this.#become(place, "leased", deliveryNo);
+    }
     this.#nextDeliveryNo = deliveryNo + 1;
-    entries.deliveries.set(place, entries.deliveries.at(place) + 1);
-    this.#become(place, "leased", deliveryNo);
-    return new Entry(entries, place);
   }
 
   settle(offset: number): void {
@@ -155,7 +157,7 @@ export class Cursor<Lease = unknown> {
     readyAtMs: number,
     isCounted: boolean,
     reason: string,
-  ): Entry<Lease> {
+  ): Entry {
     const entries = this.#entries;
     const place = entries.find(this.no, offset);
     invariant(place !== NOWHERE, "only an unsettled message is given back");
@@ -179,7 +181,8 @@ export class Cursor<Lease = unknown> {
    */
   replay(offset: number): void {
     const isThere = this.#entries.find(this.no, offset) !== NOWHERE;
-    if (!isThere && offset < this.#nextOffset) this.#add(offset);
+    if (isThere || offset >= this.#nextOffset) return;
+    this.#add({ offset, deliveries: 0, failures: 0, kind: "ready", number: 0, reason: "" });
   }
 
   /**
@@ -276,8 +279,7 @@ export class Cursor<Lease = unknown> {
   }
 
   loadEntries(part: EntriesPart): void {
-    for (const row of readEntries(part))
-      this.#chain(row.kind).append(this.#entries.add(this.no, row));
+    for (const row of readEntries(part)) this.#add(row);
   }
 
   #has(offset: number, kinds: readonly Kind[]): boolean {
@@ -291,24 +293,14 @@ export class Cursor<Lease = unknown> {
     return chain;
   }
 
-  #enter(offset: number): number {
+  #deliverFirst(offset: number, number: number): void {
     invariant(offset >= this.#nextOffset, "a settled message is not delivered again");
     this.#nextOffset = offset + 1;
-    return this.#add(offset);
+    this.#add({ offset, deliveries: 1, failures: 0, kind: "leased", number, reason: "" });
   }
 
-  #add(offset: number): number {
-    const row = {
-      offset,
-      deliveries: 0,
-      failures: 0,
-      kind: "ready",
-      number: 0,
-      reason: "",
-    } as const;
-    const place = this.#entries.add(this.no, row);
-    this.#chain("ready").append(place);
-    return place;
+  #add(row: EntryRow): void {
+    this.#chain(row.kind).append(this.#entries.add(this.no, row));
   }
 
   #leave(place: number): void {
@@ -320,7 +312,7 @@ export class Cursor<Lease = unknown> {
     const entries = this.#entries;
     const before = entries.kindOf(place);
     this.#chain(before).remove(place);
-    if (before === "leased") entries.lease.set(place, null);
+    if (before === "leased") entries.holder.set(place, null);
     entries.kind.set(place, KINDS.indexOf(kind));
     entries.number.set(place, number);
     this.#chain(kind).append(place);

@@ -14,17 +14,17 @@
  * - P8 `replay` of what `sealBlock` gave leads to the state that the engine had.
  */
 import * as administer from "./administer.ts";
-import { Alarms } from "./alarms.ts";
-import { loadState, saveState } from "./checkpoint.ts";
+import { Alarms, NEVER } from "./alarms.ts";
+import { loadState, type PartSizes, saveState } from "./checkpoint.ts";
 import { Checks } from "./checks.ts";
 import { Connections } from "./connections.ts";
 import { Consumers } from "./consumers.ts";
 import { copied } from "./copy-forward.ts";
-import type { Core, Due } from "./core.ts";
-import { Deadlines } from "./deadlines.ts";
+import type { Core } from "./core.ts";
 import type { HashKey } from "./id-hash.ts";
 import * as inspect from "./inspect.ts";
 import { invariant } from "./invariant.ts";
+import { NOWHERE } from "./places.ts";
 import { DEFAULT_POLICY, type Policy } from "./policy.ts";
 import { pushAll } from "./push-all.ts";
 import { QUERIES } from "./queries.ts";
@@ -57,8 +57,7 @@ export class Engine {
     this.#core = {
       state: new State(policy, hashKey),
       policy,
-      deadlines: new Deadlines<Due>(),
-      retries: new Alarms(),
+      alarms: new Alarms(),
       connections: new Connections(),
       consumers: new Consumers(core),
       checks: new Checks(core, transact.decide),
@@ -77,8 +76,9 @@ export class Engine {
     return loadState(this.#core.state, parts);
   }
 
-  save(): Iterable<unknown> {
-    return saveState(this.#core.state);
+  /** Those that last among them as LastingPart. */
+  save(sizes?: PartSizes): Iterable<unknown> {
+    return saveState(this.#core.state, sizes);
   }
 
   replay(block: SealedBlock): void {
@@ -128,17 +128,16 @@ export class Engine {
 
   /** Infinite: nothing waits, or nothing may be written. */
   #clockAtMs(): number {
-    const { state, deadlines, retries, checks, admission } = this.#core;
-    const isNeeded = deadlines.size + retries.size + checks.waiting > 0 && admission !== "none";
+    const { state, alarms, checks, admission } = this.#core;
+    const isNeeded = alarms.size + checks.waiting > 0 && admission !== "none";
     return isNeeded ? state.atMs + CLOCK_EVERY_MS : NEVER;
   }
 
   #nextWakeAtMs(): number | null {
-    const { deadlines, retries, checks, retention } = this.#core;
+    const { alarms, checks, retention } = this.#core;
     const nextAtMs = Math.min(
-      deadlines.nextAtMs ?? NEVER,
-      retries.nextAtMs ?? NEVER,
-      checks.nextAtMs ?? NEVER,
+      alarms.nextAtMs,
+      checks.nextAtMs,
       retention.nextAtMs,
       this.#clockAtMs(),
     );
@@ -313,13 +312,13 @@ export class Engine {
 
   /** C5: broker time stood still while the broker was down; what is left of each wait is left still. */
   #open(turn: Turn): void {
-    const { state, retries, checks } = this.#core;
+    const { state, alarms, checks } = this.#core;
     const pausedMs = state.block === 0 ? 0 : Math.max(0, turn.nowMs - state.atMs);
     turn.log({ kind: "opened", atMs: turn.nowMs, pausedMs });
     for (const transaction of state.transactions.values())
       if (transaction.parked === null) checks.schedule(transaction);
     for (const cursor of state.cursors.values()) {
-      for (const { place } of cursor.waiting()) retries.set(place, state.entries.number.at(place));
+      for (const { place } of cursor.waiting()) alarms.set(place, state.entries.number.at(place));
     }
   }
 
@@ -348,35 +347,17 @@ export class Engine {
     for (let left = DUE_PER_STEP_MAX; left > 0; left--) if (!this.#ripenNext(turn)) return;
   }
 
-  /** What is due first; of equal times retries before leases before checks. False: nothing is due. */
+  /** What is due first; of equal times deliveries before checks. False: nothing is due. */
   #ripenNext(turn: Turn): boolean {
-    const { deadlines, retries, checks } = this.#core;
-    const leaseAtMs = deadlines.nextAtMs ?? NEVER;
-    const retryAtMs = retries.nextAtMs ?? NEVER;
-    const checkAtMs = checks.nextAtMs ?? NEVER;
-    if (Math.min(leaseAtMs, retryAtMs, checkAtMs) > turn.nowMs) return false;
-    if (checkAtMs < leaseAtMs && checkAtMs < retryAtMs) return checks.workOffDue(turn);
-    if (retryAtMs <= leaseAtMs) this.#ripenRetry(retryAtMs, turn);
-    else {
-      const due = deadlines.takeDue(turn.nowMs);
-      if (due !== null) settle.expire(this.#core, turn, due.lease);
-    }
+    const { alarms, checks } = this.#core;
+    const { nextAtMs } = alarms;
+    if (checks.nextAtMs < nextAtMs) return checks.workOffDue(turn);
+    const place = alarms.takeDue(turn.nowMs);
+    if (place === NOWHERE) return false;
+    settle.ripen(this.#core, turn, place, nextAtMs);
     return true;
   }
-
-  #ripenRetry(atMs: number, turn: Turn): void {
-    const { retries, consumers, state } = this.#core;
-    const place = retries.takeDue(turn.nowMs);
-    const { entries } = state;
-    // The row may be another message's by now.
-    if (entries.kindOf(place) !== "waiting" || entries.number.at(place) !== atMs) return;
-    const cursor = state.cursor(entries.cursorNo.at(place));
-    cursor.ripen(entries.offset.at(place));
-    consumers.stir(cursor);
-  }
 }
-
-const NEVER = Number.POSITIVE_INFINITY;
 
 /** What a restart may add to a wait at most, besides the downtime. */
 const CLOCK_EVERY_MS = 60_000;

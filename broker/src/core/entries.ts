@@ -34,8 +34,8 @@ export class Entries {
   /** Leased: the delivery's; waiting: when it is ready. */
   readonly number = new Column(Float64Array);
   readonly reason = new Values("");
-  /** Who holds it, known only while running; null between recovery and the `opened` record. */
-  readonly lease = new Values<unknown>(null);
+  /** Leased: by whom, known only while running; null between recovery and the `opened` record. */
+  readonly holder = new Values<unknown>(null);
   readonly #places = new Places();
   readonly #slots = new Slots();
   readonly #all = [
@@ -46,7 +46,7 @@ export class Entries {
     this.kind,
     this.number,
     this.reason,
-    this.lease,
+    this.holder,
   ];
 
   get size(): number {
@@ -86,7 +86,7 @@ export class Entries {
     // An alarm that is still set for this place must not find it waiting.
     this.number.set(place, 0);
     this.reason.set(place, "");
-    this.lease.set(place, null);
+    this.holder.set(place, null);
     this.#slots.giveBack(place);
     if (this.size === 0 && this.offset.length > ROWS_KEPT) this.#clear();
   }
@@ -119,13 +119,17 @@ export class Entries {
 }
 
 /** One unsettled message, as an object for the moment (E1). */
-export class Entry<Lease = unknown> {
+export class Entry {
   readonly place: number;
   readonly #rows: Entries;
 
   constructor(rows: Entries, place: number) {
     this.#rows = rows;
     this.place = place;
+  }
+
+  get cursorNo(): number {
+    return this.#rows.cursorNo.at(this.place);
   }
 
   get offset(): number {
@@ -156,12 +160,12 @@ export class Entry<Lease = unknown> {
     return kind === "waiting" ? { kind, readyAtMs: number } : { kind };
   }
 
-  get lease(): Lease | null {
-    return this.#rows.lease.at(this.place) as Lease | null;
+  get holder(): unknown {
+    return this.#rows.holder.at(this.place);
   }
 
-  set lease(lease: Lease | null) {
-    this.#rows.lease.set(this.place, lease);
+  set holder(holder: unknown) {
+    this.#rows.holder.set(this.place, holder);
   }
 }
 

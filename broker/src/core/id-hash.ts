@@ -81,22 +81,31 @@ export class IdHash {
   }
 }
 
-/** How many words it takes; 0: it is no id. */
+/** How many words it takes; 0: it is no id. Four characters at a time: each request brings an id. */
 function packId(id: string, words: Uint32Array): number {
   const { length } = id;
   if (length > CHARACTERS_MAX) return 0;
   let count = 0;
-  for (let at = 0; at < length; at += 4) {
-    const last = Math.min(length - at, 4);
-    let word = 0;
-    for (let byte = 0; byte < last; byte++) {
-      const unit = id.charCodeAt(at + byte);
-      if (unit === 0 || unit > 0x7f) return 0;
-      word |= unit << (byte * 8);
-    }
-    words[count++] = word;
+  let at = 0;
+  let all = 0;
+  for (; at + 4 <= length; at += 4) {
+    const one = id.charCodeAt(at);
+    const two = id.charCodeAt(at + 1);
+    const three = id.charCodeAt(at + 2);
+    const four = id.charCodeAt(at + 3);
+    all |= one | two | three | four;
+    if (one === 0 || two === 0 || three === 0 || four === 0) return 0;
+    words[count++] = one | (two << 8) | (three << 16) | (four << 24);
   }
-  return count;
+  let word = 0;
+  for (let shift = 0; at < length; at++, shift += 8) {
+    const unit = id.charCodeAt(at);
+    all |= unit;
+    if (unit === 0) return 0;
+    word |= unit << shift;
+  }
+  if (word !== 0) words[count++] = word;
+  return all > 0x7f ? 0 : count;
 }
 
 const units: number[] = [];

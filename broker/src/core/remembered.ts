@@ -11,6 +11,7 @@
  */
 import { IdHash } from "./id-hash.ts";
 import { Ids, type SavedIds } from "./ids.ts";
+import type { Piece } from "./lasting-part.ts";
 import { NOWHERE } from "./places.ts";
 
 /** Values by place, in a form that takes little memory. Places are filled one after the other. */
@@ -23,10 +24,14 @@ export interface Columns<V> {
   load(saved: never): void;
 }
 
-/** A piece of what is remembered, as it stood when `save` was called. */
-export interface RememberedPart {
-  readonly generation: "young" | "old";
+export interface RememberedState {
+  readonly youngNo: number;
   readonly youngSinceMs: number;
+}
+
+/** Some entries of one generation. */
+export interface RememberedPart {
+  readonly no: number;
   readonly ids: SavedIds;
   readonly values: unknown;
 }
@@ -43,6 +48,8 @@ export class Remembered<V> {
   readonly #hash: IdHash;
   #young: Generation<V>;
   #old: Generation<V>;
+  /** The old one's is one less. */
+  #youngNo = 1;
   #youngSinceMs = 0;
 
   constructor(
@@ -72,34 +79,34 @@ export class Remembered<V> {
     if (this.#young.ids.size >= this.#generationMax || atMs - this.#youngSinceMs >= this.#keepMs) {
       this.#old = this.#young;
       this.#young = this.#newGeneration();
+      this.#youngNo++;
       this.#youngSinceMs = atMs;
     }
     this.#young.ids.add(id);
     this.#young.columns.add(value);
   }
 
-  /** What is remembered now, in parts of at most `entriesMax`. They may be taken later, one by one (M2). */
-  save(entriesMax: number): Iterable<RememberedPart> {
-    const youngSinceMs = this.#youngSinceMs;
-    const generations = [
-      { generation: "old" as const, of: this.#old, size: this.#old.ids.size },
-      { generation: "young" as const, of: this.#young, size: this.#young.ids.size },
-    ];
+  save(): RememberedState {
+    return { youngNo: this.#youngNo, youngSinceMs: this.#youngSinceMs };
+  }
+
+  /** What is remembered now, in pieces of at most `entriesMax`. They may be taken later, one by one (M2). */
+  savePieces(entriesMax: number): Iterable<Piece<RememberedPart>> {
+    const old = piecesOf(this.#youngNo - 1, this.#old, this.#old.ids.size, entriesMax);
+    const young = piecesOf(this.#youngNo, this.#young, this.#young.ids.size, entriesMax);
     return (function* () {
-      for (const { generation, of, size } of generations) {
-        // At least one part, so that an empty generation is told, too.
-        for (let from = 0; from === 0 || from < size; from += entriesMax) {
-          const to = Math.min(from + entriesMax, size);
-          const ids = of.ids.save(from, to);
-          yield { generation, youngSinceMs, ids, values: of.columns.save(from, to) };
-        }
-      }
+      yield* old;
+      yield* young;
     })();
   }
 
-  load({ generation, youngSinceMs, ids, values }: RememberedPart): void {
+  load({ youngNo, youngSinceMs }: RememberedState): void {
+    this.#youngNo = youngNo;
     this.#youngSinceMs = youngSinceMs;
-    const { ids: known, columns } = generation === "young" ? this.#young : this.#old;
+  }
+
+  loadPart({ no, ids, values }: RememberedPart): void {
+    const { ids: known, columns } = no === this.#youngNo ? this.#young : this.#old;
     known.load(ids);
     columns.load(values as never);
   }
@@ -112,4 +119,19 @@ export class Remembered<V> {
 function find<V>({ ids, columns }: Generation<V>, id: string): V | undefined {
   const place = ids.find(id);
   return place === NOWHERE ? undefined : columns.get(place);
+}
+
+function* piecesOf<V>(
+  no: number,
+  { ids, columns }: Generation<V>,
+  size: number,
+  entriesMax: number,
+): Generator<Piece<RememberedPart>> {
+  for (let from = 0; from < size; from += entriesMax) {
+    const to = Math.min(from + entriesMax, size);
+    yield {
+      name: to - from === entriesMax ? `${no}/${from}-${to}` : null,
+      take: () => ({ no, ids: ids.save(from, to), values: columns.save(from, to) }),
+    };
+  }
 }

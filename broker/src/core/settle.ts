@@ -9,10 +9,10 @@
 import type { ClientFrames } from "@escrowmq/protocol";
 import { LIMITS } from "@escrowmq/protocol/limits";
 import { deadLetterTopic } from "@escrowmq/protocol/names";
-import type { Lease, Subscription } from "./consumers.ts";
+import type { Subscription } from "./consumers.ts";
 import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
-import type { Entry } from "./entries.ts";
+import { Entry } from "./entries.ts";
 import { invariant } from "./invariant.ts";
 import { retryDelayMs } from "./policy.ts";
 import type { ReturnCause } from "./records.ts";
@@ -86,11 +86,11 @@ export function endSubscription(
   subscription: Subscription,
   cause: "released" | "disconnected",
 ): void {
-  const leases = [...subscription.leases];
   core.consumers.unsubscribe(subscription);
-  for (const { cursor, offset, deliveryNo } of leases) {
-    const entry = cursor.leased(offset, deliveryNo);
-    if (entry === undefined) continue;
+  for (const place of [...subscription.leased]) {
+    const entry = new Entry(core.state.entries, place);
+    invariant(entry.holder === subscription, "a subscription holds what is leased to it");
+    const cursor = core.state.cursor(entry.cursorNo);
     if (cause === "released")
       giveBack(core, turn, cursor, entry, { cause, readyAtMs: 0, isCounted: false, reason: "" });
     else fail(core, turn, cursor, entry, cause, 0, "");
@@ -193,10 +193,17 @@ export function bury(
   turn.ok(from, frame.id);
 }
 
-/** A lease ran out: the next consumer may have it at once, the time has passed already. */
-export function expire(core: Core, turn: Turn, { cursor, offset, deliveryNo }: Lease): void {
-  const entry = cursor.leased(offset, deliveryNo);
-  if (entry !== undefined) fail(core, turn, cursor, entry, "expired", 0, "");
+/** The alarm of this place went off, which was set for `atMs`. The row may be free by now, or another message's. */
+export function ripen(core: Core, turn: Turn, place: number, atMs: number): void {
+  const entry = new Entry(core.state.entries, place);
+  const { state, holder } = entry;
+  const isWaiting = state.kind === "waiting" && state.readyAtMs === atMs;
+  if (holder === null && !isWaiting) return;
+  const cursor = core.state.cursor(entry.cursorNo);
+  // A lease ran out: the next consumer may have it at once, the time has passed already.
+  if (holder !== null) return fail(core, turn, cursor, entry, "expired", 0, "");
+  cursor.ripen(entry.offset);
+  core.consumers.stir(cursor);
 }
 
 /** The body cannot be read: corruption is reported, never served. It is tried again in case the disk recovers. */
@@ -204,7 +211,7 @@ export function unreadable(core: Core, turn: Turn, token: string): void {
   const found = findDelivery(core, token);
   if (found === null) return;
   const readyAtMs = turn.nowMs + UNREADABLE_DELAY_MS;
-  core.consumers.refund(found.entry);
+  core.consumers.refund(found.cursor, found.entry);
   giveBack(core, turn, found.cursor, found.entry, {
     cause: "unreadable",
     readyAtMs,
@@ -221,7 +228,7 @@ function fail(
   core: Core,
   turn: Turn,
   cursor: Cursor,
-  entry: Entry<unknown>,
+  entry: Entry,
   cause: ReturnCause,
   delayMs: number | null,
   reason: string,
@@ -239,23 +246,17 @@ function giveBack(
   core: Core,
   turn: Turn,
   cursor: Cursor,
-  entry: Entry<unknown>,
+  entry: Entry,
   how: { cause: ReturnCause; readyAtMs: number; isCounted: boolean; reason: string },
 ): void {
   core.consumers.endLease(entry);
   turn.log({ kind: "returned", cursorNo: cursor.no, offset: entry.offset, ...how });
   if (how.readyAtMs === 0) return core.consumers.stir(cursor);
-  core.retries.set(entry.place, how.readyAtMs);
+  core.alarms.set(entry.place, how.readyAtMs);
 }
 
 /** D8: out of the group and into its dead letters in one record. */
-function toDeadLetters(
-  core: Core,
-  turn: Turn,
-  cursor: Cursor,
-  entry: Entry<unknown>,
-  reason: string,
-): void {
+function toDeadLetters(core: Core, turn: Turn, cursor: Cursor, entry: Entry, reason: string): void {
   core.consumers.endLease(entry);
   const dead = openDeadLetters(core, turn, core.state.group(cursor.groupNo));
   turn.log({

@@ -180,7 +180,9 @@ export class State {
   }
 
   totalsOf(group: string): UndecidedTotals {
-    const totals = this.totalsByGroup.get(group) ?? { count: 0, bytes: 0, parked: 0 };
+    const known = this.totalsByGroup.get(group);
+    if (known !== undefined) return known;
+    const totals = { count: 0, bytes: 0, parked: 0 };
     this.totalsByGroup.set(group, totals);
     return totals;
   }

@@ -211,10 +211,7 @@ export function findTransaction(core: Core, id: string): Found | null {
 }
 
 /** The entry of a delivery that is still under way, or null. */
-export function findDelivery(
-  core: Core,
-  token: string,
-): { cursor: Cursor; entry: Entry<unknown> } | null {
+export function findDelivery(core: Core, token: string): { cursor: Cursor; entry: Entry } | null {
   const ref = readToken(token);
   const cursor = ref === null ? undefined : core.state.cursors.get(ref.cursorNo);
   const entry = ref === null ? undefined : cursor?.leased(ref.offset, ref.deliveryNo);
@@ -244,9 +241,9 @@ function repeatedPrepare(
 function readAcks(
   core: Core,
   tokens: readonly string[],
-): { ack: JoinedAck; entry: Entry<unknown> }[] | null {
+): { ack: JoinedAck; entry: Entry }[] | null {
   if (tokens.length === 0) return [];
-  const joined = new Map<number, { ack: JoinedAck; entry: Entry<unknown> }>();
+  const joined = new Map<number, { ack: JoinedAck; entry: Entry }>();
   for (const token of tokens) {
     const found = findDelivery(core, token);
     if (found === null || joined.has(found.entry.place)) return null;

@@ -232,6 +232,8 @@ export class Transactions {
   /** Not after a checkpoint, which tells them in the order of their prepares. */
   #areHalvesSorted = true;
   readonly #rows = new Rows();
+  /** The one that was asked for last: a step asks for the same one several times. */
+  #last: Row | null = null;
 
   constructor(hash: IdHash) {
     this.#hash = hash;
@@ -246,8 +248,11 @@ export class Transactions {
   }
 
   get(id: string): Transaction | undefined {
+    if (this.#last?.id === id) return this.#last;
     const place = this.#find(id);
-    return place === NOWHERE ? undefined : new Row(this.#rows, place, id);
+    if (place === NOWHERE) return undefined;
+    this.#last = new Row(this.#rows, place, id);
+    return this.#last;
   }
 
   /** The one of this place, which is in use. */
@@ -314,11 +319,14 @@ export class Transactions {
       if (last !== NOWHERE && this.#compare(place, last) < 0) this.#areHalvesSorted = false;
       this.#halves.append(place);
     }
-    return new Row(rows, place, facts.id);
+    this.#last = new Row(rows, place, facts.id);
+    return this.#last;
   }
 
   remove({ id, rowNo: place, messages }: Transaction): void {
-    invariant(this.#find(id) === place, "only a transaction that is there is removed");
+    invariant(this.get(id)?.rowNo === place, "only a transaction that is there is removed");
+    this.#last = null;
+    this.#hash.read(id);
     this.#places.remove(this.#hash.hash, place);
     this.#order.remove(place);
     if (messages.length > 0) this.#halves.remove(place);

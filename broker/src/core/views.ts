@@ -104,10 +104,10 @@ export function groupView(core: Core, group: Group, nowMs: number): GroupView {
     }),
     consumers: consumers
       .subscriptionsOf(group)
-      .map(({ connection, leases, creditMessages, creditBytes }) => ({
+      .map(({ connection, leased, creditMessages, creditBytes }) => ({
         connection: connection.id,
         client: connection.client,
-        leased: leases.size,
+        leased: leased.size,
         creditMessages,
         creditBytes,
       })),

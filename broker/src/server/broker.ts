@@ -20,7 +20,7 @@ import { Checkpointer } from "./checkpointer.ts";
 import type { Clock, Timer } from "./clock.ts";
 import { CopyForward } from "./copy-forward.ts";
 import { Dispatch, sizeOfAll } from "./dispatch.ts";
-import { examine } from "./doctor.ts";
+import { examine, type Unreadable } from "./doctor.ts";
 import { Flow } from "./flow.ts";
 import { type Listener, listen } from "./listener.ts";
 import type { Log } from "./log.ts";
@@ -98,6 +98,7 @@ class RunningBroker implements Broker, SessionHost {
   #startedAtMs = 0;
   #freeBytes = Number.POSITIVE_INFINITY;
   #storeFailures = 0;
+  #unreadable: Unreadable = { reads: 0, last: "" };
   #storeId = "";
   #admissionTimer: Timer | null = null;
   #closing: Promise<void> | null = null;
@@ -257,6 +258,7 @@ class RunningBroker implements Broker, SessionHost {
       timeline: timelineSource(engine, store),
       metrics: this.#metrics,
       log: this.#log,
+      unreadable: (error) => this.#noteUnreadable(error),
       take: (input) => this.take(input),
       stats: (figures) => this.#stats(figures, store),
       doctor: (figures, groups) => this.#doctor(figures, groups, store),
@@ -405,6 +407,12 @@ class RunningBroker implements Broker, SessionHost {
     };
   }
 
+  #noteUnreadable(error: unknown): void {
+    this.#metrics.unreadable();
+    const last = error instanceof Error ? error.message : String(error);
+    this.#unreadable = { reads: this.#unreadable.reads + 1, last };
+  }
+
   #doctor(figures: CoreFigures, groups: readonly GroupBehind[], store: BlockStore): DoctorView {
     const { policy, sendFreeBytesMin, memoryBytesMax, isExposed, host } = this.#options;
     const { allowedOrigins, endpointRanges } = this.#options;
@@ -420,6 +428,7 @@ class RunningBroker implements Broker, SessionHost {
       allowedOrigins,
       endpointRanges,
       storeFailures: this.#storeFailures,
+      unreadable: this.#unreadable,
       memory,
       memoryBytesMax,
       pausedConnections,

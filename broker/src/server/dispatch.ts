@@ -43,6 +43,8 @@ export interface DispatchOptions {
   readonly timeline: TimelineSource;
   readonly metrics: Metrics;
   readonly log: Log;
+  /** Told of each read that found damage or a disk that did not answer. */
+  readonly unreadable: (error: unknown) => void;
   readonly take: (input: Input) => void;
   readonly stats: (figures: CoreFigures) => StatsView;
   readonly doctor: (figures: CoreFigures, groups: readonly GroupBehind[]) => DoctorView;
@@ -238,7 +240,7 @@ export class Dispatch {
     block: Place["block"],
     slots: readonly number[],
   ): Promise<readonly Uint8Array[] | null> {
-    const { store, metrics, log } = this.#options;
+    const { store, unreadable, log } = this.#options;
     const cached = slots
       .map((slot) => store.cached(block, slot))
       .filter((message) => message !== null);
@@ -248,7 +250,7 @@ export class Dispatch {
     } catch (error) {
       // Settled by somebody else meanwhile, and retired; or copied forward: it comes again from its new place.
       if (EscrowError.is(error, "MESSAGE_RETIRED")) return null;
-      metrics.unreadable();
+      unreadable(error);
       log.error({ err: error, block }, "messages could not be read; they are not delivered");
       return null;
     }

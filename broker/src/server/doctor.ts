@@ -16,9 +16,17 @@ export interface Patient {
   readonly allowedOrigins: readonly string[];
   readonly endpointRanges: readonly string[];
   readonly storeFailures: number;
+  readonly unreadable: Unreadable;
   readonly memory: MemoryFigures;
   readonly memoryBytesMax: number;
   readonly pausedConnections: number;
+}
+
+/** Reads that found damage, or a disk that did not answer, since the start. */
+export interface Unreadable {
+  readonly reads: number;
+  /** A sentence; it names the file where that is known. */
+  readonly last: string;
 }
 
 const NEAR = 0.8;
@@ -139,10 +147,15 @@ function daysOf(ms: number): string {
   return `${Math.max(0, Math.round(ms / 1_000))} s`;
 }
 
-const store = ({ storeFailures }: Patient): Finding =>
-  storeFailures === 0
-    ? ok("store", "No storage error since the start.")
-    : warning(
-        "store",
-        `The store failed ${storeFailures} times since the start and was reopened; see the log.`,
-      );
+function store({ storeFailures, unreadable: { reads, last } }: Patient): Finding {
+  if (reads > 0)
+    return error(
+      "store",
+      `${reads} reads of messages failed since the start, the last one so: ${last} Stop the broker and run escrow verify.`,
+    );
+  if (storeFailures === 0) return ok("store", "No storage error since the start.");
+  return warning(
+    "store",
+    `The store failed ${storeFailures} times since the start and was reopened; see the log.`,
+  );
+}

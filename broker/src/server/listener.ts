@@ -51,7 +51,8 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   );
   await new Promise<void>((resolve, reject) => {
     http.once("error", reject);
-    http.listen(options.port, options.host, () => resolve());
+    const { host, port } = options;
+    http.listen({ host, port, backlog: BACKLOG }, () => resolve());
   });
   return {
     url: `ws://${addressText(http)}`,
@@ -158,6 +159,12 @@ function accept(options: ListenerOptions, webSocket: WebSocket, socket: Duplex):
   webSocket.on("error", () => webSocket.terminate());
 }
 
+/**
+ * Connections that the kernel keeps until they are accepted; it may keep fewer (net.core.somaxconn). Beyond
+ * it, it drops them, and a peer that says nothing first waits for minutes: Node's 511 is a reconnect storm's
+ * first half second.
+ */
+const BACKLOG = 4_096;
 const CLOSE_WITHIN_MS = 2_000;
 const CONTROL_FRAME_BYTES = 6;
 

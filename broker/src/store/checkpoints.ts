@@ -8,13 +8,11 @@
  */
 import { readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import {
-  type Checkpoint,
-  type CheckpointHeader,
-  readCheckpoint,
-  UnusableCheckpoint,
-  writeCheckpoint,
-} from "./checkpoint-file.ts";
+import type { LastingPart } from "../core/lasting-part.ts";
+import { type CheckpointHeader, UnusableCheckpoint } from "./checkpoint-format.ts";
+import { type Checkpoint, readCheckpoint, readReferences } from "./checkpoint-reader.ts";
+import { type Written, writeCheckpoint } from "./checkpoint-writer.ts";
+import type { DataDirectory } from "./data-directory.ts";
 import {
   blockOfName,
   makeDirectory,
@@ -22,6 +20,8 @@ import {
   syncDirectory,
   TEMPORARY_SUFFIX,
 } from "./durable-file.ts";
+import type { PackedPart } from "./pack-file.ts";
+import { Packs } from "./packs.ts";
 import type { CheckpointPart } from "./store.ts";
 
 /** The second one is what a damaged first one falls back to. */
@@ -32,9 +32,17 @@ export class Checkpoints {
   readonly #storeId: Uint8Array;
   readonly #onWarning: (text: string) => void;
   readonly #unusable = new Set<number>();
+  readonly #packs: Packs;
+  /** What of the state stands in packs, by the last checkpoint that was read or written. */
+  #packed: readonly PackedPart[] = [];
 
-  constructor(directory: string, storeId: Uint8Array, onWarning: (text: string) => void) {
-    this.#directory = directory;
+  constructor(
+    { checkpoints, packs }: Pick<DataDirectory, "checkpoints" | "packs">,
+    storeId: Uint8Array,
+    onWarning: (text: string) => void,
+  ) {
+    this.#directory = checkpoints;
+    this.#packs = new Packs(packs, onWarning);
     this.#storeId = storeId;
     this.#onWarning = onWarning;
   }
@@ -62,8 +70,9 @@ export class Checkpoints {
   /** Null, with a warning, when it cannot be used (C2). */
   async read(block: number): Promise<Checkpoint | null> {
     try {
-      const checkpoint = await readCheckpoint(this.#pathOf(block), this.#storeId);
+      const checkpoint = await readCheckpoint(this.#pathOf(block), this.#storeId, this.#packs);
       if (checkpoint.block !== block) throw new UnusableCheckpoint("it bears another's name");
+      this.#packed = checkpoint.packed;
       return checkpoint;
     } catch (error) {
       // Any error will do, an unreadable sector as well: the log has everything that is in here.
@@ -72,30 +81,53 @@ export class Checkpoints {
     }
   }
 
+  /** Tells of each damaged copy of a pack, even where the other one is whole. */
+  async checkCopies({ packed }: Checkpoint): Promise<void> {
+    const reader = this.#packs.reader();
+    try {
+      for (const part of packed) await reader.check(part);
+    } finally {
+      await reader.close();
+    }
+  }
+
   reject(block: number, why: string): void {
     this.#unusable.add(block);
+    this.#packed = [];
     this.#onWarning(`The checkpoint of block ${block} is not used: ${why}.`);
   }
 
+  /** Gives the bytes of what was not on disk before. */
   async save(
     header: Omit<CheckpointHeader, "storeId">,
-    parts: Iterable<CheckpointPart>,
+    parts: Iterable<CheckpointPart | LastingPart>,
   ): Promise<number> {
     await makeDirectory(this.#directory);
-    const path = this.#pathOf(header.block);
-    let bytes: number;
-    try {
-      const whole = { ...header, storeId: this.#storeId };
-      bytes = await writeCheckpoint(path + TEMPORARY_SUFFIX, whole, parts);
-      await rename(path + TEMPORARY_SUFFIX, path);
-    } catch (error) {
-      await rm(path + TEMPORARY_SUFFIX, { force: true });
-      throw error;
-    }
+    const { bytes, packed } = await this.#write(header, parts);
     await syncDirectory(this.#directory);
+    this.#packed = packed;
     this.#unusable.delete(header.block);
     await this.#prune();
     return bytes;
+  }
+
+  async #write(
+    header: Omit<CheckpointHeader, "storeId">,
+    parts: Iterable<CheckpointPart | LastingPart>,
+  ): Promise<Written> {
+    const path = this.#pathOf(header.block);
+    const whole = { ...header, storeId: this.#storeId };
+    const known = await this.#packs.worthLeaving(this.#packed);
+    const pack = await this.#packs.begin();
+    try {
+      const written = await writeCheckpoint(path + TEMPORARY_SUFFIX, whole, parts, known, pack);
+      await rename(path + TEMPORARY_SUFFIX, path);
+      return written;
+    } catch (error) {
+      await pack.abandon();
+      await rm(path + TEMPORARY_SUFFIX, { force: true });
+      throw error;
+    }
   }
 
   async #prune(): Promise<void> {
@@ -104,6 +136,19 @@ export class Checkpoints {
     for (const name of await readdir(this.#directory))
       if (!kept.has(name)) await rm(join(this.#directory, name), { force: true });
     this.#unusable.clear();
+    const used = new Set<number>();
+    for (const block of usable.slice(0, KEPT_MAX))
+      for (const { pack } of await this.#referencesOf(block)) used.add(pack);
+    await this.#packs.prune(used);
+  }
+
+  /** None if it cannot be read: then nothing can be done with it anyway. */
+  async #referencesOf(block: number): Promise<readonly PackedPart[]> {
+    try {
+      return await readReferences(this.#pathOf(block));
+    } catch {
+      return [];
+    }
   }
 
   #pathOf(block: number): string {

@@ -6,6 +6,7 @@
  *   log-start                      the first block that was not retired (log-start.ts)
  *   segments/<first block>/        one LevelDB each (segments.ts)
  *   checkpoints/<block>            state after a block (checkpoints.ts)
+ *   packs/<number>[.copy]          what checkpoints have in common (packs.ts)
  *
  * Invariants
  * - D1 `escrowmq.json` comes last. Without it nothing was ever stored here, and creation starts
@@ -34,6 +35,7 @@ export interface DataDirectory {
   readonly path: string;
   readonly segments: string;
   readonly checkpoints: string;
+  readonly packs: string;
   readonly ackedMark: string;
   readonly logStart: string;
   /** 32 hex digits. */
@@ -66,6 +68,7 @@ const placesOf = (path: string, storeId: string): DataDirectory => ({
   path,
   segments: join(path, "segments"),
   checkpoints: join(path, "checkpoints"),
+  packs: join(path, "packs"),
   ackedMark: join(path, "acked-mark"),
   logStart: join(path, "log-start"),
   storeId,
@@ -100,6 +103,7 @@ async function create(path: string): Promise<string> {
   await chmod(path, 0o700);
   await makeDirectory(places.segments);
   await makeDirectory(places.checkpoints);
+  await makeDirectory(places.packs);
   if ((await readdir(places.segments)).length > 0)
     throw new EscrowError(
       "STORE_CORRUPT",

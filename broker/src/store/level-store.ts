@@ -1,11 +1,11 @@
 /**
- * The block store on LevelDB, and the only file that knows LevelDB's interface. What LevelDB really
- * does shapes it: see docs/adr/0001-block-log.md and google/leveldb #320, #578, #193, #251.
+ * The block store on LevelDB. What LevelDB really does shapes it: see docs/adr/0001-block-log.md and
+ * google/leveldb #320, #578, #193, #251.
  *
  * Invariants
  * - V1 Every write is synced, one is in flight, and no key is written twice.
- * - V2 No iterator is open once the first block was appended: LevelDB answers wrongly then
- *   (google/leveldb #320, #887).
+ * - V2 No iterator of LevelDB is ever open: with one, it answers wrongly (google/leveldb #320, #887). It is
+ *   written to, and asked for what was written since it was opened (level-database.ts).
  * - V3 After a write error nothing more is written or read: LevelDB goes on acknowledging what it
  *   loses.
  * - V4 What exists is what was found on disk at open, and what was appended since. It is
@@ -14,18 +14,19 @@
  */
 
 import { EscrowError } from "@escrowmq/protocol";
-import { Level } from "level";
 import { invariant } from "../core/invariant.ts";
+import type { LastingPart } from "../core/lasting-part.ts";
 import { AckedMark } from "./acked-mark.ts";
 import { encodeBlock, type LogEnd, type SealedBlock } from "./block.ts";
 import { BlockCache } from "./block-cache.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import { type DataDirectory, freeBytesOf, openDataDirectory } from "./data-directory.ts";
 import { storageError, syncDirectory } from "./durable-file.ts";
+import { openDatabase } from "./level-database.ts";
 import { type LogStart, retiredBlock, startWith, writeLogStart } from "./log-start.ts";
 import { type OpenedLog, openLog } from "./open-log.ts";
 import { replay } from "./replay.ts";
-import type { Database, Segments } from "./segments.ts";
+import type { Segments } from "./segments.ts";
 import type { Block, BlockStore, CheckpointPart, Front, Recovered, Retired } from "./store.ts";
 import { type VerifyProgress, type VerifyReport, verifyDirectory } from "./verify-store.ts";
 
@@ -124,7 +125,7 @@ export class LevelStore implements BlockStore {
     this.#acceptLoss = options.acceptLoss ?? false;
     this.#segmentBytesMax = options.segmentBytesMax ?? 512 * MIB;
     this.#cache = new BlockCache(options.cacheBytesMax ?? 64 * MIB);
-    this.#checkpoints = new Checkpoints(directory.checkpoints, log.end.storeId, onWarning);
+    this.#checkpoints = new Checkpoints(directory, log.end.storeId, onWarning);
     this.#mark = new AckedMark(directory.ackedMark, options.markEveryMs ?? 1_000, onWarning);
   }
 
@@ -215,7 +216,10 @@ export class LevelStore implements BlockStore {
     return (await this.#read(block)).decode();
   }
 
-  async saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<number> {
+  async saveCheckpoint(
+    block: number,
+    parts: Iterable<CheckpointPart | LastingPart>,
+  ): Promise<number> {
     this.#refuseUnlessUsable();
     invariant(this.#saving === null, "One checkpoint at a time.");
     invariant(block > 0 && block <= this.#tail, "A checkpoint stands for a block on disk.");
@@ -348,50 +352,3 @@ export class LevelStore implements BlockStore {
 }
 
 const ignore = (): void => undefined;
-
-async function openDatabase(directory: string, mayCreate: boolean): Promise<Database> {
-  const level = new Level<Uint8Array, Uint8Array>(directory, {
-    keyEncoding: "view",
-    valueEncoding: "view",
-    createIfMissing: mayCreate,
-    compression: false,
-    writeBufferSize: 32 * MIB,
-    maxFileSize: 16 * MIB,
-    // Blocks are cached above, once; LevelDB's own cache would hold them a second time.
-    cacheSize: 65_536,
-  });
-  await level.open();
-  return {
-    get: (block) => level.get(keyOf(block), { fillCache: false }),
-    put: (block, bytes) => level.put(keyOf(block), bytes, { sync: true }),
-    async *scan(fromBlock) {
-      const range = { gte: keyOf(fromBlock), fillCache: false, highWaterMarkBytes: MIB };
-      for await (const [key, value] of level.iterator(range)) yield [numberOf(key), value];
-    },
-    async last() {
-      const [key] = await level.keys({ reverse: true, limit: 1 }).all();
-      return key === undefined ? 0 : numberOf(key);
-    },
-    flush: () => flushLog(level),
-    close: () => level.close(),
-  };
-}
-
-/**
- * LevelDB writes its buffer to a table before it looks for what lies in a range to compact;
- * nothing lies in this one, because there is no block 0. `level`'s types leave the method out for
- * the browser's sake.
- */
-async function flushLog(level: object): Promise<void> {
-  const compactRange: unknown = Reflect.get(level, "compactRange");
-  if (typeof compactRange === "function") await compactRange.call(level, keyOf(0), keyOf(0));
-}
-
-/** Big-endian, so that keys sort as numbers do. */
-function keyOf(block: number): Uint8Array {
-  const key = Buffer.allocUnsafe(8);
-  key.writeBigUInt64BE(BigInt(block));
-  return key;
-}
-
-const numberOf = (key: Uint8Array): number => Number(Buffer.from(key).readBigUInt64BE());

@@ -33,6 +33,13 @@ export interface MemoryDiskOptions {
   readonly pace?: (work: DiskWork) => Promise<void> | null;
 }
 
+export interface KeptCheckpoint {
+  readonly block: number;
+  readonly parts: readonly Uint8Array[];
+  /** Those of the parts that last, by their names. */
+  readonly lasting: ReadonlyMap<string, Uint8Array>;
+}
+
 export class MemoryDisk {
   readonly storeId: string;
   readonly segmentBlocks: number;
@@ -42,7 +49,7 @@ export class MemoryDisk {
   /** Block n at index n - 1; empty where it was retired. */
   readonly #blocks: Uint8Array[] = [];
   /** Newest last, as bytes: a checkpoint must survive as data and never as shared objects. */
-  #checkpoints: { readonly block: number; readonly parts: readonly Uint8Array[] }[] = [];
+  #checkpoints: KeptCheckpoint[] = [];
   #acked = 0;
   #first = 1;
   #owner: object | null = null;
@@ -78,7 +85,7 @@ export class MemoryDisk {
     return this.#blocks;
   }
 
-  get checkpoints(): readonly { readonly block: number; readonly parts: readonly Uint8Array[] }[] {
+  get checkpoints(): readonly KeptCheckpoint[] {
     return this.#checkpoints;
   }
 
@@ -159,11 +166,9 @@ export class MemoryDisk {
     return fault;
   }
 
-  keepCheckpoint(block: number, parts: readonly Uint8Array[]): void {
-    this.#checkpoints = [
-      ...this.#checkpoints.filter((one) => one.block !== block),
-      { block, parts },
-    ].slice(-2);
+  keepCheckpoint(checkpoint: KeptCheckpoint): void {
+    const others = this.#checkpoints.filter(({ block }) => block !== checkpoint.block);
+    this.#checkpoints = [...others, checkpoint].slice(-2);
   }
 
   /** The newest one is found damaged, and so not there. */

@@ -5,6 +5,7 @@
  */
 import { EscrowError } from "@escrowmq/protocol";
 import { invariant } from "../core/invariant.ts";
+import { LastingPart, wholePart } from "../core/lasting-part.ts";
 import {
   encodeBlock,
   isEqual,
@@ -13,7 +14,7 @@ import {
   openBlock,
   type SealedBlock,
 } from "./block.ts";
-import { packPart, unpackPart } from "./checkpoint-file.ts";
+import { packPart, unpackPart } from "./checkpoint-format.ts";
 import { retiredBlock } from "./log-start.ts";
 import type { MemoryDisk } from "./memory-disk.ts";
 import type { Block, BlockStore, CheckpointPart, Front, Recovered, Retired } from "./store.ts";
@@ -32,6 +33,8 @@ export class MemoryStore implements BlockStore {
   #appending: SealedBlock | null = null;
   #writing: Promise<unknown> = Promise.resolve();
   /** By the bytes themselves: bytes that were damaged since are other bytes. */
+  /** The parts that last of the newest checkpoint, by their names. */
+  #lasting: ReadonlyMap<string, Uint8Array> = new Map();
   readonly #verified = new WeakMap<Uint8Array, SealedBlock>();
 
   static async open(disk: MemoryDisk): Promise<MemoryStore> {
@@ -75,11 +78,12 @@ export class MemoryStore implements BlockStore {
     invariant(this.#state === "found", "A store is recovered once, before the first append.");
     this.#state = "recovering";
     const checkpoint = this.#disk.checkpoints.findLast(({ block }) => block <= this.#tail);
+    this.#lasting = checkpoint?.lasting ?? new Map();
     if (checkpoint !== undefined)
       yield {
         kind: "checkpoint",
         block: checkpoint.block,
-        bytes: bytesOf(checkpoint.parts),
+        bytes: bytesOf(checkpoint.parts) - bytesOf(checkpoint.lasting.values()),
         parts: unpacked(checkpoint.parts),
       };
     let number = checkpoint?.block ?? 0;
@@ -159,17 +163,27 @@ export class MemoryStore implements BlockStore {
     return this.#readSync(block).decode();
   }
 
-  async saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<number> {
+  async saveCheckpoint(
+    block: number,
+    parts: Iterable<CheckpointPart | LastingPart>,
+  ): Promise<number> {
     this.#refuseUnlessUsable();
     invariant(block > 0 && block <= this.#tail, "A checkpoint stands for a block on disk.");
+    const lasting = new Map<string, Uint8Array>();
     const packed: Uint8Array[] = [];
+    let bytes = 0;
     for (const part of parts) {
-      packed.push(packPart(part));
+      const known = part instanceof LastingPart ? this.#lasting.get(part.name) : undefined;
+      const data = known ?? packPart(wholePart(part));
+      if (known === undefined) bytes += data.length;
+      if (part instanceof LastingPart) lasting.set(part.name, data);
+      packed.push(data);
       await this.#disk.pace("checkpoint");
     }
     this.#refuseUnlessUsable();
-    this.#disk.keepCheckpoint(block, packed);
-    return bytesOf(packed);
+    this.#disk.keepCheckpoint({ block, parts: packed, lasting });
+    this.#lasting = lasting;
+    return bytes;
   }
 
   async retire(beforeBlock: number): Promise<Retired> {
@@ -250,8 +264,11 @@ export class MemoryStore implements BlockStore {
   }
 }
 
-const bytesOf = (parts: readonly Uint8Array[]): number =>
-  parts.reduce((total, { length }) => total + length, 0);
+function bytesOf(parts: Iterable<Uint8Array>): number {
+  let bytes = 0;
+  for (const { length } of parts) bytes += length;
+  return bytes;
+}
 
 function* unpacked(parts: readonly Uint8Array[]): Generator<CheckpointPart> {
   for (const part of parts) yield unpackPart(part);

@@ -69,8 +69,7 @@ export async function openLog(
     const start = known ?? (await startAgain(segments, directory));
     const end = await endOf(segments, tail, directory.storeIdBytes);
     await compareWithMark(segments, tail, mark).catch(accept);
-    const active = segments.activeFirst;
-    const before = active > tail ? end.bytes : (await segments.read(active)).bytesBefore;
+    const before = await bytesBeforeActive(segments, end, tail);
     return {
       directory,
       segments,
@@ -116,6 +115,17 @@ async function endOf(segments: Segments, tail: number, storeId: Uint8Array): Pro
   if (tail === 0) return { storeId, hash: NO_HASH, bytes: 0 };
   const last = await segments.read(tail);
   return { storeId, hash: last.hash(), bytes: last.bytesBefore + last.bytes.length };
+}
+
+/** Where it cannot be told, the segment passes for a long one, and ends early. */
+async function bytesBeforeActive(segments: Segments, end: LogEnd, tail: number): Promise<number> {
+  if (segments.activeFirst > tail) return end.bytes;
+  try {
+    return (await segments.read(segments.activeFirst)).bytesBefore;
+  } catch (error) {
+    if (!EscrowError.is(error, "STORE_CORRUPT")) throw error;
+    return 0;
+  }
 }
 
 async function compareWithMark(segments: Segments, tail: number, mark: Mark): Promise<void> {

@@ -4,7 +4,7 @@
  */
 import { EscrowError } from "@escrowmq/protocol";
 import { isEqual, NO_HASH, openBlock } from "./block.ts";
-import type { Checkpoint } from "./checkpoint-file.ts";
+import type { Checkpoint } from "./checkpoint-reader.ts";
 import type { Checkpoints } from "./checkpoints.ts";
 import type { Segments } from "./segments.ts";
 import type { Recovered } from "./store.ts";

@@ -8,10 +8,10 @@
  *   outlives a kill. LevelDB's lock is the kernel's and goes with the process. A new segment is
  *   locked before the one before it is let go.
  * - G2 No block is ever written to any other segment. Sealed ones are opened to read, at most
- *   `openMax` at once.
- * - G3 `sealed.json` in a segment says what it ends with, so that a segment missing behind it is
- *   noticed without opening them all. It is an index: made again from the segment when a crash
- *   came before it, and never what decides that a block exists.
+ *   `openMax` at once, and without LevelDB (tables.ts).
+ * - G3 `sealed.json` in a segment says that all of it is in tables and what it ends with, so that a segment
+ *   missing behind it is noticed without opening them all. It is an index: made again from the segment when
+ *   a crash came before it, and never what decides that a block exists.
  * - G4 LevelDB drops what it cannot replay and tells only its LOG. A LOG that says so refuses the
  *   segment at this open and at each later one, until the loss is accepted. It is looked at before
  *   opening, too: LevelDB starts a new LOG each time, and a crash between the two looks would lose
@@ -39,17 +39,22 @@ import {
   setAside,
   writeSeal,
 } from "./segment-directory.ts";
+import { Tables } from "./tables.ts";
+
+/** Told of a part that cannot be read; what follows it is read. */
+export type Damaged = (error: EscrowError) => void;
 
 /** What a segment needs of its database. One value a key, never overwritten, every write synced. */
 export interface Database {
+  /** Undefined: it is not there. Throws STORE_CORRUPT with the file's name where it cannot be told. */
   get(block: number): Promise<Uint8Array | undefined>;
   put(block: number, bytes: Uint8Array): Promise<void>;
   /**
-   * In order of numbers. Holds an iterator: only before the first write of the process (rule
-   * 3).
+   * What was there when it was opened, in order of numbers. Without `damaged` it throws at damage; blocks of
+   * which nothing can be told are left out: who reads knows which number comes next.
    */
-  scan(fromBlock: number): AsyncIterable<readonly [number, Uint8Array]>;
-  /** The highest number, or 0. Uses an iterator, too. */
+  scan(fromBlock: number, damaged?: Damaged): AsyncIterable<readonly [number, Uint8Array]>;
+  /** The highest number that was there when it was opened, or 0. Throws STORE_CORRUPT if that cannot be told. */
   last(): Promise<number>;
   /** Moves what is in the log into tables, so that opening it again has nothing to replay. */
   flush(): Promise<void>;
@@ -369,7 +374,7 @@ export class Segments {
       if (isNewest && !(await isStarted(directory)) && (await holdsBlocks(directory)))
         throw new EscrowError("STORE_CORRUPT", `Segment ${first} has lost its CURRENT file.`);
       await this.#refuseLoss(directory, first);
-      const database = await this.#options.openDatabase(directory, isNewest);
+      const database = await this.#openFiles(directory, isNewest);
       try {
         await this.#refuseLoss(directory, first);
       } catch (error) {
@@ -381,6 +386,12 @@ export class Segments {
       this.#open.delete(first);
       throw storageError(error, `Segment ${first} cannot be opened`);
     }
+  }
+
+  /** A seal says that all of it is in tables: nothing is left for LevelDB to do. */
+  async #openFiles(directory: string, isNewest: boolean): Promise<Database> {
+    if (!isNewest && (await readSeal(directory)) !== null) return Tables.open(directory);
+    return this.#options.openDatabase(directory, isNewest);
   }
 
   /** G4. */

@@ -14,6 +14,7 @@
  *   checkpoints at least, and all blocks from the older one on. What is gone is MESSAGE_RETIRED to who
  *   reads it, and never STORE_CORRUPT; a block that is missing otherwise still is.
  */
+import type { LastingPart } from "../core/lasting-part.ts";
 import type { LogRecord } from "../core/records.ts";
 
 export interface Block {
@@ -74,9 +75,10 @@ export interface BlockStore {
   /**
    * Keeps `parts` as the state after block `block`, durable when resolved; older checkpoints may go.
    * Parts are taken one at a time, between writes: they must say the state of that block whatever
-   * happens meanwhile. A failure leaves the store as it was. One at a time. Gives its bytes.
+   * happens meanwhile. Parts that last are made only if no checkpoint that may be started from has them.
+   * A failure leaves the store as it was. One at a time. Gives the bytes of what was new.
    */
-  saveCheckpoint(block: number, parts: Iterable<CheckpointPart>): Promise<number>;
+  saveCheckpoint(block: number, parts: Iterable<CheckpointPart | LastingPart>): Promise<number>;
   /**
    * Nobody will read a block before `beforeBlock` again: removes as many of them as it can (B6), which may
    * be none. Slowly, in small steps, beside the writes. A failure leaves a store that opens; what could not

@@ -12,8 +12,9 @@ import { Checkpoints } from "./checkpoints.ts";
 import { type DataDirectory, findDataDirectory } from "./data-directory.ts";
 import { nameOfBlock, storageError } from "./durable-file.ts";
 import { readLogStart } from "./log-start.ts";
-import { isStarted, listSegments, lossIn } from "./segment-directory.ts";
+import { isStarted, listSegments, lossIn, readSeal } from "./segment-directory.ts";
 import type { Database, OpenDatabase } from "./segments.ts";
+import { Tables } from "./tables.ts";
 
 export interface VerifyReport {
   readonly blocks: number;
@@ -84,11 +85,11 @@ class Check {
     const newest = firsts.at(-1);
     if (newest === undefined) return;
     // The newest one first, and open to the end: its lock says that no broker runs.
-    const active = await this.#open(newest);
+    const active = await this.#open(newest, true);
     try {
       this.#blocksMax = (await active?.last()) ?? newest;
       for (const first of firsts.slice(0, -1)) {
-        const database = await this.#open(first);
+        const database = await this.#open(first, false);
         if (database === null) continue;
         try {
           await this.#segment(first, database);
@@ -119,12 +120,13 @@ class Check {
   }
 
   async checkpoints(): Promise<void> {
-    const { checkpoints, storeIdBytes } = this.#directory;
     let whole = 0;
-    const files = new Checkpoints(checkpoints, storeIdBytes, (text) => this.#problem(text));
+    const { storeIdBytes } = this.#directory;
+    const files = new Checkpoints(this.#directory, storeIdBytes, (text) => this.#problem(text));
     for (const block of await files.list()) {
       const checkpoint = await files.read(block);
       if (checkpoint === null) continue;
+      await files.checkCopies(checkpoint);
       const hash = this.#hashes.get(block);
       if (hash === undefined) files.reject(block, "there is no such block");
       else if (!isEqual(hash, checkpoint.blockHash))
@@ -156,13 +158,14 @@ class Check {
     if (mark !== null) this.#witnesses.add(mark.block);
   }
 
-  async #open(first: number): Promise<Database | null> {
+  async #open(first: number, isNewest: boolean): Promise<Database | null> {
     const path = join(this.#directory.segments, nameOfBlock(first));
     try {
       // A crash while a segment was being begun leaves a directory without a database: no problem.
-      if (!(await isStarted(path))) return null;
+      const isSealed = !isNewest && (await readSeal(path)) !== null;
+      if (!isSealed && !(await isStarted(path))) return null;
       await this.#loss(first, path);
-      const database = await this.#openDatabase(path, false);
+      const database = isSealed ? await Tables.open(path) : await this.#openDatabase(path, false);
       await this.#loss(first, path);
       return database;
     } catch (error) {
@@ -183,7 +186,8 @@ class Check {
     if (first !== this.#number + 1)
       this.#problem(`Segment ${first} begins after block ${this.#number}: blocks are missing.`);
     try {
-      for await (const [number, bytes] of database.scan(0)) this.#block(number, bytes);
+      const damaged = ({ message }: EscrowError): void => this.#problem(message);
+      for await (const [number, bytes] of database.scan(0, damaged)) this.#block(number, bytes);
     } catch (error) {
       this.#problem(storageError(error, `Segment ${first} cannot be read to its end`).message);
     }

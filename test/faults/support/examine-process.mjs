@@ -5,10 +5,11 @@
  */
 import { createHash } from "node:crypto";
 import { createInterface } from "node:readline";
-import { DEFAULT_POLICY } from "../../../broker/dist/core/policy.js";
+import { Engine } from "../../../broker/dist/core/engine.js";
+import { wholePart } from "../../../broker/dist/core/lasting-part.js";
 import { createLog } from "../../../broker/dist/server/log.js";
 import { recover } from "../../../broker/dist/server/recovery.js";
-import { packPart } from "../../../broker/dist/store/checkpoint-file.js";
+import { packPart } from "../../../broker/dist/store/checkpoint-format.js";
 import { openLevelStore, verifyStore } from "../../../broker/dist/store/level-store.js";
 
 const log = createLog("silent");
@@ -17,9 +18,9 @@ const log = createLog("silent");
 async function whatIsLeft(directory) {
   const store = await openLevelStore(directory);
   try {
-    const { engine } = await recover(store, DEFAULT_POLICY, log);
+    const { engine } = await recover(store, new Engine(), log);
     const state = createHash("sha256");
-    for (const part of engine.save()) state.update(packPart(part));
+    for (const part of engine.save()) state.update(packPart(wholePart(part)));
     const blocks = [];
     for (let block = 1; block <= store.tail; block++) blocks.push(await blockOf(store, block));
     return { kind: "opened", tail: store.tail, state: state.digest("hex"), blocks };

@@ -36,6 +36,7 @@ export const filesIn = (directory: string): string[] =>
 export function jobOf(file: string): string {
   const name = basename(file);
   if (file.startsWith("checkpoints")) return "checkpoint";
+  if (file.startsWith("packs")) return "pack";
   const [, ending] = /\.(\w+)$/.exec(name) ?? [];
   if (/^\d/.test(name)) return ending ?? name;
   return name.startsWith("MANIFEST") ? "MANIFEST" : name;

@@ -1,5 +1,7 @@
 /** Bugs of sends, deliveries and what ends them. */
+
 import type { Engine } from "../../../broker/src/core/engine.ts";
+import { NOWHERE } from "../../../broker/src/core/places.ts";
 import { readToken, tokenOf } from "../../../broker/src/core/token.ts";
 import { storeWith } from "./broken-store.ts";
 import { applies, type Planted, patched, rewritten, steps } from "./planting.ts";
@@ -57,12 +59,12 @@ export const DELIVERY_BUGS: Planted = {
   "a retry does not wait": applies((_engine, apply, record) =>
     apply(record.kind === "returned" ? { ...record, readyAtMs: 0 } : record),
   ),
-  "an expired lease is not given back": patched(({ core: { deadlines } }) => {
-    const takeDue = deadlines.takeDue.bind(deadlines);
-    Object.assign(deadlines, {
+  "an expired lease is not given back": patched(({ core: { alarms, state } }) => {
+    const takeDue = alarms.takeDue.bind(alarms);
+    Object.assign(alarms, {
       takeDue: (nowMs: number) => {
-        takeDue(nowMs);
-        return null;
+        const place = takeDue(nowMs);
+        return state.entries.holder.at(place) === null ? place : NOWHERE;
       },
     });
   }),
