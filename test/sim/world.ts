@@ -49,6 +49,8 @@ const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 /** Within this everything must have ended once faults stop: 5 checks, 6 attempts, leases of 30 s. */
 const QUIET_MAX_MS = 60 * MINUTE;
+/** One after the other, 2 s apart; clients repeat themselves for 5 s. */
+const SETTLED_LOOKS = 4;
 const utf8 = new TextEncoder();
 
 export class World {
@@ -112,11 +114,7 @@ export class World {
     this.isBusy = false;
     await time.run(random.pick([0, 0, 20, 120]) * MINUTE);
     this.#calm();
-    const untilMs = time.nowMs + QUIET_MAX_MS;
-    while (!this.#isSettled()) {
-      demand(time.nowMs < untilMs, "P5", () => `it does not come to its end: ${this.#unsettled()}`);
-      await time.run(10 * SECOND);
-    }
+    await this.#settled();
     await this.#finish();
     return {
       steps: this.#witness.steps,
@@ -279,8 +277,19 @@ export class World {
     this.#operator.calm();
   }
 
+  /** Everything has come to its end, and nothing more follows from it: a late verdict may bring new messages. */
+  async #settled(): Promise<void> {
+    const { time } = this;
+    const untilMs = time.nowMs + QUIET_MAX_MS;
+    for (let looks = 0; looks < SETTLED_LOOKS; ) {
+      demand(time.nowMs < untilMs, "P5", () => `it does not come to its end: ${this.#unsettled()}`);
+      await time.run(2 * SECOND);
+      looks = this.#isSettled() ? looks + 1 : 0;
+    }
+  }
+
   #isSettled(): boolean {
-    return this.#machine.isServing && this.#unsettled() === "";
+    return this.#machine.isServing && this.#witness.isAtRest && this.#unsettled() === "";
   }
 
   /** P5, C1, D2: what has not come to its end. */
@@ -301,7 +310,6 @@ export class World {
   /** The last word is the disk's: with the power cut, or after an orderly end. */
   async #finish(): Promise<void> {
     const { time, random, auditor } = this;
-    await time.run(SECOND);
     auditor.quiet(this.#witness.engine, this.#machine.process.nowMs());
     if (random.chance(0.5)) {
       void this.#machine.close();

@@ -108,6 +108,18 @@ export const TRANSACTION_BUGS: Planted = {
       },
     });
   }),
+  "a verdict that was given before is refused for want of room": steps(
+    (engine, step, input, nowMs) => {
+      const ready = step(input, nowMs);
+      if (verdictOf(input) === null || engine.core.admission !== "none") return ready;
+      const sends = ready.sends.map((send): Send => {
+        if (send.kind !== "frame" || send.frame.type !== "ok") return send;
+        const { re } = send.frame;
+        return { ...send, frame: { type: "error", re, code: "DISK_FULL", message: "" } };
+      });
+      return { ...ready, sends };
+    },
+  ),
   "a verdict from any group is accepted (Kafka KIP-890)": rewritten((engine, input) => {
     const verdict = verdictOf(input);
     const known = engine.core.state.transactions.get(verdict?.transactionId ?? "");
