@@ -13,6 +13,8 @@
  * - V3 Delivery numbers only grow, through resets and replays too, so no token is ever valid twice.
  * - V4 `deliveries` rises by exactly one per delivery; `failures` counts those that used up an attempt, and
  *   what a consumer is told is `failures + 1`: giving back at shutdown is not an attempt (D6).
+ * - V6 `revisitedBlock` is that of the last record that gave back what was settled. What is settled now and was
+ *   settled in a later block has no more to tell: a trace may end there.
  * - V5 `expired` counts each message that retention took before this group had settled it, exactly once.
  */
 import type { Chain } from "./chain.ts";
@@ -38,6 +40,7 @@ export interface CursorState {
   readonly nextOffset: number;
   readonly nextDeliveryNo: number;
   readonly expired: number;
+  readonly revisitedBlock: number;
 }
 
 export class Cursor {
@@ -47,6 +50,7 @@ export class Cursor {
   #nextOffset: number;
   #nextDeliveryNo = 1;
   #expired = 0;
+  #revisitedBlock = 0;
   readonly #entries: Entries;
   /** By kind. What is ready stands in the order in which it came back. */
   readonly #chains: readonly Chain[];
@@ -77,6 +81,10 @@ export class Cursor {
   /** Messages that retention took before this group had settled them (V5). */
   get expired(): number {
     return this.#expired;
+  }
+
+  get revisitedBlock(): number {
+    return this.#revisitedBlock;
   }
 
   get counts(): Readonly<Record<Kind, number>> {
@@ -141,6 +149,18 @@ export class Cursor {
     const place = this.#entries.find(this.no, offset);
     invariant(place !== NOWHERE, "only an unsettled message is settled");
     this.#leave(place);
+  }
+
+  /** A message that was not given to the group yet becomes one that is ready; those before it did before. */
+  takeIn(offset: number): void {
+    invariant(offset >= this.#nextOffset, "only a fresh message is taken in");
+    this.#nextOffset = offset + 1;
+    this.#add({ offset, deliveries: 0, failures: 0, kind: "ready", number: 0, reason: "" });
+  }
+
+  /** In this block something that was settled came back (V6). */
+  revisit(block: number): void {
+    this.#revisitedBlock = block;
   }
 
   /** The ack joined a transaction. */
@@ -263,8 +283,8 @@ export class Cursor {
   }
 
   save(): CursorState {
-    const { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired } = this;
-    return { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired };
+    const { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired, revisitedBlock } = this;
+    return { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired, revisitedBlock };
   }
 
   /** The entries as they are in `frozen`, which is of this moment, in parts that may be taken later. */
@@ -276,6 +296,7 @@ export class Cursor {
   load(saved: CursorState): void {
     this.#nextDeliveryNo = saved.nextDeliveryNo;
     this.#expired = saved.expired;
+    this.#revisitedBlock = saved.revisitedBlock;
   }
 
   loadEntries(part: EntriesPart): void {
