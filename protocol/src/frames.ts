@@ -151,7 +151,12 @@ export const CLIENT_FRAMES = {
     beforeMs: optional(count),
     ...page,
   },
-  "message.trace": { id, topic: topicName, offset: count, after: optional(text(LIMITS.cursorBytesMax)) },
+  "message.trace": {
+    id,
+    topic: topicName,
+    offset: count,
+    after: optional(text(LIMITS.cursorBytesMax)),
+  },
   "dlq.list": { id, group: name, ...page },
   "dlq.show": { id, group: name, offset: count },
   "dlq.replay": { id, group: name, offsets, ...audit },

@@ -94,7 +94,8 @@ export const LIMIT_TABLE = {
   skipAheadMax: {
     value: 10_000,
     unit: "items",
-    reason: "messages not yet given to a group that a skip may reach over; each is held until settled",
+    reason:
+      "messages not yet given to a group that a skip may reach over; each is held until settled",
   },
   cursorBytesMax: {
     value: 4_096,

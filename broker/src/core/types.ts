@@ -14,8 +14,8 @@ import type {
   StatsView,
 } from "@escrowmq/protocol";
 import type { Copied } from "./copy-forward.ts";
-import type { CheckOutcome, LogRecord, Place } from "./records.ts";
 import type { Find, Trace } from "./message-queries.ts";
+import type { CheckOutcome, LogRecord, Place } from "./records.ts";
 import type { Origin } from "./topic.ts";
 
 /** Given by the shell, never used twice while a broker runs. */

@@ -114,9 +114,7 @@ export function groupView(core: Core, group: Group, nowMs: number): GroupView {
     changes: group.changes.map((change) => ({ ...change, atMs: Math.round(change.atMs) })),
   };
   const { paused } = group;
-  return paused === null
-    ? view
-    : { ...view, paused: { ...paused, atMs: Math.round(paused.atMs) } };
+  return paused === null ? view : { ...view, paused: { ...paused, atMs: Math.round(paused.atMs) } };
 }
 
 /** Every producer group that is connected, has an endpoint, or has something undecided. */

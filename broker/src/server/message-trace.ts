@@ -13,6 +13,7 @@ import { LIMITS, type MessageTrace, type TimelineEvent } from "@escrowmq/protoco
 import type { Trace } from "../core/message-queries.ts";
 import type { LogRecord, Place, RecordOf } from "../core/records.ts";
 import type { Block } from "../store/store.ts";
+import type { LogReader } from "./log-reader.ts";
 import {
   because,
   checkedText,
@@ -23,7 +24,6 @@ import {
   returnedText,
   slotOf,
 } from "./log-texts.ts";
-import type { LogReader } from "./log-reader.ts";
 import { readUnlessRetired, type TimelineSource } from "./timeline.ts";
 import { newThread, readThread, type Thread, threadText } from "./trace-thread.ts";
 
@@ -173,9 +173,7 @@ class Tracer {
         ({ cursorNo, isSettled, revisitedBlock }) =>
           isSettled && (this.#settled.get(cursorNo) ?? -1) >= revisitedBlock,
       ) &&
-      this.#deadLetters.every(({ topicNo, offset }) =>
-        this.#source.isDeadLetter(topicNo, offset),
-      )
+      this.#deadLetters.every(({ topicNo, offset }) => this.#source.isDeadLetter(topicNo, offset))
     );
   }
 

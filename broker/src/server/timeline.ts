@@ -148,12 +148,10 @@ class Reader {
         if (record.transactionId === this.#id) this.#checked(record, block);
         return;
       case "parked":
-        if (record.transactionId === this.#id)
-          this.#add(block, "parked", parkedText(record));
+        if (record.transactionId === this.#id) this.#add(block, "parked", parkedText(record));
         return;
       case "resumed":
-        if (record.transactionId === this.#id)
-          this.#add(block, "resumed", operatorText(record));
+        if (record.transactionId === this.#id) this.#add(block, "resumed", operatorText(record));
         return;
       case "decided":
         if (record.transactionId === this.#id) this.#decided(record, block);

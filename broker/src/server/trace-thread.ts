@@ -47,7 +47,9 @@ export function threadText(block: number, thread: Thread, bytesMax: number): str
 }
 
 /** Null: it is no such text. */
-export function readThread(text: string): { readonly block: number; readonly thread: Thread } | null {
+export function readThread(
+  text: string,
+): { readonly block: number; readonly thread: Thread } | null {
   const [block = "", ...parts] = text.split(",");
   if (!/^\d{1,15}$/.test(block)) return null;
   const leased = new Set<number>();
