@@ -6,7 +6,7 @@ import { demand } from "./violation.ts";
 
 type Reply = BrokerFrames["ok"] | BrokerFrames["error"];
 
-const SETTLING = new Set(["sent", "prepared", "acked", "replayed", "purged", "resumed"]);
+const SETTLING = new Set(["sent", "prepared", "acked", "replayed", "purged", "resumed", "skipped"]);
 
 /** The reply to the request of this step, or null if it was none. */
 export function demandReply(input: Input, ready: Ready, moment: Moment): Reply | null {

@@ -191,4 +191,6 @@ export const ONE_OF_EACH: { readonly [Kind in RecordKind]: RecordOf<Kind> } = {
     ],
     transactions: [{ transactionId: "tx-1", at: 1 }],
   },
+  groupPaused: { kind: "groupPaused", groupNo: 2, isPaused: true, ...by },
+  skipped: { kind: "skipped", cursorNo: 3, offsets: [5, 7, 2 ** 33], ...by },
 };

@@ -205,11 +205,7 @@ export class Dispatch {
       session.outbox.add({ type: "ok", re, value }, 0, ITEMS_OF_AN_INSPECTION);
     } catch (error) {
       const code: ErrorCode = EscrowError.is(error) ? error.code : "STORE_FAILED";
-      if (code !== "MESSAGE_RETIRED" && code !== "OVERLOADED")
-        this.#options.log.error(
-          { err: error, inspection: inspection.kind },
-          "an inspection failed",
-        );
+      this.#complain(error, inspection.kind);
       session.outbox.add({
         type: "error",
         re,
@@ -221,6 +217,15 @@ export class Dispatch {
       });
     }
     session.outbox.flush();
+  }
+
+  #complain(err: unknown, inspection: Inspection["kind"]): void {
+    const { log } = this.#options;
+    if (EscrowError.is(err, "MESSAGE_RETIRED") || EscrowError.is(err, "OVERLOADED")) return;
+    // The store is being closed, or has said what is wrong with it.
+    if (EscrowError.is(err, "STORE_FAILED"))
+      return log.warn({ err, inspection }, "an inspection was cut off");
+    log.error({ err, inspection }, "an inspection failed");
   }
 
   async #complete(inspection: Inspection): Promise<object> {
