@@ -9,6 +9,7 @@ import { expect, test } from "vitest";
 import { InvariantError } from "../../broker/src/core/invariant.ts";
 import { DELIVERY_BUGS } from "./planted/deliveries.ts";
 import { DURABILITY_BUGS } from "./planted/durability.ts";
+import { OPERATOR_BUGS } from "./planted/operators.ts";
 import { RETENTION_BUGS } from "./planted/retention.ts";
 import { SEEDS } from "./planted/seeds.ts";
 import { TRANSACTION_BUGS } from "./planted/transactions.ts";
@@ -22,6 +23,7 @@ const PLANTED = {
   ...DELIVERY_BUGS,
   ...DURABILITY_BUGS,
   ...RETENTION_BUGS,
+  ...OPERATOR_BUGS,
 };
 
 interface Found {

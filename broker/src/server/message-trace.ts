@@ -34,10 +34,10 @@ const EVENTS_MAX = 500;
 
 export async function traceMessage(
   source: TimelineSource,
-  { nowMs }: Pick<LogReader, "nowMs">,
+  reader: Pick<LogReader, "nowMs">,
   trace: Trace,
 ): Promise<MessageTrace> {
-  const startedAtMs = nowMs();
+  const startedAtMs = reader.nowMs();
   const begin = await beginningOf(source, trace);
   const tracer = new Tracer(source, trace, begin.thread, begin.place);
   const first = Math.max(begin.block, source.firstBlock());
@@ -46,7 +46,7 @@ export async function traceMessage(
   const hasRoom = (): boolean =>
     number - first < BLOCKS_MAX &&
     tracer.events.length < EVENTS_MAX &&
-    nowMs() - startedAtMs < MS_MAX;
+    reader.nowMs() - startedAtMs < MS_MAX;
   while (number <= trace.toBlock && hasRoom() && !tracer.isComplete) {
     const block = await readUnlessRetired(source, number);
     if (block === null) isHistoryRetired = true;

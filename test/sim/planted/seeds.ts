@@ -22,4 +22,11 @@ export const SEEDS: Readonly<Record<string, number>> = {
   "a transaction is looked for where it stood before it was copied forward": 8,
   "what was retired while it was read is copied forward": 26,
   "a checkpoint forgets what a group lost to retention": 6,
+  "a pause ends with a restart": 5,
+  "a checkpoint forgets that a group is paused": 11,
+  "what came back is delivered to a paused group": 1,
+  "a resumed group waits for something new": 2,
+  "who holds a skipped message may still ack it": 3,
+  "a skip is forgotten at recovery": 11,
+  "a skip of what comes next passes over what stands before it": 3,
 };
