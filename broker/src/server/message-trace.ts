@@ -37,16 +37,18 @@ export async function traceMessage(
   reader: Pick<LogReader, "nowMs">,
   trace: Trace,
 ): Promise<MessageTrace> {
-  const startedAtMs = reader.nowMs();
   const begin = await beginningOf(source, trace);
+  const startedAtMs = reader.nowMs();
   const tracer = new Tracer(source, trace, begin.thread, begin.place);
   const first = Math.max(begin.block, source.firstBlock());
   let number = first;
   let isHistoryRetired = begin.isHistoryRetired || number > begin.block;
+  // One at least: each answer is a step on the way, and what begins in the first block is known from then on.
   const hasRoom = (): boolean =>
-    number - first < BLOCKS_MAX &&
-    tracer.events.length < EVENTS_MAX &&
-    reader.nowMs() - startedAtMs < MS_MAX;
+    number === first ||
+    (number - first < BLOCKS_MAX &&
+      tracer.events.length < EVENTS_MAX &&
+      reader.nowMs() - startedAtMs < MS_MAX);
   while (number <= trace.toBlock && hasRoom() && !tracer.isComplete) {
     const block = await readUnlessRetired(source, number);
     if (block === null) isHistoryRetired = true;
