@@ -281,6 +281,7 @@ export interface StatsView {
   readonly messages: number;
   readonly leased: number;
   readonly waiting: number;
+  readonly pausedGroups: number;
   readonly deadLetters: number;
   readonly blocks: number;
   /** Messages that retention took, and those among them that a group had not settled (once a group). */

@@ -148,6 +148,7 @@ describe("stats and doctor", () => {
     messages: 1_000,
     leased: 1,
     waiting: 2,
+    pausedGroups: 0,
     deadLetters: 3,
     blocks: 100,
     retired: 12,

@@ -264,6 +264,12 @@ export function deadLetterPage(
   return { items };
 }
 
+function pausedCount({ state }: Core): number {
+  let paused = 0;
+  for (const group of state.groups.values()) if (group.paused !== null) paused++;
+  return paused;
+}
+
 /** Counters kept step by step; `verify` and the tests compare them with a full scan (B2). */
 export function stats(core: Core, nowMs: number): CoreFigures {
   const { state, connections } = core;
@@ -297,6 +303,7 @@ export function stats(core: Core, nowMs: number): CoreFigures {
     messages,
     leased,
     waiting,
+    pausedGroups: pausedCount(core),
     deadLetters,
     blocks: state.block,
     retired,

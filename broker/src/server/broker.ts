@@ -458,6 +458,7 @@ const NO_FIGURES: Figures = {
   messages: 0,
   leased: 0,
   waiting: 0,
+  pausedGroups: 0,
   deadLetters: 0,
   retired: 0,
   expired: 0,

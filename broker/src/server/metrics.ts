@@ -13,6 +13,7 @@ export interface Figures {
   readonly messages: number;
   readonly leased: number;
   readonly waiting: number;
+  readonly pausedGroups: number;
   readonly deadLetters: number;
   readonly retired: number;
   readonly expired: number;
@@ -200,6 +201,7 @@ const GAUGES: readonly (readonly [
   ["messages", "Messages in all topics", (figures) => figures.messages],
   ["leased_deliveries", "Deliveries under way", (figures) => figures.leased],
   ["waiting_retries", "Messages waiting for their next delivery", (figures) => figures.waiting],
+  ["paused_groups", "Groups to which nothing is delivered", (figures) => figures.pausedGroups],
   ["dead_letters", "Messages in dead-letter topics", (figures) => figures.deadLetters],
   ["retired_messages", "Messages that retention took, ever", (figures) => figures.retired],
   [

@@ -67,6 +67,11 @@ function statsLines(view: StatsView): readonly CardLine[] {
       text: `${count(view.leased)} leased, ${count(view.waiting)} waiting for a retry`,
     },
     {
+      label: "paused groups",
+      text: count(view.pausedGroups),
+      style: view.pausedGroups > 0 ? "yellow" : undefined,
+    },
+    {
       label: "dead letters",
       text: count(view.deadLetters),
       style: view.deadLetters > 0 ? "yellow" : undefined,
