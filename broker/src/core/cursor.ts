@@ -13,9 +13,9 @@
  * - V3 Delivery numbers only grow, through resets and replays too, so no token is ever valid twice.
  * - V4 `deliveries` rises by exactly one per delivery; `failures` counts those that used up an attempt, and
  *   what a consumer is told is `failures + 1`: giving back at shutdown is not an attempt (D6).
+ * - V5 `expired` counts each message that retention took before this group had settled it, exactly once.
  * - V6 `revisitedBlock` is that of the last record that gave back what was settled. What is settled now and was
  *   settled in a later block has no more to tell: a trace may end there.
- * - V5 `expired` counts each message that retention took before this group had settled it, exactly once.
  */
 import type { Chain } from "./chain.ts";
 import {
