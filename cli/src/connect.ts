@@ -32,10 +32,17 @@ export interface OutgoingMessage {
   readonly tag?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body: Uint8Array;
+  readonly delayMs?: number;
+  readonly deliverAt?: Date;
+  readonly ttlMs?: number;
 }
 
 export interface Sender {
   send(message: OutgoingMessage): Promise<{ readonly id: string; readonly duplicate: boolean }>;
+  recall(message: {
+    readonly topic: string;
+    readonly id: string;
+  }): Promise<{ readonly duplicate: boolean }>;
   close(): Promise<void>;
 }
 

@@ -33,6 +33,8 @@ export {
   type Producer,
   type ProducerDrained,
   type ProducerOptions,
+  type Recall,
+  type Recalled,
   type SendAllOptions,
   type SendOptions,
   type Sent,

@@ -14,6 +14,7 @@ import {
   type BrokerFrames,
   decodeMessage,
   EscrowError,
+  isMessageId,
   isTransactionId,
 } from "@escrowmq/protocol";
 import {
@@ -30,6 +31,8 @@ import {
   platformEnvironment,
   type Session,
   SILENT,
+  type Topic,
+  topicNameOf,
 } from "@escrowmq/protocol/client";
 import { answerCheck, type CheckHandler } from "./check.ts";
 import {
@@ -72,6 +75,19 @@ export interface Sent {
   readonly duplicate: boolean;
 }
 
+/** A message that was sent with a delay. */
+export interface Recall {
+  readonly topic: string | Topic<unknown>;
+  /** The message's, as `send` told it. */
+  readonly id: string;
+}
+
+export interface Recalled {
+  readonly id: string;
+  /** It had been recalled before, by an earlier try. */
+  readonly duplicate: boolean;
+}
+
 export interface DrainOptions {
   readonly timeoutMs: number;
 }
@@ -95,6 +111,11 @@ export interface Producer {
     messages: OutgoingMessages<T>,
     options?: SendAllOptions,
   ): Promise<Sent>;
+  /**
+   * Calls a delayed message back before its time has come; resolves when it is certain that nobody will get it.
+   * Rejects with MESSAGE_NOT_SCHEDULED when it is visible already, in an undecided transaction, or was never sent.
+   */
+  recall(message: Recall, options?: SendOptions): Promise<Recalled>;
   /**
    * Runs `work`, and gives the verdict that follows from how it ends: it resolves = commit, it throws
    * Rollback = rollback, it throws anything else = none, thrown again, and the check-back decides.
@@ -204,6 +225,22 @@ class ConnectedProducer implements Producer, Session {
       () => encodeTransaction(messages, this.#newId),
       options,
     );
+  }
+
+  recall({ topic, id }: Recall, { signal }: SendOptions = {}): Promise<Recalled> {
+    return new Promise((resolve, reject) => {
+      if (this.#isDraining) throw new EscrowError("CLOSED");
+      if (!isMessageId(id)) throw invalid("id must be 1 to 64 of A-Z a-z 0-9 _ -");
+      const request = { type: "recall", topic: topicNameOf(topic), messageId: id } as const;
+      this.#calls.start(
+        (no) => ({ ...request, id: no }),
+        { onReconnect: "resend", signal },
+        (outcome) => {
+          if (outcome.kind === "ok") resolve({ id, duplicate: outcome.frame.duplicate === true });
+          else reject(outcome.error);
+        },
+      );
+    });
   }
 
   transaction(

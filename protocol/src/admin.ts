@@ -27,6 +27,10 @@ export interface TopicView {
   /** Bytes that are due to be retired and still there because of the groups in `heldBy`. */
   readonly heldBytes: number;
   readonly heldBy: readonly string[];
+  /** Messages that wait for their time; they have no offset yet. */
+  readonly scheduled: number;
+  /** When the first of them is due. */
+  readonly nextDueAtMs?: number;
 }
 
 export interface GroupPolicyView {
@@ -48,6 +52,8 @@ export interface GroupTopicView {
   readonly pending: number;
   /** Messages that retention took before this group had settled them. */
   readonly expired: number;
+  /** Messages whose time to live was over before this group was sent them. */
+  readonly lapsed: number;
   /** Age of its oldest unsettled message; 0 without any. */
   readonly oldestAgeMs: number;
   /** Bytes that are due to be retired and still there because of this group. */
@@ -124,6 +130,8 @@ export interface TimelineEvent {
     | "resumed"
     | "committed"
     | "rolledBack"
+    | "due"
+    | "recalled"
     | "delivered"
     | "acked"
     | "returned"
@@ -179,6 +187,13 @@ export interface StatsView {
   /** Messages that retention took, and those among them that a group had not settled (once a group). */
   readonly retired: number;
   readonly expired: number;
+  /** Messages that wait for their time. */
+  readonly scheduled: number;
+  readonly scheduledBytes: number;
+  /** For how long the first of them has been due: behind time is who cannot keep up, or has no room to write. */
+  readonly overdueMs: number;
+  /** Messages whose time to live was over before a group was sent them, once a group. */
+  readonly lapsed: number;
   readonly storeBytes: number;
   readonly rssBytes: number;
 }
@@ -197,7 +212,8 @@ export interface DoctorView {
 export interface AdminValues {
   "topic.create": TopicView;
   "topic.update": TopicView;
-  "topic.delete": { readonly topic: string };
+  /** `scheduled`: messages that waited for their time, and are gone with it. */
+  "topic.delete": { readonly topic: string; readonly scheduled: number };
   "topic.list": Page<TopicView>;
   "topic.describe": TopicView;
   "group.list": Page<GroupView>;

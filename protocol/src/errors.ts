@@ -65,6 +65,11 @@ export const ERROR_TABLE = {
   TX_NOT_PARKED: refusal("Only a parked transaction can be resumed."),
   WRONG_GROUP: refusal("The verdict comes from another producer group than the prepare."),
   UNDECIDED_LIMIT: retriable("There is too much undecided work; decide some of it first."),
+  // Scheduled messages.
+  MESSAGE_NOT_SCHEDULED: refusal(
+    "No message of that id waits for its time in the topic: it is visible already, undecided, or never was.",
+  ),
+  SCHEDULED_LIMIT: retriable("Too many messages wait for their time already."),
   // Delivery.
   STALE_DELIVERY: refusal(
     "The delivery is over: settled, expired, given back, or replaced by a later one.",

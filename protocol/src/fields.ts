@@ -325,4 +325,5 @@ export function takeFields(
 
 export const LEASE_MS = integer(LIMITS.leaseMsMin, LIMITS.leaseMsMax);
 export const DELAY_MS = integer(0, LIMITS.delayMsMax);
+export const TTL_MS = integer(1, LIMITS.delayMsMax);
 export const REASON = characters(LIMITS.reasonCharactersMax);

@@ -82,6 +82,7 @@ export const CLIENT_FRAMES = {
   },
   verdict: { id, transactionId, group: name, verdict, reason: optional(REASON) },
   answer: { transactionId, attempt: count, verdict },
+  recall: { id, topic: name, messageId },
   // Consumers.
   subscribe: {
     id,
@@ -148,7 +149,7 @@ export const BROKER_FRAMES = {
   pong: {},
   ok: {
     re: count,
-    /** send, prepare, verdict: the same had been done before; nothing was done again. */
+    /** send, prepare, verdict, recall: the same had been done before; nothing was done again. */
     duplicate: optional(boolean),
     /** prepare, verdict: where the transaction stands. */
     state: optional(oneOf("undecided", "parked", "committed", "rolledBack")),

@@ -7,6 +7,8 @@ import { unpack } from "./codec.ts";
 import { EscrowError } from "./errors.ts";
 import {
   bytes,
+  count,
+  DELAY_MS,
   entriesOf,
   headers,
   headersBytes,
@@ -15,6 +17,7 @@ import {
   optional,
   Refused,
   readFields,
+  TTL_MS,
   takeFields,
   text,
   type ValuesOf,
@@ -31,6 +34,12 @@ export const MESSAGE_FIELDS = {
   tag: optional(text(LIMITS.tagBytesMax)),
   headers: optional(headers),
   body: bytes(LIMITS.batchBytesMax),
+  /** Becomes visible so long after it is sent, or after its transaction is committed. */
+  delayMs: optional(DELAY_MS),
+  /** Becomes visible then; at once if that is past. */
+  deliverAtMs: optional(count),
+  /** Once visible it is sent to consumers for so long, and no longer. */
+  ttlMs: optional(TTL_MS),
 } as const;
 
 const MESSAGE_ENTRIES = entriesOf(MESSAGE_FIELDS);
@@ -85,6 +94,8 @@ function unpackMessage(data: Uint8Array): WireMessage {
 }
 
 function checkMessage(message: WireMessage): WireMessage {
+  if (message.delayMs !== undefined && message.deliverAtMs !== undefined)
+    throw new EscrowError("INVALID_MESSAGE", "A message has delayMs or deliverAtMs, not both.");
   if (message.body.length > LIMITS.bodyBytesMax)
     throw new EscrowError(
       "BODY_TOO_LARGE",

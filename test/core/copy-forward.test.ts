@@ -11,6 +11,7 @@ import {
   type Effects,
   message,
   only,
+  timed,
 } from "../support/sim-driver.ts";
 
 const ID = "transaction-0123456789";
@@ -38,7 +39,7 @@ class Shop extends Driver {
     return [...movableBefore(state, state.block + 1)].flatMap((of) => {
       if (of === null) return [];
       const { block, slot } = of.place;
-      const count = of.kind === "entry" ? 1 : of.count;
+      const count = of.kind === "transaction" ? of.count : 1;
       const bodies = Array.from({ length: count }, (_, at) =>
         this.body({ block, slot: slot + at }),
       );

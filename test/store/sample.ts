@@ -190,5 +190,18 @@ export const ONE_OF_EACH: { readonly [Kind in RecordKind]: RecordOf<Kind> } = {
       { topicNo: 9, offset: 0, at: 0, from: { block: 3, slot: 1 } },
     ],
     transactions: [{ transactionId: "tx-1", at: 1 }],
+    scheduled: [{ messageId: "m-1", at: 0, from: { block: 3, slot: 2 } }],
   },
+  due: { kind: "due", topicNo: 1, place: { block: 2 ** 33, slot: 4 } },
+  recalled: {
+    kind: "recalled",
+    topicNo: 1,
+    messageId: "m-1",
+    places: [
+      { block: 3, slot: 1 },
+      { block: 2 ** 33, slot: 0 },
+    ],
+    client: "orders/1.4",
+  },
+  lapsed: { kind: "lapsed", cursorNo: 3, offsets: [7, 5, 2 ** 33] },
 };

@@ -6,7 +6,7 @@ import type { BrokerFrames, Verdict } from "@escrowmq/protocol";
 import { Engine, type SealedBlock } from "../../broker/src/core/engine.ts";
 import { wholePart } from "../../broker/src/core/lasting-part.ts";
 import { DEFAULT_POLICY, type Policy } from "../../broker/src/core/policy.ts";
-import type { LogRecord } from "../../broker/src/core/records.ts";
+import type { LogRecord, Timing } from "../../broker/src/core/records.ts";
 import type { Delivery, Input, NewMessage, Send } from "../../broker/src/core/types.ts";
 
 export type PlainFrame = Extract<Input, { readonly kind: "frame" }>["frame"];
@@ -38,6 +38,12 @@ export const message = (topic: string, body = "body"): NewMessage => {
   const data = utf8.encode(body);
   return { topic, bodyBytes: data.length, data };
 };
+
+/** A message that says when it becomes visible, or for how long it is worth a delivery. */
+export const timed = (topic: string, timing: Partial<Timing> & { id: string }): NewMessage => ({
+  ...message(topic, timing.id),
+  timing: { delayMs: 0, deliverAtMs: 0, ttlMs: 0, ...timing },
+});
 
 /** Any function of the content will do; the shell's is a CRC-32. */
 export function digestOf(messages: readonly NewMessage[], acks: readonly string[] = []): number {

@@ -70,13 +70,14 @@ export function deleteTopic(
       "TOPIC_IN_USE",
       `The topic ${frame.topic} has undecided messages, pending acks or connected consumers.`,
     );
+  const { scheduled } = topic;
   turn.log({
     kind: "topicDeleted",
     topicNo: topic.no,
     operator: frame.operator,
     reason: frame.reason,
   });
-  turn.ok(from, frame.id, { value: { topic: frame.topic } });
+  turn.ok(from, frame.id, { value: { topic: frame.topic, scheduled } });
 }
 
 export function updateGroup(

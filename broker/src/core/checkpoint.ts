@@ -17,18 +17,20 @@ import { invariant } from "./invariant.ts";
 import { LastingPart, type Piece } from "./lasting-part.ts";
 import type { Endpoint, GroupPolicy } from "./records.ts";
 import type { RememberedPart, RememberedState } from "./remembered.ts";
+import { schedule } from "./schedule-records.ts";
+import { readScheduled, type ScheduledPart } from "./scheduled.ts";
 import type { State } from "./state.ts";
 import { Topic, type TopicState } from "./topic.ts";
 import type { IndexPart } from "./topic-index.ts";
 import { readPart, type TransactionsPart } from "./transactions.ts";
 
-const VERSION = 5;
+const VERSION = 6;
 
 /** How much stands in one part at most. */
 export interface PartSizes {
   /** Of a topic's index; 512 messages each. */
   readonly chunks: number;
-  /** Transactions, entries of a group, or what is remembered. */
+  /** Transactions, scheduled messages, entries of a group, or what is remembered. */
   readonly items: number;
 }
 
@@ -55,12 +57,13 @@ type Part =
   | { readonly part: "cursor"; readonly cursor: CursorState }
   | { readonly part: "entries"; readonly entries: EntriesPart }
   | { readonly part: "transactions"; readonly transactions: TransactionsPart }
+  | { readonly part: "scheduled"; readonly scheduled: ScheduledPart }
   | { readonly part: "memory"; readonly of: Memory; readonly memory: RememberedState }
   | { readonly part: "remembered"; readonly of: Memory; readonly remembered: RememberedPart };
 
 /** What of the state is a Remembered. */
-type Memory = "decisions" | "sends";
-const MEMORIES: readonly Memory[] = ["decisions", "sends"];
+type Memory = "decisions" | "sends" | "recalls";
+const MEMORIES: readonly Memory[] = ["decisions", "sends", "recalls"];
 
 /**
  * The state as it is at the call (P9). Heads of topics, groups and cursors are copied at once; everything
@@ -90,6 +93,7 @@ export function saveState(
     parts: cursor.saveEntries(frozen, items),
   }));
   const transactions = state.transactions.save(items);
+  const scheduled = state.scheduled.save(items);
   const memories = MEMORIES.map((of) => ({
     of,
     memory: state[of].save(),
@@ -110,6 +114,7 @@ export function saveState(
       for (const entries of parts) yield { part: "entries", entries };
     }
     for (const part of transactions) yield { part: "transactions", transactions: part };
+    for (const part of scheduled) yield { part: "scheduled", scheduled: part };
     for (const { of, memory, pieces } of memories) {
       yield { part: "memory", of, memory };
       for (const piece of pieces)
@@ -123,6 +128,7 @@ export function saveState(
     }
     state.transactions.thaw();
     state.entries.thaw();
+    state.scheduled.thaw();
   })();
 }
 
@@ -175,6 +181,9 @@ function loadPart(state: State, part: Part): void {
       return state.cursor(part.entries.cursorNo).loadEntries(part.entries);
     case "transactions":
       for (const facts of readPart(part.transactions)) state.hold(facts);
+      return;
+    case "scheduled":
+      for (const message of readScheduled(part.scheduled)) schedule(state, message);
       return;
     case "memory":
       return state[part.of].load(part.memory);

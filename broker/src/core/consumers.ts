@@ -247,6 +247,7 @@ export class Consumers {
       subscription: subscription.no,
       topic: topic.name,
       leaseMs,
+      hasTtl: topic.hasTtl,
       deliveries,
     });
   }

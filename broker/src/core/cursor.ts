@@ -38,6 +38,7 @@ export interface CursorState {
   readonly nextOffset: number;
   readonly nextDeliveryNo: number;
   readonly expired: number;
+  readonly lapsed: number;
 }
 
 export class Cursor {
@@ -47,6 +48,7 @@ export class Cursor {
   #nextOffset: number;
   #nextDeliveryNo = 1;
   #expired = 0;
+  #lapsed = 0;
   readonly #entries: Entries;
   /** By kind. What is ready stands in the order in which it came back. */
   readonly #chains: readonly Chain[];
@@ -77,6 +79,11 @@ export class Cursor {
   /** Messages that retention took before this group had settled them (V5). */
   get expired(): number {
     return this.#expired;
+  }
+
+  /** Messages whose time to live was over before this group was sent them. */
+  get lapsed(): number {
+    return this.#lapsed;
   }
 
   get counts(): Readonly<Record<Kind, number>> {
@@ -141,6 +148,12 @@ export class Cursor {
     const place = this.#entries.find(this.no, offset);
     invariant(place !== NOWHERE, "only an unsettled message is settled");
     this.#leave(place);
+  }
+
+  /** Settled, because their time to live was over when they were about to be sent. */
+  lapse(offsets: readonly number[]): void {
+    for (const offset of offsets) this.settle(offset);
+    this.#lapsed += offsets.length;
   }
 
   /** The ack joined a transaction. */
@@ -263,8 +276,8 @@ export class Cursor {
   }
 
   save(): CursorState {
-    const { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired } = this;
-    return { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired };
+    const { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired, lapsed } = this;
+    return { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired, lapsed };
   }
 
   /** The entries as they are in `frozen`, which is of this moment, in parts that may be taken later. */
@@ -276,6 +289,7 @@ export class Cursor {
   load(saved: CursorState): void {
     this.#nextDeliveryNo = saved.nextDeliveryNo;
     this.#expired = saved.expired;
+    this.#lapsed = saved.lapsed;
   }
 
   loadEntries(part: EntriesPart): void {

@@ -29,7 +29,9 @@ import { DEFAULT_POLICY, type Policy } from "./policy.ts";
 import { pushAll } from "./push-all.ts";
 import { QUERIES } from "./queries.ts";
 import type { LogRecord } from "./records.ts";
+import { lapsed } from "./lapse.ts";
 import { Retention } from "./retention.ts";
+import * as schedule from "./schedule.ts";
 import * as settle from "./settle.ts";
 import { State } from "./state.ts";
 import * as transact from "./transact.ts";
@@ -121,7 +123,10 @@ export class Engine {
     return admission !== "none" && consumers.hasMore ? nowMs : this.#nextWakeAtMs();
   }
 
-  /** While something waits, time must not pass unrecorded: a restart would take it for downtime (C5, D7). */
+  /**
+   * While something waits, time must not pass unrecorded: a restart would take it for downtime (C5, D7).
+   * Scheduled messages do not care: downtime is no pause for them.
+   */
   #isClockDue(nowMs: number): boolean {
     return !this.#isBlockOpen && nowMs >= this.#clockAtMs();
   }
@@ -139,6 +144,7 @@ export class Engine {
       alarms.nextAtMs,
       checks.nextAtMs,
       retention.nextAtMs,
+      schedule.nextDueAtMs(this.#core),
       this.#clockAtMs(),
     );
     return nextAtMs === NEVER ? null : nextAtMs;
@@ -225,6 +231,8 @@ export class Engine {
         return;
       case "unreadable":
         return settle.unreadable(core, turn, input.token);
+      case "lapsed":
+        return lapsed(core, turn, input.tokens);
       default:
         input satisfies never;
     }
@@ -246,6 +254,8 @@ export class Engine {
         return transact.verdict(core, turn, from, frame);
       case "answer":
         return transact.answer(core, turn, from, frame);
+      case "recall":
+        return schedule.recall(core, turn, from, frame);
       case "subscribe":
         return settle.subscribe(core, turn, from, frame);
       case "unsubscribe":
@@ -347,10 +357,15 @@ export class Engine {
     for (let left = DUE_PER_STEP_MAX; left > 0; left--) if (!this.#ripenNext(turn)) return;
   }
 
-  /** What is due first; of equal times deliveries before checks. False: nothing is due. */
+  /** What is due first; of equal times messages before deliveries before checks. False: nothing is due. */
   #ripenNext(turn: Turn): boolean {
     const { alarms, checks } = this.#core;
     const { nextAtMs } = alarms;
+    const dueAtMs = schedule.nextDueAtMs(this.#core);
+    if (dueAtMs <= turn.nowMs && dueAtMs <= Math.min(nextAtMs, checks.nextAtMs)) {
+      schedule.due(this.#core, turn);
+      return true;
+    }
     if (checks.nextAtMs < nextAtMs) return checks.workOffDue(turn);
     const place = alarms.takeDue(turn.nowMs);
     if (place === NOWHERE) return false;

@@ -17,10 +17,12 @@ export function listTopics(
   from: ConnectionId,
   frame: Page<"topic.list">,
 ): void {
-  const { topicsByName } = core.state;
+  const { topicsByName, scheduled } = core.state;
+  // Once for the page: it goes through all that is scheduled.
+  const nextDue = scheduled.nextAtMsByTopic();
   const view = (name: string): TopicView | null => {
     const topic = topicsByName.get(name);
-    return topic === undefined ? null : views.topicView(core, topic, turn.nowMs);
+    return topic === undefined ? null : views.topicView(core, topic, turn.nowMs, nextDue);
   };
   const weigh = (topic: TopicView | null): number => 1 + (topic?.groups.length ?? 0) / 5;
   const value = views.pageOfNames(topicsByName.keys(), frame, view, weigh);

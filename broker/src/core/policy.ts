@@ -18,6 +18,7 @@ export interface Policy {
   readonly decisionsKeptMax: number;
   readonly sendsKeptMs: number;
   readonly sendsKeptMax: number;
+  readonly scheduledMax: number;
   readonly deliveriesPerStepMax: number;
   readonly deliveryBytesPerStepMax: number;
   readonly retentionEveryMs: number;
@@ -57,6 +58,8 @@ export const DEFAULT_POLICY: Policy = {
   // Longer than an SDK resends (30 s by default); bounded by memory, about 120 bytes each.
   sendsKeptMs: 10 * MINUTE,
   sendsKeptMax: 1_000_000,
+  // What memory holds: about 120 bytes each.
+  scheduledMax: 1_000_000,
   // One step may not hold the loop: the rest follows in the next.
   deliveriesPerStepMax: 2_048,
   // What one step may add to the sockets' buffers before anybody can see that a peer reads slowly.

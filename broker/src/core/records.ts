@@ -16,12 +16,25 @@ export interface Place {
   readonly slot: number;
 }
 
+/** When a message becomes visible, and for how long it is worth a delivery. Most messages say nothing of it. */
+export interface Timing {
+  /** The message's: by it a scheduled message is recalled. */
+  readonly id: string;
+  /** Counted from the commit of its transaction; 0: at once. */
+  readonly delayMs: number;
+  /** 0: at once. Never both. */
+  readonly deliverAtMs: number;
+  /** Counted from when it becomes visible; 0: for ever. */
+  readonly ttlMs: number;
+}
+
 export interface LoggedMessage {
   readonly topicNo: number;
   /** Size of the encoded message. */
   readonly bytes: number;
   /** The encoded message on its way into the log; null when read back: recovery needs no bodies. */
   readonly data: Uint8Array | null;
+  readonly timing?: Timing;
 }
 
 export interface TopicSettings {
@@ -113,6 +126,7 @@ export type LogRecord =
       readonly operator: string;
       readonly reason: string;
     }
+  /** Of its delayed messages `deliverAtMs` says when they are due. */
   | {
       readonly kind: "sent";
       readonly sendId: string;
@@ -137,6 +151,8 @@ export type LogRecord =
       /** The operator's name, the policy's cause; "" for producers. */
       readonly who: string;
       readonly reason: string;
+      /** A commit of delayed messages: their delays count from then on. */
+      readonly fromAtMs?: number;
     }
   | {
       readonly kind: "checked";
@@ -219,7 +235,25 @@ export type LogRecord =
       }[];
       /** `at`: the first of them. */
       readonly transactions: readonly { readonly transactionId: string; readonly at: number }[];
-    };
+      /** `at`: which of `messages`. */
+      readonly scheduled: readonly {
+        readonly messageId: string;
+        readonly at: number;
+        readonly from: Place;
+      }[];
+    }
+  /** The scheduled message that stands there, the first of all, enters its topic. */
+  | { readonly kind: "due"; readonly topicNo: number; readonly place: Place }
+  /** Scheduled messages of one id were called back by their sender: they never become visible. */
+  | {
+      readonly kind: "recalled";
+      readonly topicNo: number;
+      readonly messageId: string;
+      readonly places: readonly Place[];
+      readonly client: string;
+    }
+  /** Their time to live was over before they were sent to a consumer: this group is done with them. */
+  | { readonly kind: "lapsed"; readonly cursorNo: number; readonly offsets: readonly number[] };
 
 export type RecordKind = LogRecord["kind"];
 export type RecordOf<Kind extends RecordKind> = Extract<LogRecord, { readonly kind: Kind }>;

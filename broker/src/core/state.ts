@@ -5,8 +5,8 @@
  * Invariants
  * - A1 `apply` never refuses: what may be refused was refused before the record was made.
  * - A2 Nothing here knows of connections, credit, leases' holders or timers; those hang on as opaque fields.
- * - A3 A place that somebody may still read is in a topic's index or in an undecided transaction, and
- *   `neededBlock` is not after it: what is before that block may be removed from the store.
+ * - A3 A place that somebody may still read is in a topic's index, in an undecided transaction or among the
+ *   scheduled messages, and `neededBlock` is not after it: what is before may be removed from the store.
  */
 import { groupOfDeadLetters } from "@escrowmq/protocol/names";
 import { Cursor } from "./cursor.ts";
@@ -17,6 +17,8 @@ import { invariant } from "./invariant.ts";
 import type { Policy } from "./policy.ts";
 import type { Endpoint, GroupPolicy, LogRecord, Place, RecordOf } from "./records.ts";
 import { Remembered } from "./remembered.ts";
+import { dropScheduled, due, recalled, show } from "./schedule-records.ts";
+import { Scheduled } from "./scheduled.ts";
 import { Topic } from "./topic.ts";
 import {
   type Decision,
@@ -26,6 +28,7 @@ import {
   totalBytes,
   type UndecidedTotals,
 } from "./transaction.ts";
+import { checked, parked, resumed } from "./transaction-records.ts";
 import { Transactions } from "./transactions.ts";
 
 export interface Group {
@@ -51,6 +54,9 @@ export class State {
   readonly totalsByGroup = new Map<string, UndecidedTotals>();
   readonly decisions: Remembered<Decision>;
   readonly sends: Remembered<number>;
+  readonly scheduled: Scheduled;
+  /** Messages that were recalled, by id: from which topic. */
+  readonly recalls: Remembered<number>;
   readonly endpoints = new Map<string, Endpoint>();
   nextTopicNo = 1;
   nextGroupNo = 1;
@@ -74,7 +80,10 @@ export class State {
       decisionsKeptMax,
       hash,
     );
-    this.sends = new Remembered(() => new DigestColumns(), sendsKeptMs, sendsKeptMax, hash);
+    const newColumns = (): DigestColumns => new DigestColumns();
+    this.sends = new Remembered(newColumns, sendsKeptMs, sendsKeptMax, hash);
+    this.scheduled = new Scheduled(hash);
+    this.recalls = new Remembered(newColumns, sendsKeptMs, sendsKeptMax, hash);
   }
 
   beginBlock(block: number, atMs: number): void {
@@ -113,11 +122,11 @@ export class State {
       case "decided":
         return this.#decided(record);
       case "checked":
-        return this.#checked(record);
+        return checked(this, record);
       case "parked":
-        return this.#parked(record);
+        return parked(this, record);
       case "resumed":
-        return this.#resumed(record);
+        return resumed(this, record);
       case "endpointSet":
         return this.#endpointSet(record);
       case "delivered":
@@ -143,6 +152,15 @@ export class State {
         return this.#retired(record);
       case "moved":
         return this.#moved(record);
+      case "due":
+        return due(this, record);
+      case "recalled":
+        return recalled(this, record);
+      case "lapsed": {
+        const cursor = this.cursor(record.cursorNo);
+        cursor.lapse(record.offsets);
+        return this.#ended(cursor, record.offsets);
+      }
       default:
         record satisfies never;
     }
@@ -176,7 +194,7 @@ export class State {
   get neededBlock(): number {
     let needed = this.block + 1;
     for (const topic of this.topics.values()) needed = Math.min(needed, topic.lowestBlock);
-    return Math.min(needed, this.transactions.lowestBlock);
+    return Math.min(needed, this.transactions.lowestBlock, this.scheduled.lowestBlock);
   }
 
   totalsOf(group: string): UndecidedTotals {
@@ -225,6 +243,7 @@ export class State {
       this.group(cursor.groupNo).cursors.delete(topicNo);
     }
     this.readers.delete(topicNo);
+    dropScheduled(this, topicNo);
     this.topicsByName.delete(this.topic(topicNo).name);
     this.topics.delete(topicNo);
     // A dead letter whose message is gone cannot be replayed.
@@ -283,8 +302,7 @@ export class State {
 
   #sent({ sendId, digest, messages }: RecordOf<"sent">): void {
     this.sends.set(sendId, digest, this.atMs);
-    for (const { topicNo, bytes } of messages)
-      this.topic(topicNo).append(this.#takeSlots(1), bytes, this.atMs);
+    for (const message of messages) show(this, message, this.#takeSlots(1), this.atMs);
   }
 
   #prepared(record: RecordOf<"prepared">): void {
@@ -299,7 +317,9 @@ export class State {
       ageFromMs: this.atMs,
       block: this.block,
       place,
-      messages: messages.map(({ topicNo, bytes }) => ({ topicNo, bytes })),
+      messages: messages.map(({ topicNo, bytes, timing }) =>
+        timing === undefined ? { topicNo, bytes } : { topicNo, bytes, timing },
+      ),
       acks,
       onUndecided,
       checks: 0,
@@ -309,10 +329,10 @@ export class State {
   }
 
   /** T4, T5: visibility, joined acks and the decision in one record. */
-  #decided({ transactionId, verdict, by, who }: RecordOf<"decided">): void {
+  #decided({ transactionId, verdict, by, who, fromAtMs }: RecordOf<"decided">): void {
     const transaction = this.transaction(transactionId);
     const { group, digest, preparedAtMs, block: preparedBlock, acks } = transaction;
-    if (verdict === "commit") this.#makeVisible(transaction);
+    if (verdict === "commit") this.#makeVisible(transaction, fromAtMs ?? this.atMs);
     this.#release(transaction);
     this.decisions.set(
       transactionId,
@@ -341,10 +361,9 @@ export class State {
     }
   }
 
-  #makeVisible({ messages, place: { block, slot } }: Transaction): void {
+  #makeVisible({ messages, place: { block, slot } }: Transaction, fromAtMs: number): void {
     let at = slot;
-    for (const { topicNo, bytes } of messages)
-      this.topic(topicNo).append({ block, slot: at++ }, bytes, this.atMs);
+    for (const message of messages) show(this, message, { block, slot: at++ }, fromAtMs);
   }
 
   #release(transaction: Transaction): void {
@@ -355,29 +374,6 @@ export class State {
     count(ofGroup, -1, bytes, parked !== null);
     if (ofGroup.count === 0) this.totalsByGroup.delete(group);
     for (const { topicNo } of messages) this.topic(topicNo).halfMessages--;
-  }
-
-  #checked({ transactionId, isCounted, nextCheckAtMs }: RecordOf<"checked">): void {
-    const transaction = this.transaction(transactionId);
-    if (isCounted) transaction.checks++;
-    transaction.nextCheckAtMs = nextCheckAtMs;
-  }
-
-  #parked({ transactionId, cause }: RecordOf<"parked">): void {
-    const transaction = this.transaction(transactionId);
-    transaction.parked = cause;
-    this.totals.parked++;
-    this.totalsOf(transaction.group).parked++;
-  }
-
-  #resumed({ transactionId, checkAtMs }: RecordOf<"resumed">): void {
-    const transaction = this.transaction(transactionId);
-    transaction.parked = null;
-    transaction.checks = 0;
-    transaction.ageFromMs = this.atMs;
-    transaction.nextCheckAtMs = checkAtMs;
-    this.totals.parked--;
-    this.totalsOf(transaction.group).parked--;
   }
 
   #endpointSet({ group, endpoint }: RecordOf<"endpointSet">): void {
@@ -472,12 +468,14 @@ export class State {
   }
 
   /** F1. What is named was there when the record was made. */
-  #moved({ messages, entries, transactions }: RecordOf<"moved">): void {
+  #moved({ messages, entries, transactions, scheduled }: RecordOf<"moved">): void {
     const { block, slot } = this.#takeSlots(messages.length);
     for (const { topicNo, offset, at } of entries)
       this.topic(topicNo).move(offset, { block, slot: slot + at });
     for (const { transactionId, at } of transactions)
       this.transactions.move(this.transaction(transactionId), { block, slot: slot + at });
+    for (const { messageId, at, from } of scheduled)
+      this.scheduled.move(this.scheduled.findAt(messageId, from), { block, slot: slot + at });
   }
 
   /** The first of the next `count`. */

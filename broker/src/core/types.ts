@@ -12,7 +12,7 @@ import type {
   StatsView,
 } from "@escrowmq/protocol";
 import type { Copied } from "./copy-forward.ts";
-import type { CheckOutcome, LogRecord, Place } from "./records.ts";
+import type { CheckOutcome, LogRecord, Place, Timing } from "./records.ts";
 import type { Origin } from "./topic.ts";
 
 /** Given by the shell, never used twice while a broker runs. */
@@ -24,6 +24,7 @@ export interface NewMessage {
   readonly bodyBytes: number;
   /** The encoded message, stored and delivered as it is. */
   readonly data: Uint8Array;
+  readonly timing?: Timing;
 }
 
 /** What the disk allows: `all`; `settle`: verdicts, acks and what frees space; `none`. */
@@ -91,7 +92,9 @@ export type Input =
   /** The shell has read these messages out of an old segment, to log them again. */
   | { readonly kind: "copied"; readonly messages: readonly Copied[] }
   /** The body of a delivery could not be read, or does not match its checksum. */
-  | { readonly kind: "unreadable"; readonly token: string };
+  | { readonly kind: "unreadable"; readonly token: string }
+  /** The time to live of these deliveries was over before they were sent: they were not. */
+  | { readonly kind: "lapsed"; readonly tokens: readonly string[] };
 
 export interface Delivery {
   readonly token: string;
@@ -112,6 +115,8 @@ export type Send =
       readonly subscription: number;
       readonly topic: string;
       readonly leaseMs: number;
+      /** Some of the topic's messages have a time to live: each is looked at. */
+      readonly hasTtl: boolean;
       readonly deliveries: readonly Delivery[];
     }
   | ({ readonly kind: "check"; readonly to: ConnectionId } & Question)

@@ -53,11 +53,17 @@ export function pageOfNames<T>(
   return items.length < sorted.length ? { items, next: last } : { items };
 }
 
-export function topicView(core: Core, topic: Topic, nowMs: number): TopicView {
+/** `nextDue`: by topic, where somebody has worked it out for many topics at once. */
+export function topicView(
+  core: Core,
+  topic: Topic,
+  nowMs: number,
+  nextDue?: ReadonlyMap<number, number>,
+): TopicView {
   const { state } = core;
   const { retentionMs, retentionBytes, unsettled } = topic.settings;
   const { heldBytes, heldBy } = heldBack(core, topic, nowMs);
-  return {
+  const view: TopicView = {
     topic: topic.name,
     firstOffset: topic.firstOffset,
     nextOffset: topic.nextOffset,
@@ -73,7 +79,11 @@ export function topicView(core: Core, topic: Topic, nowMs: number): TopicView {
     expired: topic.expired,
     heldBytes,
     heldBy,
+    scheduled: topic.scheduled,
   };
+  if (topic.scheduled === 0) return view;
+  const nextDueAtMs = (nextDue ?? state.scheduled.nextAtMsByTopic()).get(topic.no);
+  return nextDueAtMs === undefined ? view : { ...view, nextDueAtMs };
 }
 
 /** Fresh messages and those that came back. */
@@ -99,6 +109,7 @@ export function groupView(core: Core, group: Group, nowMs: number): GroupView {
         waiting,
         pending,
         expired: cursor.expired,
+        lapsed: cursor.lapsed,
         ...lagOf(core, topic, cursor, nowMs),
       };
     }),
@@ -287,9 +298,12 @@ export function stats(core: Core, nowMs: number): CoreFigures {
   const { state, connections } = core;
   let leased = 0;
   let waiting = 0;
-  for (const { counts } of state.cursors.values()) {
+  let lapsed = 0;
+  for (const cursor of state.cursors.values()) {
+    const { counts } = cursor;
     leased += counts.leased;
     waiting += counts.waiting;
+    lapsed += cursor.lapsed;
   }
   let messages = 0;
   let deadLetters = 0;
@@ -319,5 +333,9 @@ export function stats(core: Core, nowMs: number): CoreFigures {
     blocks: state.block,
     retired,
     expired,
+    scheduled: state.scheduled.size,
+    scheduledBytes: state.scheduled.totalBytes,
+    overdueMs: Math.max(0, Math.round(nowMs - state.scheduled.nextAtMs)),
+    lapsed,
   };
 }

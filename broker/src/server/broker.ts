@@ -260,6 +260,7 @@ class RunningBroker implements Broker, SessionHost {
       log: this.#log,
       unreadable: (error) => this.#noteUnreadable(error),
       take: (input) => this.take(input),
+      nowMs: () => this.#clock.nowMs(),
       stats: (figures) => this.#stats(figures, store),
       doctor: (figures, groups) => this.#doctor(figures, groups, store),
     });
@@ -432,6 +433,7 @@ class RunningBroker implements Broker, SessionHost {
       memory,
       memoryBytesMax,
       pausedConnections,
+      clockBehindMs: this.#clock.wallMs() - this.#clock.nowMs(),
     });
   }
 }
@@ -448,6 +450,9 @@ const NO_FIGURES: Figures = {
   deadLetters: 0,
   retired: 0,
   expired: 0,
+  scheduled: 0,
+  overdueMs: 0,
+  lapsed: 0,
   heldBytes: 0,
   storeBytes: 0,
   retiredBytes: 0,

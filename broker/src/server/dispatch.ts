@@ -10,6 +10,7 @@ import {
   type BrokerFrame,
   type BrokerFrames,
   type DoctorView,
+  decodeMessage,
   type ErrorCode,
   EscrowError,
   type StatsView,
@@ -46,6 +47,8 @@ export interface DispatchOptions {
   /** Told of each read that found damage or a disk that did not answer. */
   readonly unreadable: (error: unknown) => void;
   readonly take: (input: Input) => void;
+  /** Broker time. */
+  readonly nowMs: () => number;
   readonly stats: (figures: CoreFigures) => StatsView;
   readonly doctor: (figures: CoreFigures, groups: readonly GroupBehind[]) => DoctorView;
 }
@@ -55,6 +58,7 @@ type DeliveryFrame = BrokerFrames["deliver"]["deliveries"][number];
 
 export class Dispatch {
   readonly #options: DispatchOptions;
+  #lapsed: string[] = [];
 
   constructor(options: DispatchOptions) {
     this.#options = options;
@@ -97,13 +101,32 @@ export class Dispatch {
       const { block, slot } = delivery.place;
       const message = this.#options.store.cached(block, slot);
       if (message !== null) {
-        ready.push(deliveryFrame(send, delivery, message));
         readyBytes += sizeOf(delivery);
+        if (!this.#hasLapsed(send, delivery, message))
+          ready.push(deliveryFrame(send, delivery, message));
       } else cold.set(block, [...(cold.get(block) ?? []), delivery]);
     }
     session.handOver(readyBytes, () => session.outbox.addDeliveries(send.subscription, ready));
+    this.#tellLapsed();
     for (const [block, deliveries] of cold)
       void this.#deliverCold(session, send, block, deliveries);
+  }
+
+  /** Its time to live is over: it is not sent, and the core is told. */
+  #hasLapsed(send: SendOf<"deliver">, { token, atMs }: Delivery, message: Uint8Array): boolean {
+    if (!send.hasTtl) return false;
+    const { ttlMs } = decodeMessage(message);
+    if (ttlMs === undefined || this.#options.nowMs() <= atMs + ttlMs) return false;
+    this.#lapsed.push(token);
+    return true;
+  }
+
+  /** What was found while deliveries were made up, in one input. */
+  #tellLapsed(): void {
+    const tokens = this.#lapsed;
+    if (tokens.length === 0) return;
+    this.#lapsed = [];
+    this.#options.take({ kind: "lapsed", tokens });
   }
 
   async #deliverCold(
@@ -117,12 +140,14 @@ export class Dispatch {
       const messages = await this.#read(block, slots);
       const frames = deliveries.flatMap((delivery, at) => {
         const message = messages?.[at];
-        return message === undefined ? [] : [deliveryFrame(send, delivery, message)];
+        const isSent = message !== undefined && !this.#hasLapsed(send, delivery, message);
+        return isSent ? [deliveryFrame(send, delivery, message)] : [];
       });
       session.handOver(sizeOfAll(deliveries), () =>
         session.outbox.addDeliveries(send.subscription, frames),
       );
       session.flush();
+      this.#tellLapsed();
       if (messages === null)
         for (const { token } of deliveries) this.#options.take({ kind: "unreadable", token });
     });

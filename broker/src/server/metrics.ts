@@ -16,6 +16,9 @@ export interface Figures {
   readonly deadLetters: number;
   readonly retired: number;
   readonly expired: number;
+  readonly scheduled: number;
+  readonly overdueMs: number;
+  readonly lapsed: number;
   readonly heldBytes: number;
   readonly storeBytes: number;
   readonly retiredBytes: number;
@@ -206,6 +209,17 @@ const GAUGES: readonly (readonly [
     "expired_messages",
     "Messages that retention took before a group had settled them, once a group, ever",
     (figures) => figures.expired,
+  ],
+  ["scheduled_messages", "Messages that wait for their time", (figures) => figures.scheduled],
+  [
+    "scheduled_overdue_ms",
+    "For how long the first scheduled message has been due",
+    (figures) => figures.overdueMs,
+  ],
+  [
+    "lapsed_messages",
+    "Messages whose time to live was over before a group was sent them, once a group, ever",
+    (figures) => figures.lapsed,
   ],
   [
     "retention_held_bytes",

@@ -20,6 +20,7 @@ import {
   encodeBatch,
   LIMITS,
   PROTOCOL_VERSION,
+  type WireMessage,
 } from "@escrowmq/protocol";
 import { QUERIES } from "../core/queries.ts";
 import type { ConnectionId, Input, NewMessage } from "../core/types.ts";
@@ -310,8 +311,7 @@ export class Session implements SessionEvents {
       let digest = 0;
       const messages = frame.messages.map((data) => {
         digest = crc32(data, digest);
-        const { topic, body } = decodeMessage(data);
-        return { topic, bodyBytes: body.length, data };
+        return newMessage(decodeMessage(data), data);
       });
       return toInput(messages, digest);
     });
@@ -340,6 +340,13 @@ export class Session implements SessionEvents {
       return { kind: "refused", from: this.id, re, error };
     }
   }
+}
+
+function newMessage(message: WireMessage, data: Uint8Array): NewMessage {
+  const { id, topic, body, delayMs = 0, deliverAtMs = 0, ttlMs = 0 } = message;
+  const plain = { topic, bodyBytes: body.length, data };
+  if (delayMs + deliverAtMs + ttlMs === 0) return plain;
+  return { ...plain, timing: { id, delayMs, deliverAtMs, ttlMs } };
 }
 
 const tooManyPages = (): EscrowError =>

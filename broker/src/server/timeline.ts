@@ -4,6 +4,7 @@
  */
 import { EscrowError, type TimelineEvent } from "@escrowmq/protocol";
 import type { LogRecord, Place, RecordOf } from "../core/records.ts";
+import { type HalfMessage, isDelayed } from "../core/transaction.ts";
 import type { Block } from "../store/store.ts";
 
 export interface TimelineSource {
@@ -90,7 +91,9 @@ class Reader {
   readonly #source: TimelineSource;
   readonly #id: string;
   #hasPrepare = false;
-  #messages: readonly { readonly topicNo: number; readonly bytes: number }[] = [];
+  #messages: readonly HalfMessage[] = [];
+  /** Its delayed messages that are not due yet: by topic and place, and their slots. */
+  readonly #later = new Map<string, number>();
   #acks: readonly { readonly cursorNo: number; readonly offset: number }[] = [];
   #checks = 0;
   #block = 0;
@@ -146,6 +149,10 @@ class Reader {
         return;
       case "moved":
         return this.#movedOn(record, block);
+      case "due":
+        return this.#due(record, block);
+      case "recalled":
+        return this.#recalled(record, block);
       case "delivered":
         return this.#delivered(record, block);
       case "acked":
@@ -206,8 +213,29 @@ class Reader {
       because(who === "" ? `by ${by}` : `by ${by}, ${who}`, reason),
     );
     if (!isCommit) return;
-    for (const [at, { topicNo }] of this.#messages.entries())
-      this.#place(topicNo, this.#firstSlot + at, block.atMs);
+    for (const [at, message] of this.#messages.entries()) {
+      const { topicNo } = message;
+      const slot = this.#firstSlot + at;
+      if (isDelayed(message)) this.#later.set(keyOf(topicNo, { block: this.#block, slot }), slot);
+      this.#place(topicNo, slot, block.atMs);
+    }
+  }
+
+  /** A delayed message of this transaction enters its topic. */
+  #due({ topicNo, place }: RecordOf<"due">, block: Block): void {
+    const slot = this.#later.get(keyOf(topicNo, place));
+    if (slot === undefined) return;
+    this.#add(block, "due", `in ${this.#source.topicName(topicNo)}`);
+    const offset =
+      this.#source.offsetOf(topicNo, place, block.atMs) ??
+      this.#moved.get(keyOf(topicNo, place))?.offset;
+    if (offset !== undefined) this.#slots.set(`${topicNo}:${offset}`, slot);
+  }
+
+  #recalled({ topicNo, places, client }: RecordOf<"recalled">, block: Block): void {
+    for (const place of places)
+      if (this.#later.delete(keyOf(topicNo, place)))
+        this.#add(block, "recalled", `out of ${this.#source.topicName(topicNo)} by ${client}`);
   }
 
   #delivered({ cursorNo, offsets, connection }: RecordOf<"delivered">, block: Block): void {
@@ -241,6 +269,7 @@ class Reader {
 
   #movedOn(record: RecordOf<"moved">, block: Block): void {
     const first = slotOf(record, block);
+    for (const { at, from } of record.scheduled) this.#movedLater(from, block, first + at);
     // Only the first move tells where it was when it became visible.
     for (const { topicNo, offset, from } of record.entries)
       if (from.block === this.#block && !this.#moved.has(keyOf(topicNo, from)))
@@ -249,6 +278,15 @@ class Reader {
       if (transactionId !== this.#id) continue;
       this.#block = block.number;
       this.#firstSlot = first + at;
+    }
+  }
+
+  #movedLater(from: Place, block: Block, to: number): void {
+    for (const { topicNo } of this.#messages) {
+      const slot = this.#later.get(keyOf(topicNo, from));
+      if (slot === undefined) continue;
+      this.#later.delete(keyOf(topicNo, from));
+      this.#later.set(keyOf(topicNo, { block: block.number, slot: to }), slot);
     }
   }
 

@@ -3,7 +3,14 @@
  * the top of records.ts before changing a line here: these numbers stand in stores that exist.
  */
 import type { RecordKind, RecordOf } from "../core/records.ts";
-import { type FieldReader, nameTable, writeMessages, writeOffsets } from "./record-fields.ts";
+import {
+  type FieldReader,
+  nameTable,
+  writeMessages,
+  writeOffsets,
+  writePlaces,
+  writeTimings,
+} from "./record-fields.ts";
 
 const VERDICTS = nameTable({ commit: 0, rollback: 1 });
 const UNDECIDED = nameTable({ park: 0, rollback: 1 });
@@ -67,6 +74,16 @@ const readSettings = (fields: FieldReader): Settings => ({
   retentionBytes: fields.number(),
   unsettled: UNSETTLED.nameOf(fields.number()),
 });
+
+function readMovedScheduled(fields: FieldReader): RecordOf<"moved">["scheduled"] {
+  const ids = fields.texts();
+  const places = fields.groups(3, ([at = 0, block = 0, slot = 0]) => ({
+    at,
+    from: { block, slot },
+  }));
+  fields.demand(ids.length === places.length, "as long as the one before it");
+  return places.map((place, at) => ({ messageId: ids[at] ?? "", ...place }));
+}
 
 export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
   opened: {
@@ -145,8 +162,19 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
   },
   sent: {
     code: 9,
-    write: (code, r) => [code, r.sendId, r.digest, writeMessages(r.messages)],
-    read: (f) => ({ kind: "sent", sendId: f.text(), digest: f.number(), messages: f.messages() }),
+    write: (code, r) => [
+      code,
+      r.sendId,
+      r.digest,
+      writeMessages(r.messages),
+      ...writeTimings(r.messages),
+    ],
+    read: (f) => ({
+      kind: "sent",
+      sendId: f.text(),
+      digest: f.number(),
+      messages: f.timed(f.messages()),
+    }),
   },
   prepared: {
     code: 10,
@@ -159,17 +187,21 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       r.acks.flatMap((ack) => [ack.cursorNo, ack.offset]),
       r.checkAtMs,
       UNDECIDED.numberOf(r.onUndecided),
+      ...writeTimings(r.messages),
     ],
-    read: (f) => ({
-      kind: "prepared",
-      transactionId: f.text(),
-      group: f.text(),
-      digest: f.number(),
-      messages: f.messages(),
-      acks: f.pairs((cursorNo, offset) => ({ cursorNo, offset })),
-      checkAtMs: f.number(),
-      onUndecided: UNDECIDED.nameOf(f.number()),
-    }),
+    read: (f) => {
+      const record = {
+        kind: "prepared",
+        transactionId: f.text(),
+        group: f.text(),
+        digest: f.number(),
+        messages: f.messages(),
+        acks: f.pairs((cursorNo, offset) => ({ cursorNo, offset })),
+        checkAtMs: f.number(),
+        onUndecided: UNDECIDED.nameOf(f.number()),
+      } as const;
+      return { ...record, messages: f.timed(record.messages) };
+    },
   },
   decided: {
     code: 11,
@@ -180,15 +212,19 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       DECIDED_BY.numberOf(r.by),
       r.who,
       r.reason,
+      ...(r.fromAtMs === undefined ? [] : [r.fromAtMs]),
     ],
-    read: (f) => ({
-      kind: "decided",
-      transactionId: f.text(),
-      verdict: VERDICTS.nameOf(f.number()),
-      by: DECIDED_BY.nameOf(f.number()),
-      who: f.text(),
-      reason: f.text(),
-    }),
+    read: (f) => {
+      const record = {
+        kind: "decided",
+        transactionId: f.text(),
+        verdict: VERDICTS.nameOf(f.number()),
+        by: DECIDED_BY.nameOf(f.number()),
+        who: f.text(),
+        reason: f.text(),
+      } as const;
+      return f.hasMore ? { ...record, fromAtMs: f.number() } : record;
+    },
   },
   checked: {
     code: 12,
@@ -329,6 +365,12 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       r.entries.flatMap((e) => [e.topicNo, e.offset, e.at, e.from.block, e.from.slot]),
       r.transactions.map(({ transactionId }) => transactionId),
       r.transactions.map(({ at }) => at),
+      ...(r.scheduled.length === 0
+        ? []
+        : [
+            r.scheduled.map(({ messageId }) => messageId),
+            r.scheduled.flatMap(({ at, from }) => [at, from.block, from.slot]),
+          ]),
     ],
     read: (f) => ({
       kind: "moved",
@@ -340,7 +382,33 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
         from: { block, slot },
       })),
       transactions: f.named((transactionId, at) => ({ transactionId, at })),
+      scheduled: f.hasMore ? readMovedScheduled(f) : [],
     }),
+  },
+  due: {
+    code: 35,
+    write: (code, r) => [code, r.topicNo, r.place.block, r.place.slot],
+    read: (f) => ({
+      kind: "due",
+      topicNo: f.number(),
+      place: { block: f.number(), slot: f.number() },
+    }),
+  },
+  recalled: {
+    code: 36,
+    write: (code, r) => [code, r.topicNo, r.messageId, writePlaces(r.places), r.client],
+    read: (f) => ({
+      kind: "recalled",
+      topicNo: f.number(),
+      messageId: f.text(),
+      places: f.places(),
+      client: f.text(),
+    }),
+  },
+  lapsed: {
+    code: 37,
+    write: (code, r) => [code, r.cursorNo, writeOffsets(r.offsets)],
+    read: (f) => ({ kind: "lapsed", cursorNo: f.number(), offsets: f.offsets() }),
   },
   clock: {
     code: 22,

@@ -20,6 +20,8 @@ const EVENTS: Readonly<Record<TimelineEvent["event"], Look>> = {
   resumed: { mark: "○", says: "resumed", style: "cyan" },
   committed: { mark: "●", says: "committed", style: "green" },
   rolledBack: { mark: "×", says: "rolled back", style: "red" },
+  due: { mark: "●", says: "due", style: "green" },
+  recalled: { mark: "×", says: "recalled", style: "yellow" },
   delivered: { mark: "→", says: "delivered", style: "cyan" },
   acked: { mark: "✓", says: "acked", style: "green" },
   returned: { mark: "←", says: "returned", style: "yellow" },
