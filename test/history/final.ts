@@ -29,6 +29,8 @@ export interface Account {
   readonly nextOffset: number;
   /** In undecided and parked transactions. */
   readonly halfMessages: number;
+  /** Those that wait for their time. */
+  readonly scheduled: number;
 }
 
 /** Under which conditions the history was made. */

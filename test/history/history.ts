@@ -30,6 +30,11 @@ export interface Send extends Operation {
   readonly messages: readonly string[];
 }
 
+/** A delayed message is called back. */
+export interface Recall extends Operation {
+  readonly message: string;
+}
+
 export interface Prepare extends Operation {
   readonly kind: "prepare";
   /** The same messages in the same order are the same content. */
@@ -126,6 +131,7 @@ export const readKey = (group: string, topic: string, offset: number): string =>
 export class History {
   readonly messages = new Map<string, SaidMessage>();
   readonly sends: Send[] = [];
+  readonly recalls: Recall[] = [];
   readonly transactions = new Map<string, Transaction>();
   /** By readKey. */
   readonly reads = new Map<string, Read>();
@@ -152,6 +158,12 @@ export class History {
     const send: Send = { id, messages, ...this.#invoked() };
     this.sends.push(send);
     return send;
+  }
+
+  recall(message: string): Recall {
+    const recall: Recall = { message, ...this.#invoked() };
+    this.recalls.push(recall);
+    return recall;
   }
 
   prepare(
@@ -275,12 +287,13 @@ export class History {
 
   /** A copy of what is known now, for who goes on from here alone: every connection is gone. */
   cut(): History {
-    const { messages, sends, transactions, reads, interventions, topics, problems } = this;
+    const { messages, sends, recalls, transactions, reads, interventions, topics, problems } = this;
     const unseen = this.#unseen;
     // One call: what is one object in the history stays one object in its copy.
     const known = structuredClone({
       messages,
       sends,
+      recalls,
       transactions,
       reads,
       interventions,

@@ -5,6 +5,7 @@ import type { Final } from "./final.ts";
 import type { History } from "./history.ts";
 import { livenessProblems } from "./liveness.ts";
 import { queueProblems } from "./queue.ts";
+import { recallProblems } from "./recalls.ts";
 import { repeatProblems } from "./repeats.ts";
 import { transactionProblems } from "./transactions.ts";
 
@@ -13,6 +14,7 @@ export const judge = (history: History, final: Final): string[] => [
   ...queueProblems(history, final),
   ...transactionProblems(history, final),
   ...deliveryProblems(history, final),
+  ...recallProblems(history, final),
   ...repeatProblems(history, final),
   ...conservationProblems(history, final),
   ...livenessProblems(history, final),

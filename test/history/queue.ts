@@ -15,20 +15,23 @@ import {
   readKey,
   type Transaction,
 } from "./history.ts";
+import { recalledIn } from "./recalls.ts";
 
 export function queueProblems(history: History, final: Final): string[] {
   const places = placesIn(final);
   const problems = [...strangers(history, final), ...doubles(places)];
+  const recalled = recalledIn(history);
   for (const { id, messages, outcome } of sendsById(history)) {
     const visible = messages.filter((message) => places.has(message)).length;
-    if (visible > 0 && visible < messages.length)
+    const isWhole = messages.every((message) => places.has(message) || recalled.has(message));
+    if (visible > 0 && !isWhole)
       problems.push(`I3: half of the send ${id} is visible`);
-    if (outcome === "ok" && visible === 0) problems.push(`I1: the send ${id} was ok and is lost`);
+    if (outcome === "ok" && visible === 0 && !isWhole) problems.push(`I1: the send ${id} was ok and is lost`);
     if (outcome === "fail" && visible > 0)
       problems.push(`E2: the send ${id} failed and is visible`);
   }
   for (const transaction of history.transactions.values())
-    problems.push(...transactionProblems(transaction, places, final));
+    problems.push(...transactionProblems(transaction, places, recalled, final));
   for (const topic of history.topics)
     if (!final.topics.has(topic)) problems.push(`I1: the topic ${topic} is lost`);
   return [...problems, ...unread(history, final)];
@@ -70,12 +73,13 @@ function sendsById({ sends }: History) {
 function transactionProblems(
   { id, steps }: Transaction,
   places: ReadonlyMap<string, unknown>,
+  recalled: ReadonlySet<string>,
   { transactions }: Final,
 ): string[] {
   const state = transactions.get(id) ?? "none";
   const contents = steps.filter((step): step is Prepare => step.kind === "prepare");
   const isWhole = ({ messages }: Prepare): boolean =>
-    messages.every((message) => places.has(message));
+    messages.every((message) => places.has(message) || recalled.has(message));
   const visible = new Set(
     contents.flatMap(({ messages }) => messages.filter((one) => places.has(one))),
   );
@@ -83,7 +87,9 @@ function transactionProblems(
     return visible.size === 0
       ? []
       : [`T1: ${visible.size} messages of ${id} are visible: it is ${state}`];
-  const fits = contents.some((one) => isWhole(one) && new Set(one.messages).size === visible.size);
+  const fits = contents.some(
+    (one) => isWhole(one) && [...visible].every((message) => one.messages.includes(message)),
+  );
   return fits ? [] : [`I3: not all messages of ${id}, or too many, are visible: it is committed`];
 }
 

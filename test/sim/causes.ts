@@ -3,6 +3,7 @@
  * having come. So a verdict from the wrong group, an ack of another's delivery, or a return that nobody
  * caused is seen when it is written, not when somebody misses a message.
  */
+import { decodeMessage } from "@escrowmq/protocol";
 import type { Policy } from "../../broker/src/core/policy.ts";
 import type { LogRecord, RecordOf } from "../../broker/src/core/records.ts";
 import type { ConnectionId, Input } from "../../broker/src/core/types.ts";
@@ -54,12 +55,14 @@ export function demandCause(record: LogRecord, moment: Moment): void {
         () => "the clock is noted more often than once a minute",
       );
     case "sent":
+      demandTimings(record, moment);
       return demand(
         frame?.type === "send" && frame.sendId === record.sendId,
         "D1",
         () => `${record.sendId} was not sent now`,
       );
     case "prepared":
+      demandTimings(record, moment);
       return demand(
         frame?.type === "prepare" && frame.transactionId === record.transactionId,
         "D1",
@@ -79,6 +82,14 @@ export function demandCause(record: LogRecord, moment: Moment): void {
           () => `cursor ${record.cursorNo}/${offset} is acked without a valid token`,
         );
       return;
+    case "recalled":
+      return demand(
+        frame?.type === "recall" && frame.messageId === record.messageId,
+        "D14",
+        () => `${record.messageId} is recalled by nobody`,
+      );
+    case "lapsed":
+      return demand(input.kind === "lapsed", "D15", () => "nobody found it too old");
     case "returned":
       return demandReturn(record, moment);
     case "buried": {
@@ -101,6 +112,19 @@ export function demandCause(record: LogRecord, moment: Moment): void {
   }
 }
 
+/** What the log says of a message's times is what its sender said, counted from now if it is sent now. */
+function demandTimings({ kind, messages }: RecordOf<"sent" | "prepared">, { nowMs }: Moment): void {
+  for (const { data, timing } of messages) {
+    if (data === null) continue;
+    const { id, delayMs = 0, deliverAtMs = 0, ttlMs = 0 } = decodeMessage(data);
+    const dueAtMs = deliverAtMs > 0 ? deliverAtMs : nowMs + delayMs;
+    const said = [kind === "prepared" ? delayMs : 0, kind === "prepared" ? deliverAtMs : dueAtMs];
+    if (kind === "sent" && dueAtMs <= nowMs) said[1] = 0;
+    const logged = [timing?.delayMs ?? 0, timing?.deliverAtMs ?? 0, timing?.ttlMs ?? 0];
+    demand([...said, ttlMs].join() === logged.join(), "D13", () => `${id} says ${said}, not ${logged}`);
+  }
+}
+
 function isLastFailure(ledger: Ledger, cursor: LedgerCursor, offset: number): boolean {
   const attemptsMax = ledger.groups.get(cursor.groupNo)?.policy.attemptsMax ?? 0;
   return (cursor.entries.get(offset)?.failures ?? 0) + 1 >= attemptsMax;
@@ -112,6 +136,11 @@ function demandVerdict(record: RecordOf<"decided">, moment: Moment): void {
   const { transactionId, verdict, by } = record;
   const transaction = ledger.transactions.get(transactionId);
   demand(transaction !== undefined, "T6", () => `${transactionId} is decided but was not prepared`);
+  const isLater = transaction.messages.some(
+    ({ timing }) => timing !== undefined && timing.delayMs + timing.deliverAtMs > 0,
+  );
+  const fromAtMs = verdict === "commit" && isLater ? moment.nowMs : undefined;
+  demand(record.fromAtMs === fromAtMs, "D13", () => `${transactionId} counts from another time`);
   const frame = frameOf(input);
   switch (by) {
     case "producer":

@@ -1,7 +1,7 @@
 /** P8, B1, B2: the engine's state against the ledger's, field by field. */
 import type { State } from "../../broker/src/core/state.ts";
 import type { Ledger } from "./ledger.ts";
-import type { LedgerEntry } from "./ledger-facts.ts";
+import { type LedgerEntry, placeKey } from "./ledger-facts.ts";
 import { demand } from "./violation.ts";
 
 /** `nowMs`: minus infinity right after a recovery, when what is waiting may have ripened or not. */
@@ -10,6 +10,7 @@ export function compareWithEngine(ledger: Ledger, state: State, nowMs: number): 
   compareTopics(ledger, state);
   compareCursors(ledger, state, nowMs);
   compareTransactions(ledger, state);
+  compareScheduled(ledger, state);
   demand(
     state.neededBlock === ledger.neededBlock,
     "A3",
@@ -59,7 +60,7 @@ function compareTopics(ledger: Ledger, state: State): void {
 
 function compareCursors(ledger: Ledger, state: State, nowMs: number): void {
   demand(state.cursors.size === ledger.cursors.size, "P8", () => "a cursor is missing");
-  for (const { no, nextOffset, nextDeliveryNo, entries, expired } of ledger.cursors.values()) {
+  for (const { no, nextOffset, nextDeliveryNo, entries, expired, lapsed } of ledger.cursors.values()) {
     const cursor = state.cursors.get(no);
     demand(cursor !== undefined, "P8", () => `cursor ${no} is missing`);
     demand(
@@ -67,6 +68,7 @@ function compareCursors(ledger: Ledger, state: State, nowMs: number): void {
       "B1",
       () => `cursor ${no} is at ${cursor.nextOffset}, not ${nextOffset}`,
     );
+    demand(cursor.lapsed === lapsed, "D15", () => `cursor ${no} counts ${cursor.lapsed} lapsed`);
     demand(cursor.expired === expired, "E3", () => `cursor ${no} has lost ${cursor.expired}`);
     demand(
       cursor.unsettled === entries.size,
@@ -137,5 +139,25 @@ function compareTransactions(ledger: Ledger, state: State): void {
     if (ledger.undecided.has(known.id)) continue;
     const decision = decisions.get(known.id);
     demand(decision?.state === known.state, "T6", () => `the decision of ${known.id} is forgotten`);
+  }
+}
+
+function compareScheduled({ schedule }: Ledger, { scheduled, topics }: State): void {
+  const known = [...schedule.all.values()];
+  demand(
+    scheduled.size === known.length && scheduled.nextAtMs === schedule.nextAtMs,
+    "D14",
+    () => `${scheduled.size} wait, not ${known.length}; the next one until ${scheduled.nextAtMs}`,
+  );
+  for (const { no, name, scheduled: count } of topics.values()) {
+    const here = known.filter(({ topicNo }) => topicNo === no).length;
+    demand(count === here, "B2", () => `${count} wait for ${name}, not ${here}`);
+  }
+  for (const { id, topicNo, place, movedTo } of known) {
+    const isThere = scheduled.find(topicNo, id).some((row) => {
+      const found = scheduled.placeOf(row);
+      return placeKey(found) === placeKey(movedTo ?? place);
+    });
+    demand(isThere, "D14", () => `${id} waits, and is not found`);
   }
 }

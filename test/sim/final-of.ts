@@ -35,7 +35,12 @@ export function finalOf(ledger: Ledger, witness: Witness, groups: readonly strin
 const accountsOf = ({ engine }: Witness): Account[] =>
   [...engine.core.state.topics.values()]
     .filter(({ isDeadLetters }) => !isDeadLetters)
-    .map(({ name, nextOffset, halfMessages }) => ({ topic: name, nextOffset, halfMessages }));
+    .map(({ name, nextOffset, halfMessages, scheduled }) => ({
+      topic: name,
+      nextOffset,
+      halfMessages,
+      scheduled,
+    }));
 
 function standingsOf(
   ledger: Ledger,

@@ -1,12 +1,28 @@
 /** What the ledger knows of each thing, in words of its own: no type of the engine's state is used here. */
-import type { Place, TopicSettings } from "../../broker/src/core/records.ts";
+import type { Place, Timing, TopicSettings } from "../../broker/src/core/records.ts";
+
+export interface LedgerMessage {
+  readonly topicNo: number;
+  readonly place: Place;
+  readonly timing: Timing | undefined;
+}
+
+/** A message that waits for its time. */
+export interface LedgerScheduled {
+  readonly id: string;
+  readonly topicNo: number;
+  /** Where it stood first: it is this message, wherever its bytes are now. */
+  readonly place: Place;
+  movedTo: Place | null;
+  readonly dueAtMs: number;
+}
 
 export interface LedgerTransaction {
   readonly id: string;
   readonly group: string;
   readonly digest: number;
   readonly onUndecided: "park" | "rollback";
-  readonly messages: readonly { readonly topicNo: number; readonly place: Place }[];
+  readonly messages: readonly LedgerMessage[];
   readonly acks: readonly { readonly cursorNo: number; readonly offset: number }[];
   readonly preparedAtMs: number;
   /** Where its messages stand now, after they were copied forward. */
@@ -40,6 +56,8 @@ export interface LedgerCursor {
   nextDeliveryNo: number;
   /** Lost to the group by retention. */
   expired: number;
+  /** Too old to be sent to the group. */
+  lapsed: number;
   readonly entries: Map<number, LedgerEntry>;
 }
 

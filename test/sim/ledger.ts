@@ -11,6 +11,7 @@ import {
   type Limits,
   placeKey,
 } from "./ledger-facts.ts";
+import { LedgerSchedule } from "./ledger-scheduled.ts";
 import { demand } from "./violation.ts";
 
 export class Ledger {
@@ -22,6 +23,7 @@ export class Ledger {
   readonly undecided = new Map<string, LedgerTransaction>();
   readonly sends = new Map<string, number>();
   readonly endpoints = new Set<string>();
+  readonly schedule = new LedgerSchedule();
   readonly bytesAt = new Map<string, number>();
   /** By `group topic@offset`: what retention took from a group. */
   readonly gone = new Set<string>();
@@ -63,6 +65,12 @@ export class Ledger {
         return this.#retired(record, nowMs);
       case "moved":
         return this.#moved(record);
+      case "due":
+        return this.#due(record, nowMs);
+      case "recalled":
+        return this.schedule.recall(record);
+      case "lapsed":
+        return this.#lapsed(record);
       case "groupUpdated":
         this.groups.set(record.groupNo, { name: record.group, policy: record.policy });
         return;
@@ -75,6 +83,7 @@ export class Ledger {
           nextOffset: record.nextOffset,
           nextDeliveryNo: 1,
           expired: 0,
+          lapsed: 0,
           entries: new Map(),
         });
         return;
@@ -89,8 +98,10 @@ export class Ledger {
       case "sent":
         demand(!this.sends.has(record.sendId), "T3", () => `${record.sendId} is sent twice`);
         this.sends.set(record.sendId, record.digest);
-        for (const { topicNo, bytes } of record.messages)
-          this.#append(topicNo, this.#takeSlot(bytes));
+        for (const { topicNo, bytes, timing } of record.messages) {
+          const place = this.#takeSlot(bytes);
+          if (!this.schedule.add(timing, topicNo, place, this.atMs)) this.#append(topicNo, place);
+        }
         return;
       case "prepared":
         return this.#prepared(record);
@@ -212,9 +223,10 @@ export class Ledger {
   #prepared(record: RecordOf<"prepared">): void {
     const { transactionId: id, group, digest, onUndecided, checkAtMs, acks } = record;
     demand(!this.transactions.has(id), "T7", () => `${id} is prepared twice`);
-    const messages = record.messages.map(({ topicNo, bytes }) => ({
+    const messages = record.messages.map(({ topicNo, bytes, timing }) => ({
       topicNo,
       place: this.#takeSlot(bytes),
+      timing,
     }));
     for (const { cursorNo, offset } of acks) this.#leased(cursorNo, offset, "T9").kind = "pending";
     const transaction: LedgerTransaction = {
@@ -238,7 +250,7 @@ export class Ledger {
     this.undecided.set(id, transaction);
   }
 
-  #decided({ transactionId, verdict, by, who }: RecordOf<"decided">): void {
+  #decided({ transactionId, verdict, by, who, fromAtMs }: RecordOf<"decided">): void {
     const transaction = this.#undecidedOne(transactionId, "T2");
     transaction.state = verdict === "commit" ? "committed" : "rolledBack";
     transaction.by = by;
@@ -246,12 +258,13 @@ export class Ledger {
     transaction.decidedAtMs = this.atMs;
     this.undecided.delete(transactionId);
     if (verdict === "commit")
-      for (const [at, { topicNo, place }] of transaction.messages.entries()) {
-        const topic = this.topic(topicNo);
-        this.#append(topicNo, place);
+      for (const [at, { topicNo, place, timing }] of transaction.messages.entries()) {
         const moved = transaction.movedTo;
-        if (moved !== null)
-          topic.moved.set(topic.places.length - 1, { ...moved, slot: moved.slot + at });
+        const now = moved === null ? null : { ...moved, slot: moved.slot + at };
+        const isLater = this.schedule.add(timing, topicNo, place, fromAtMs ?? this.atMs);
+        if (!isLater) this.#append(topicNo, place, now);
+        else if (now !== null && timing !== undefined)
+          this.schedule.move({ messageId: timing.id, from: place }, now);
       }
     for (const { cursorNo, offset } of transaction.acks) {
       const cursor = this.cursor(cursorNo);
@@ -427,7 +440,7 @@ export class Ledger {
   }
 
   /** F1: what is copied forward is there, and nothing but its place changes. */
-  #moved({ messages, entries, transactions }: RecordOf<"moved">): void {
+  #moved({ messages, entries, transactions, scheduled }: RecordOf<"moved">): void {
     const { block } = this;
     const first = this.#slot;
     for (const { bytes } of messages) this.#takeSlot(bytes);
@@ -441,6 +454,7 @@ export class Ledger {
     }
     for (const { transactionId, at } of transactions)
       this.#undecidedOne(transactionId, "F2").movedTo = { block, slot: first + at };
+    for (const one of scheduled) this.schedule.move(one, { block, slot: first + one.at });
   }
 
   /** The offsets whose bytes somebody may still read. */
@@ -456,7 +470,7 @@ export class Ledger {
 
   /** No block before it is read again (A3). */
   get neededBlock(): number {
-    let needed = this.block + 1;
+    let needed = Math.min(this.block + 1, this.schedule.neededBlock);
     for (const topic of this.topics.values())
       for (const offset of this.neededOffsets(topic))
         needed = Math.min(needed, this.where(topic, offset).block);
@@ -484,12 +498,30 @@ export class Ledger {
     return transaction;
   }
 
-  #append(topicNo: number, place: Place): void {
+  #due(record: RecordOf<"due">, nowMs: number): void {
+    const { topicNo, place, movedTo } = this.schedule.due(record, nowMs);
+    this.#append(topicNo, place, movedTo);
+  }
+
+  /** That it really was too old is judged where it would have been sent. */
+  #lapsed({ cursorNo, offsets }: RecordOf<"lapsed">): void {
+    const cursor = this.cursor(cursorNo);
+    for (const offset of offsets) {
+      this.#leased(cursorNo, offset, "D15");
+      cursor.entries.delete(offset);
+      cursor.lapsed++;
+      this.gone.add(`${this.groupName(cursor)} ${this.topic(cursor.topicNo).name}@${offset}`);
+    }
+  }
+
+  #append(topicNo: number, place: Place, movedTo: Place | null = null): void {
     const key = placeKey(place);
     demand(!this.#visible.has(key), "T3", () => `the message at ${key} becomes visible twice`);
     this.#visible.add(key);
-    this.topic(topicNo).places.push(place);
-    this.topic(topicNo).atMs.push(this.atMs);
+    const topic = this.topic(topicNo);
+    if (movedTo !== null) topic.moved.set(topic.places.length, movedTo);
+    topic.places.push(place);
+    topic.atMs.push(this.atMs);
   }
 
   #takeSlot(bytes: number): Place {

@@ -1,11 +1,13 @@
 /** A producer's process: sends, and transactions of one to three messages. */
 import { outcomeOf, Trader } from "./trader.ts";
-import type { World } from "./world.ts";
+import type { SimMessage, World } from "./world.ts";
 
 export class Producer extends Trader {
   readonly group: string;
   readonly #isChecker: boolean;
   readonly #pauseMs: number;
+  /** Those that it may still want back. */
+  readonly #delayed: SimMessage[] = [];
 
   constructor(world: World, name: string, group: string, isChecker: boolean) {
     super(world, name);
@@ -31,16 +33,17 @@ export class Producer extends Trader {
     if (!world.isBusy) return;
     world.time.after(world.random.between(1, this.#pauseMs * 2), () => this.work());
     if (this.link === null) return;
+    if (world.random.chance(0.06)) return this.#recall();
     if (world.random.chance(0.35)) return this.#send();
     if (world.random.chance(0.01)) return this.announce(this.group, world.random.chance(0.5));
-    const messages = world.someMessages();
+    const messages = this.#someMessages();
     this.transact({ group: this.group, messages, acks: [], ended: () => undefined });
   }
 
   #send(): void {
     const { world } = this;
     const sendId = world.newId("send");
-    const messages = world.someMessages();
+    const messages = this.#someMessages();
     const say = (done: () => void): void => {
       const operation = world.history.send(
         sendId,
@@ -58,5 +61,29 @@ export class Producer extends Trader {
     say(() => {
       if (world.random.chance(0.05)) say(() => undefined);
     });
+  }
+
+  #someMessages(): readonly SimMessage[] {
+    const messages = this.world.someMessages();
+    this.#delayed.push(...messages.filter(({ isDelayed }) => isDelayed));
+    return messages;
+  }
+
+  /** In time or too late, and sometimes once more. */
+  #recall(): void {
+    const { random, history, time } = this.world;
+    const lately = this.#delayed.slice(-5);
+    if (lately.length === 0) return;
+    const { id, topic } = random.pick(lately);
+    const say = (): void => {
+      const operation = history.recall(id);
+      this.request(
+        { type: "recall", topic, messageId: id },
+        (reply) => history.ended(operation, outcomeOf(reply)),
+        true,
+      );
+    };
+    say();
+    if (random.chance(0.2)) time.after(random.below(20_000), say);
   }
 }

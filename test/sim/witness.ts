@@ -5,7 +5,7 @@
  * Judged here
  * - P4, I1 Nothing goes out that no step made, or before the block that it rests on is on disk.
  * - A3 Nothing refers to what retention has removed.  F1 What is copied forward is what stood there.
- * - D3 No token is given twice.
+ * - D3 No token is given twice.  D15 Nothing is sent to a consumer after its time to live.
  * - P10 A part of a checkpoint whose name lasts is what it was.
  */
 import { isDeepStrictEqual } from "node:util";
@@ -112,14 +112,15 @@ export class Witness {
   }
 
   /** On its way to a client. */
-  said(connection: number, frame: BrokerFrame): void {
+  said(connection: number, frame: BrokerFrame, nowMs: number): void {
     if (frame.type === "ok" || frame.type === "error")
       this.#demandDurable(`${connection} ${frame.re}`, frame.type);
     if (frame.type === "check")
       this.#demandDurable(`${frame.transactionId} ${frame.attempt}`, "check");
     if (frame.type !== "deliver") return;
-    for (const { token } of frame.deliveries) {
+    for (const { token, message, atMs } of frame.deliveries) {
       this.#demandDurable(token, "delivery");
+      this.#demandAlive(message, atMs, frame.deliveries[0]?.topic ?? "", nowMs);
       demand(!this.#tokens.has(token), "D3", () => `token ${token} is given twice`);
       this.#tokens.add(token);
     }
@@ -219,6 +220,14 @@ export class Witness {
     demand(restsOn !== undefined, "P4", () => `a ${what} goes out that no step made`);
     const { acked } = this.#disk();
     demand(restsOn <= acked, "P4", () => `a ${what} goes out before block ${restsOn} is on disk`);
+  }
+
+  /** Dead letters do not end by themselves. */
+  #demandAlive(message: Uint8Array, atMs: number, topic: string, nowMs: number): void {
+    const { id, ttlMs = Number.POSITIVE_INFINITY } = decodeMessage(message);
+    const lateMs = nowMs - (atMs + ttlMs);
+    const isAlive = lateMs <= 0 || topic.startsWith("%DLQ%");
+    demand(isAlive, "D15", () => `${id} is sent ${lateMs} ms after its time to live`);
   }
 
   #demandThere(block: number, what: string): void {

@@ -5,7 +5,7 @@
  * must come to its end.
  */
 import { crc32 } from "node:zlib";
-import { encodeMessage, type Verdict } from "@escrowmq/protocol";
+import { encodeMessage, type Verdict, type WireMessage } from "@escrowmq/protocol";
 import { Engine } from "../../broker/src/core/engine.ts";
 import type { Policy } from "../../broker/src/core/policy.ts";
 import type { EndpointAnswer, EndpointQuestion } from "../../broker/src/server/check-endpoint.ts";
@@ -43,6 +43,7 @@ export interface Outcome {
 
 export interface SimMessage extends SaidMessage {
   readonly data: Uint8Array;
+  readonly isDelayed: boolean;
 }
 
 const SECOND = 1_000;
@@ -131,10 +132,22 @@ export class World {
   /** Every message is another one, so that what is delivered says which it is. */
   newMessage(topic: string): SimMessage {
     const id = this.newId("m");
-    const data = encodeMessage({ id, topic, body: utf8.encode(id) });
-    const message = { id, topic, data, digest: crc32(data) };
+    const times = this.#someTimes();
+    const data = encodeMessage({ id, topic, body: utf8.encode(id), ...times });
+    const isDelayed = times.delayMs !== undefined || times.deliverAtMs !== undefined;
+    const message = { id, topic, data, digest: crc32(data), isDelayed };
     this.history.says(message);
     return message;
+  }
+
+  /** Most messages say nothing of time. */
+  #someTimes(): Pick<WireMessage, "delayMs" | "deliverAtMs" | "ttlMs"> {
+    const { random } = this;
+    const ttl = random.chance(0.08) ? { ttlMs: random.pick([1, 300, 5_000, 60_000]) } : {};
+    if (!random.chance(0.2)) return ttl;
+    const delayMs = random.chance(0.8) ? random.below(20_000) : random.below(10 * MINUTE);
+    if (random.chance(0.6)) return { ...ttl, delayMs };
+    return { ...ttl, deliverAtMs: this.#machine.process.nowMs() + delayMs - 1_000 };
   }
 
   someMessages(): readonly SimMessage[] {
@@ -298,6 +311,7 @@ export class World {
     const waiting = [...this.#producers, ...this.#consumers].find((peer) => peer.waiting > 0);
     if (waiting !== undefined) return `${waiting.name} waits for an answer`;
     for (const { id, state } of ledger.undecided.values()) if (state !== "parked") return id;
+    for (const { id } of ledger.schedule.all.values()) return `${id} waits for its time`;
     for (const cursor of ledger.cursors.values()) {
       const { name, places } = ledger.topic(cursor.topicNo);
       if (ledger.nextFresh(cursor) < places.length) return `${ledger.groupName(cursor)} in ${name}`;
@@ -333,6 +347,8 @@ export class World {
       retired += topic.firstOffset;
       expired += topic.expired;
     }
+    let lapsed = 0;
+    for (const cursor of this.auditor.ledger.cursors.values()) lapsed += cursor.lapsed;
     let deliveries = 0;
     for (const read of this.history.reads.values()) deliveries += read.deliveries.length;
     return {
@@ -342,6 +358,8 @@ export class World {
       deliveries,
       retired,
       expired,
+      lapsed,
+      recalled: this.auditor.ledger.schedule.recalled.size,
       removedBlocks: disk.first - 1,
       refusedStarts: this.#machine.refusals,
       failStops: this.#machine.failStops,
