@@ -9,7 +9,7 @@
  *   `neededBlock` is not after it: what is before that block may be removed from the store.
  */
 import { Cursor } from "./cursor.ts";
-import { bury, ended, endDeadLetter, passOver, replay } from "./dead-letters.ts";
+import { bury, endDeadLetter, ended, passOver, replay } from "./dead-letters.ts";
 import { DecisionColumns, DigestColumns } from "./decisions.ts";
 import { Entries } from "./entries.ts";
 import { type HashKey, IdHash } from "./id-hash.ts";
