@@ -8,8 +8,8 @@
  * - A3 A place that somebody may still read is in a topic's index, in an undecided transaction or among the
  *   scheduled messages, and `neededBlock` is not after it: what is before may be removed from the store.
  */
-import { groupOfDeadLetters } from "@escrowmq/protocol/names";
 import { Cursor } from "./cursor.ts";
+import { bury, endDeadLetter, ended, passOver, replay } from "./dead-letters.ts";
 import { DecisionColumns, DigestColumns } from "./decisions.ts";
 import { Entries } from "./entries.ts";
 import { type HashKey, IdHash } from "./id-hash.ts";
@@ -134,20 +134,20 @@ export class State {
       case "acked": {
         const cursor = this.cursor(record.cursorNo);
         for (const offset of record.offsets) cursor.settle(offset);
-        return this.#ended(cursor, record.offsets);
+        return ended(this, cursor, record.offsets);
       }
       case "returned": {
         const { offset, cause, readyAtMs, isCounted, reason } = record;
         const cursor = this.cursor(record.cursorNo);
         cursor.giveBack(offset, cause, readyAtMs, isCounted, reason);
-        return this.#passOver(cursor, offset);
+        return passOver(this, cursor, offset);
       }
       case "buried":
-        return this.#buried(record);
+        return bury(this, record);
       case "replayed":
-        return this.#replayed(record);
+        return replay(this, record);
       case "purged":
-        return this.#endDeadLetter(this.topic(record.deadTopicNo), record.offset);
+        return endDeadLetter(this, this.topic(record.deadTopicNo), record.offset);
       case "retired":
         return this.#retired(record);
       case "moved":
@@ -220,7 +220,7 @@ export class State {
     for (const cursor of this.cursors.values()) {
       cursor.restart(pausedMs);
       if (!this.topic(cursor.topicNo).isDeadLetters) continue;
-      for (const { offset } of [...cursor.entries()]) this.#passOver(cursor, offset);
+      for (const { offset } of [...cursor.entries()]) passOver(this, cursor, offset);
     }
     for (const transaction of this.transactions.values()) {
       transaction.nextCheckAtMs += pausedMs;
@@ -249,7 +249,7 @@ export class State {
     // A dead letter whose message is gone cannot be replayed.
     for (const topic of this.topics.values()) {
       for (const [offset, origin] of topic.origins)
-        if (origin.topicNo === topicNo) this.#endDeadLetter(topic, offset);
+        if (origin.topicNo === topicNo) endDeadLetter(this, topic, offset);
     }
   }
 
@@ -276,7 +276,7 @@ export class State {
         cursor.topicNo,
         readers.filter((reader) => reader !== cursor),
       );
-      this.#ended(cursor, offsets);
+      ended(this, cursor, offsets);
     }
     this.groups.delete(groupNo);
     this.groupsByName.delete(group.name);
@@ -286,7 +286,7 @@ export class State {
     const cursor = this.cursor(cursorNo);
     const offsets = offsetsOf(cursor);
     cursor.reset(nextOffset);
-    this.#ended(cursor, offsets);
+    ended(this, cursor, offsets);
   }
 
   #cursorOpened({ cursorNo, groupNo, topicNo, nextOffset }: RecordOf<"cursorOpened">): void {
@@ -353,10 +353,10 @@ export class State {
       const cursor = this.cursor(cursorNo);
       if (verdict === "commit") {
         cursor.settle(offset);
-        this.#ended(cursor, [offset]);
+        ended(this, cursor, [offset]);
       } else {
         cursor.giveBack(offset, "rolledBack", 0, false, "");
-        this.#passOver(cursor, offset);
+        passOver(this, cursor, offset);
       }
     }
   }
@@ -387,63 +387,6 @@ export class State {
       cursor.deliver(offsets[at] ?? 0, firstDeliveryNo + at);
   }
 
-  /** D8: out of the group and into the dead-letter topic in one record; the bytes stay where they are. */
-  #buried({ cursorNo, offset, deadTopicNo, reason }: RecordOf<"buried">): void {
-    const cursor = this.cursor(cursorNo);
-    const topic = this.topic(cursor.topicNo);
-    const dead = this.topic(deadTopicNo);
-    // The attempt that failed is used up, too.
-    const attempts = (cursor.entry(offset)?.failures ?? 0) + 1;
-    cursor.settle(offset);
-    const at = dead.append(topic.placeOf(offset), topic.bytesOf(offset), this.atMs);
-    const visibleAtMs = topic.atMsOf(offset);
-    const atMs = this.atMs;
-    dead.origins.set(at, { topicNo: topic.no, offset, attempts, reason, atMs, visibleAtMs });
-    this.#ended(cursor, [offset]);
-  }
-
-  #replayed({ deadTopicNo, offset }: RecordOf<"replayed">): void {
-    const dead = this.topic(deadTopicNo);
-    const origin = dead.origins.get(offset);
-    invariant(origin !== undefined, "a record replays a dead letter that exists");
-    const group = this.groupsByName.get(groupOfDeadLetters(dead.name));
-    const cursor = group?.cursors.get(origin.topicNo);
-    if (cursor !== undefined) {
-      const topic = this.topic(origin.topicNo);
-      const isGone =
-        origin.offset < topic.firstOffset ||
-        (topic.isDeadLetters && !topic.origins.has(origin.offset));
-      if (isGone)
-        topic.revive(origin.offset, dead.placeOf(offset), dead.bytesOf(offset), origin.visibleAtMs);
-      cursor.replay(origin.offset);
-      this.#ended(cursor, [origin.offset]);
-    }
-    this.#endDeadLetter(dead, offset);
-  }
-
-  #endDeadLetter(dead: Topic, offset: number): void {
-    dead.origins.delete(offset);
-    const readers = this.readers.get(dead.no) ?? [];
-    for (const reader of readers) this.#passOver(reader, offset);
-    if (!readers.some((reader) => reader.entry(offset) !== undefined)) dead.forget(offset);
-  }
-
-  /**
-   * These offsets have no entry in the cursor any more. What is held for readers only (O3, and a dead letter
-   * that ended while it was under way) is let go with the last one.
-   */
-  #ended(cursor: Cursor, offsets: readonly number[]): void {
-    const topic = this.topic(cursor.topicNo);
-    if (!topic.isDeadLetters && !topic.hasRevived) return;
-    const readers = this.readers.get(topic.no) ?? [];
-    for (const offset of offsets) {
-      const isHeld =
-        topic.origins.has(offset) || (!topic.isDeadLetters && offset >= topic.firstOffset);
-      if (isHeld || readers.some((reader) => reader.entry(offset) !== undefined)) continue;
-      topic.forget(offset);
-    }
-  }
-
   /** What is left of each group's work there expires with the messages, and is counted (V5). */
   #retired({ topicNo, beforeOffset }: RecordOf<"retired">): void {
     const topic = this.topic(topicNo);
@@ -455,16 +398,6 @@ export class State {
     for (let offset = first; topic.isDeadLetters && offset < beforeOffset; offset++)
       if (topic.origins.delete(offset)) topic.expired++;
     topic.retire(beforeOffset);
-  }
-
-  /** O2: a dead letter that was replayed or purged does not come again to those who read dead letters. */
-  #passOver(reader: Cursor, offset: number): void {
-    const topic = this.topic(reader.topicNo);
-    if (!topic.isDeadLetters || topic.origins.has(offset)) return;
-    const kind = reader.entry(offset)?.kind;
-    if (kind !== "ready" && kind !== "waiting") return;
-    reader.settle(offset);
-    this.#ended(reader, [offset]);
   }
 
   /** F1. What is named was there when the record was made. */
