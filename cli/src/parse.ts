@@ -76,16 +76,28 @@ export function pair(text: string): Pair {
 
 const ISO = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?$/;
 
+/** Null: it is none. A time without a zone is local. */
+function isoTime(text: string): number | null {
+  if (!ISO.test(text)) return null;
+  // Date reads a date alone as UTC, everything else without a zone as local.
+  const atMs = Date.parse(text.includes("T") ? text : `${text}T00:00`);
+  return atMs >= 0 ? atMs : null;
+}
+
+export function pointInTime(text: string): Date {
+  const atMs = isoTime(text);
+  if (atMs === null)
+    throw new InvalidArgumentError("Expected a time such as 2026-12-24T18:00Z or 2026-12-24T18:00.");
+  return new Date(atMs);
+}
+
 /** `earliest`, `latest`, `offset:N` or `time:ISO`; a time without a zone is local. */
 export function position(text: string): Position {
   if (text === "earliest" || text === "latest") return { from: text };
   const [, kind, rest] = /^(offset|time):(.+)$/.exec(text) ?? [];
   if (kind === "offset" && /^\d{1,15}$/.test(rest ?? "")) return { from: kind, at: Number(rest) };
-  if (kind === "time" && ISO.test(rest ?? "")) {
-    // Date reads a date alone as UTC, everything else without a zone as local.
-    const atMs = Date.parse(rest?.includes("T") ? rest : `${rest}T00:00`);
-    if (atMs >= 0) return { from: kind, at: atMs };
-  }
+  const atMs = kind === "time" ? isoTime(rest ?? "") : null;
+  if (atMs !== null) return { from: "time", at: atMs };
   throw new InvalidArgumentError(
     "Expected earliest, latest, offset:N or time:ISO, such as time:2025-01-31T09:00.",
   );

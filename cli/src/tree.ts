@@ -5,6 +5,7 @@ import { consume } from "./commands/consume.ts";
 import { dlqList, dlqShow } from "./commands/dead-letter.ts";
 import { groupDescribe, groupList, groupUpdate } from "./commands/group.ts";
 import { groupDelete, groupReset } from "./commands/group-change.ts";
+import { messageRecall } from "./commands/message-recall.ts";
 import { producerList, producerSetEndpoint } from "./commands/producer.ts";
 import { dlqPurge, dlqReplay } from "./commands/replay.ts";
 import { send } from "./commands/send.ts";
@@ -66,6 +67,9 @@ export function growTree(program: Command, add: Add): void {
   add(dlq, "show <group> <offset>", "Show one dead letter with its body", dlqShow);
   add(dlq, "replay <group>", "Deliver dead letters again", dlqReplay);
   add(dlq, "purge <group>", "Remove dead letters for ever", dlqPurge);
+
+  const message = noun("message", "Single messages, by their id");
+  add(message, "recall <topic> <id>", "Take back a delayed message", messageRecall);
 
   add(program, "send", "Send a message", send);
   add(program, "consume", "Print messages as they come, and ack them", consume);

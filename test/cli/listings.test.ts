@@ -151,6 +151,10 @@ describe("stats and doctor", () => {
     blocks: 100,
     retired: 12,
     expired: 0,
+    scheduled: 7,
+    scheduledBytes: 1_024,
+    overdueMs: 0,
+    lapsed: 2,
     storeBytes: 1_048_576,
     rssBytes: 83_886_080,
   };

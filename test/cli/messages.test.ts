@@ -22,6 +22,7 @@ afterAll(() => rm(directory, { recursive: true }));
 
 class FakeSender {
   readonly sent: OutgoingMessage[] = [];
+  readonly recalled: object[] = [];
   readonly options: SenderOptions[] = [];
   refuseAfter = Number.POSITIVE_INFINITY;
   isClosed = false;
@@ -35,6 +36,10 @@ class FakeSender {
               if (this.sent.length >= this.refuseAfter) throw new EscrowError("TOPIC_PAUSED");
               this.sent.push(message);
               return { id: `m${this.sent.length}`, duplicate: false };
+            },
+            recall: async (message) => {
+              this.recalled.push(message);
+              return { duplicate: this.recalled.length > 1 };
             },
             close: async () => {
               this.isClosed = true;
@@ -89,6 +94,29 @@ describe("send", () => {
     expect(sender.options).toEqual([]);
   });
 
+  test("with a delay or a time says when it comes, and how to call it back", async () => {
+    const sender = new FakeSender();
+    const { io } = await run(`${line} --body x --delay 10m --ttl 1h`, sender.world);
+    const { code } = await run(`${line} --body x --at 2026-12-24T18:00Z`, sender.world);
+    expect(code).toBe(0);
+    expect(sender.sent).toMatchObject([
+      { delayMs: 600_000, ttlMs: 3_600_000 },
+      { deliverAt: new Date(Date.UTC(2026, 11, 24, 18)) },
+    ]);
+    expect(io.out).toBe(
+      "Scheduled m1 for orders. Call it back: escrow message recall orders m1\n",
+    );
+  });
+
+  test.each(["--delay 1h --at 2026-12-24", "--at tomorrow", "--delay soon", "--ttl 5"])(
+    "%s is bad usage",
+    async (words) => {
+      const sender = new FakeSender();
+      expect((await run(`${line} --body x ${words}`, sender.world)).code).toBe(2);
+      expect(sender.options).toEqual([]);
+    },
+  );
+
   test("--count sends so many, and tells the rate", async () => {
     const sender = new FakeSender();
     const { io, code } = await run(`${line} --body x --count 1000 --json`, sender.world);
@@ -107,6 +135,17 @@ describe("send", () => {
     expect(io.err).toContain("escrow: TOPIC_PAUSED: ");
     expect(sender.isClosed).toBe(true);
   });
+});
+
+test("message recall takes a delayed message back", async () => {
+  const sender = new FakeSender();
+  const first = await run("message recall orders m1", sender.world);
+  const again = await run("message recall orders m1 --json", sender.world);
+  expect([first.code, again.code]).toEqual([0, 0]);
+  expect(sender.recalled).toEqual(Array(2).fill({ topic: "orders", id: "m1" }));
+  expect(first.io.out).toBe("Recalled m1: it never comes to orders.\n");
+  expect(again.io.json).toEqual({ topic: "orders", id: "m1", duplicate: true });
+  expect(sender.isClosed).toBe(true);
 });
 
 class FakeReceiver implements Receiver {

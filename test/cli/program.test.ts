@@ -42,6 +42,7 @@ const COMMANDS = [
   "dlq show",
   "dlq replay",
   "dlq purge",
+  "message recall",
   "send",
   "consume",
   "stats",
@@ -194,7 +195,7 @@ describe("the connection", () => {
 });
 
 describe("the audit", () => {
-  const answers = { "topic.delete": { topic: "orders" } };
+  const answers = { "topic.delete": { topic: "orders", scheduled: 0 } };
   const line = "topic delete orders --yes orders --reason old";
 
   test.each([

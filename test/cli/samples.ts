@@ -22,6 +22,7 @@ export const topic = (changes: Partial<TopicView> = {}): TopicView => ({
   expired: 0,
   heldBytes: 0,
   heldBy: [],
+  scheduled: 0,
   ...changes,
 });
 
@@ -38,6 +39,7 @@ export const group = (changes: Partial<GroupView> = {}): GroupView => ({
       waiting: 1,
       pending: 0,
       expired: 0,
+      lapsed: 0,
       oldestAgeMs: 133_000,
       heldBytes: 0,
     },

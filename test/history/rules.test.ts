@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { conservationProblems } from "./conservation.ts";
 import type { Final } from "./final.ts";
-import { readKey } from "./history.ts";
+import { type History, type Outcome, readKey } from "./history.ts";
 import { judge } from "./judge.ts";
 import { livenessProblems } from "./liveness.ts";
 import { queueProblems } from "./queue.ts";
@@ -260,9 +260,10 @@ describe("conservation (B1)", () => {
     tell: (story: Story) => void,
     visible: string[],
     halfMessages = 0,
+    scheduled = 0,
     ...states: ["tx", "rolledBack"][]
   ) => {
-    const accounts = [{ topic: TOPIC, nextOffset: visible.length, halfMessages }];
+    const accounts = [{ topic: TOPIC, nextOffset: visible.length, halfMessages, scheduled }];
     const transactions = new Map(states);
     return rulesIn(
       conservationProblems(story(tell), finalWith(visible, { accounts, transactions })),
@@ -277,8 +278,8 @@ describe("conservation (B1)", () => {
       one.prepared("tx", ["o"]);
       one.sent("p", "info");
     };
-    expect(broken(tell, ["m"], 1, ["tx", "rolledBack"])).toEqual([]);
-    expect(broken(tell, ["m", "p"], 1, ["tx", "rolledBack"])).toEqual([]);
+    expect(broken(tell, ["m"], 1, 0, ["tx", "rolledBack"])).toEqual([]);
+    expect(broken(tell, ["m", "p"], 0, 1, ["tx", "rolledBack"])).toEqual([]);
   });
 
   it("is broken when something is missing", () => {
@@ -293,12 +294,43 @@ describe("conservation (B1)", () => {
   });
 
   it("is broken when the broker miscounts", () => {
-    const accounts = [{ topic: TOPIC, nextOffset: 2, halfMessages: 0 }];
+    const accounts = [{ topic: TOPIC, nextOffset: 2, halfMessages: 0, scheduled: 0 }];
     const history = story((one) => {
       one.sent("m");
       one.sent("n", "info");
     });
     expect(rulesIn(conservationProblems(history, finalWith(["m"], { accounts })))).toEqual(["B1"]);
+  });
+});
+
+describe("recall", () => {
+  const recalled = (outcome: Outcome, tell: (story: Story) => void = () => undefined) => {
+    const all = story((one) => {
+      one.sent("m");
+      tell(one);
+    });
+    all.ended(all.recall("m"), outcome);
+    return all;
+  };
+  const rules = (history: History, visible: string[]) => rulesIn(judge(history, finalWith(visible)));
+
+  it("explains why a message is not there, if it was ok, or if nobody knows", () => {
+    expect(rules(recalled("ok"), [])).toEqual([]);
+    expect(rules(recalled("info"), [])).toEqual([]);
+    expect(rules(recalled("fail"), [])).toEqual(["I1", "B1"]);
+  });
+
+  it("breaks D14 when a message is visible or delivered although its recall was ok", () => {
+    const settled = (one: Story): void => one.ended(one.delivered("m", 0), "ack");
+    expect(rules(recalled("ok", settled), ["m"])).toEqual(["D14", "D14"]);
+    expect(rules(recalled("info", settled), ["m"])).toEqual([]);
+    expect(rules(recalled("fail", settled), ["m"])).toEqual([]);
+  });
+
+  it("of one message of a send says nothing of the others", () => {
+    const history = story((one) => one.sent("both", "ok", ["m", "n"]));
+    history.ended(history.recall("m"), "ok");
+    expect(rules(history, [])).toEqual(["I1", "B1"]);
   });
 });
 

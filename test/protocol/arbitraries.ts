@@ -1,6 +1,7 @@
 /** Values that a field accepts, made from the field itself, so that a new frame is covered without a new test. */
 import fc from "fast-check";
 import type { Field, Fields } from "../../protocol/src/fields.ts";
+import { MESSAGE_FIELDS } from "../../protocol/src/message.ts";
 
 const unicode = (bytesMax: number) =>
   fc.string({ unit: "binary", maxLength: Math.min(40, Math.floor(bytesMax / 4)) });
@@ -72,6 +73,11 @@ export function valuesOf(fields: Fields): fc.Arbitrary<Record<string, unknown>> 
   const requiredKeys = names.filter((name) => fields[name]?.isOptional === false);
   return fc.record(model, { requiredKeys });
 }
+
+/** Messages that the encoder takes: of two fields that exclude each other one. */
+export const messageValues = valuesOf(MESSAGE_FIELDS).map(({ deliverAtMs, ...values }) =>
+  deliverAtMs === undefined || values.delayMs !== undefined ? values : { ...values, deliverAtMs },
+);
 
 /** Values of every kind that MessagePack can say, to be offered to a field that wants another. */
 export const EVERY_KIND: readonly unknown[] = [

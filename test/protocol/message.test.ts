@@ -12,7 +12,7 @@ import {
   MESSAGE_FIELDS,
   type WireMessage,
 } from "../../protocol/src/message.ts";
-import { valuesOf } from "./arbitraries.ts";
+import { messageValues } from "./arbitraries.ts";
 
 const packr = new Packr({ useRecords: false, variableMapSize: true });
 const body = Uint8Array.of(1);
@@ -38,7 +38,7 @@ const encodedElsewhere = (message: object): Uint8Array => packr.pack(message);
 
 test("a message arrives as it was sent", () => {
   fc.assert(
-    fc.property(valuesOf(MESSAGE_FIELDS), (values) => {
+    fc.property(messageValues, (values) => {
       const decoded = decodeMessage(encodeMessage(values as unknown as WireMessage));
       const present = Object.entries(decoded).filter(([, value]) => value !== undefined);
       expect({ ...Object.fromEntries(present), body: Uint8Array.from(decoded.body) }).toEqual(
@@ -76,6 +76,13 @@ describe("refused by encoder and decoder alike", () => {
     ["INVALID_MESSAGE", "headers of bytes", { ...good, headers: body }],
     ["INVALID_MESSAGE", "a header that is a number", { ...good, headers: { a: 1 } }],
     ["INVALID_MESSAGE", "a header without a name", { ...good, headers: { "": "a" } }],
+    ["INVALID_MESSAGE", "two times", { ...good, delayMs: 1, deliverAtMs: 1 }],
+    ["INVALID_MESSAGE", "a delay before now", { ...good, delayMs: -1 }],
+    ["INVALID_MESSAGE", "a delay of more than a year", { ...good, delayMs: LIMITS.delayMsMax + 1 }],
+    ["INVALID_MESSAGE", "half a millisecond", { ...good, delayMs: 0.5 }],
+    ["INVALID_MESSAGE", "a time that is none", { ...good, deliverAtMs: Number.NaN }],
+    ["INVALID_MESSAGE", "a time that is a date", { ...good, deliverAtMs: "2026-12-24" }],
+    ["INVALID_MESSAGE", "a time to live of nothing", { ...good, ttlMs: 0 }],
     [
       "BODY_TOO_LARGE",
       "a body of 1 MiB and 1",

@@ -7,6 +7,7 @@
  */
 import { expect, test } from "vitest";
 import { InvariantError } from "../../broker/src/core/invariant.ts";
+import { DELAY_BUGS } from "./planted/delays.ts";
 import { DELIVERY_BUGS } from "./planted/deliveries.ts";
 import { DURABILITY_BUGS } from "./planted/durability.ts";
 import { RETENTION_BUGS } from "./planted/retention.ts";
@@ -22,6 +23,7 @@ const PLANTED = {
   ...DELIVERY_BUGS,
   ...DURABILITY_BUGS,
   ...RETENTION_BUGS,
+  ...DELAY_BUGS,
 };
 
 interface Found {

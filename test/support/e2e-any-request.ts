@@ -55,6 +55,7 @@ export class AnyRequest {
       }),
       verdict: () => ({ type: "verdict", id, transactionId, group, verdict: this.#verdict() }),
       answer: () => ({ type: "answer", transactionId, attempt: count, verdict: this.#verdict() }),
+      recall: () => ({ type: "recall", id, topic, messageId: this.#small("m") }),
       subscribe: () => ({
         type: "subscribe",
         id,
@@ -130,9 +131,12 @@ export class AnyRequest {
   }
 
   #messages(): Uint8Array[] {
-    return Array.from({ length: this.#random.between(1, 3) }, () =>
-      encodeMessage({ id: newId(), topic: this.#one(TOPICS), body: Buffer.from("chance") }),
-    );
+    return Array.from({ length: this.#random.between(1, 3) }, () => {
+      const plain = { topic: this.#one(TOPICS), body: Buffer.from("chance") };
+      if (this.#random.next() < 0.7) return encodeMessage({ ...plain, id: newId() });
+      const times = { delayMs: this.#random.between(0, 300), ttlMs: this.#random.between(1, 300) };
+      return encodeMessage({ ...plain, ...times, id: this.#small("m") });
+    });
   }
 
   #token(): string {

@@ -98,6 +98,12 @@ export function sayRecord(names: Names, record: LogRecord): string {
       return `${record.kind} ${topic(record.deadTopicNo)}/${record.offset} by ${record.operator}${because(record.reason)}`;
     case "retired":
       return `retired ${topic(record.topicNo)} before ${record.beforeOffset}`;
+    case "due":
+      return `due in ${topic(record.topicNo)}`;
+    case "recalled":
+      return `recalled ${record.messageId} out of ${topic(record.topicNo)}`;
+    case "lapsed":
+      return `lapsed ${record.offsets.map((offset) => place(record.cursorNo, offset)).join(", ")}`;
     case "moved":
       return `moved forward: ${bodies(record.messages)}`;
   }

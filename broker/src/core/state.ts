@@ -28,7 +28,6 @@ import {
   totalBytes,
   type UndecidedTotals,
 } from "./transaction.ts";
-import { checked, parked, resumed } from "./transaction-records.ts";
 import { Transactions } from "./transactions.ts";
 
 export interface Group {
@@ -122,11 +121,11 @@ export class State {
       case "decided":
         return this.#decided(record);
       case "checked":
-        return checked(this, record);
+        return this.#checked(record);
       case "parked":
-        return parked(this, record);
+        return this.#parked(record);
       case "resumed":
-        return resumed(this, record);
+        return this.#resumed(record);
       case "endpointSet":
         return this.#endpointSet(record);
       case "delivered":
@@ -159,7 +158,7 @@ export class State {
       case "lapsed": {
         const cursor = this.cursor(record.cursorNo);
         cursor.lapse(record.offsets);
-        return this.#ended(cursor, record.offsets);
+        return ended(this, cursor, record.offsets);
       }
       default:
         record satisfies never;
@@ -374,6 +373,29 @@ export class State {
     count(ofGroup, -1, bytes, parked !== null);
     if (ofGroup.count === 0) this.totalsByGroup.delete(group);
     for (const { topicNo } of messages) this.topic(topicNo).halfMessages--;
+  }
+
+  #checked({ transactionId, isCounted, nextCheckAtMs }: RecordOf<"checked">): void {
+    const transaction = this.transaction(transactionId);
+    if (isCounted) transaction.checks++;
+    transaction.nextCheckAtMs = nextCheckAtMs;
+  }
+
+  #parked({ transactionId, cause }: RecordOf<"parked">): void {
+    const transaction = this.transaction(transactionId);
+    transaction.parked = cause;
+    this.totals.parked++;
+    this.totalsOf(transaction.group).parked++;
+  }
+
+  #resumed({ transactionId, checkAtMs }: RecordOf<"resumed">): void {
+    const transaction = this.transaction(transactionId);
+    transaction.parked = null;
+    transaction.checks = 0;
+    transaction.ageFromMs = this.atMs;
+    transaction.nextCheckAtMs = checkAtMs;
+    this.totals.parked--;
+    this.totalsOf(transaction.group).parked--;
   }
 
   #endpointSet({ group, endpoint }: RecordOf<"endpointSet">): void {

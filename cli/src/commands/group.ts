@@ -107,6 +107,7 @@ const TOPIC_COLUMNS: readonly Column<GroupTopicView>[] = [
     align: "right",
     style: (topic) => (topic.expired > 0 ? "yellow" : undefined),
   },
+  { head: "LAPSED", of: (topic) => count(topic.lapsed), align: "right" },
 ];
 
 const CONSUMER_COLUMNS: readonly Column<ConsumerView>[] = [

@@ -6,7 +6,7 @@ import { safe, shellWord } from "../escape.ts";
 import { UsageError } from "../failure.ts";
 import { plural } from "../format.ts";
 import type { Io } from "../io.ts";
-import { each, integer, type Pair, pair } from "../parse.ts";
+import { duration, each, integer, type Pair, pair, pointInTime } from "../parse.ts";
 import type { Session } from "../session.ts";
 import type { Verb } from "../verb.ts";
 
@@ -19,6 +19,9 @@ interface SendOptions {
   readonly body?: string;
   readonly bodyFile?: string;
   readonly count: number;
+  readonly delay?: number;
+  readonly at?: Date;
+  readonly ttl?: number;
 }
 
 export const send: Verb<SendOptions> = {
@@ -26,6 +29,8 @@ export const send: Verb<SendOptions> = {
     "escrow send --topic orders --key 42 --body '{\"id\":42}'",
     "cat order.json | escrow send --topic orders --header source=backfill --header run=7",
     "escrow send --topic orders --body-file order.json --count 1000",
+    "escrow send --topic reminders --body 'pay by Friday' --delay 2d --ttl 12h",
+    "escrow send --topic greetings --body hello --at 2026-12-24T18:00Z",
   ],
   options: (command) =>
     command
@@ -37,6 +42,13 @@ export const send: Verb<SendOptions> = {
       .addOption(
         new Option("--body-file <path>", "the body from a file, - for stdin").conflicts("body"),
       )
+      .option("--delay <duration>", "consumers see it so much later: 30s, 10m, 2d", duration)
+      .addOption(
+        new Option("--at <time>", "consumers see it from then on: 2026-12-24T18:00Z")
+          .argParser(pointInTime)
+          .conflicts("delay"),
+      )
+      .option("--ttl <duration>", "who has not been sent it by then never gets it", duration)
       .option("--count <n>", "send it so many times", integer(1, 10_000_000), 1)
       .option("--group <group>", "the producer group to send as", "escrow-cli"),
   run: async (session, options) => {
@@ -57,8 +69,11 @@ export const send: Verb<SendOptions> = {
 
 async function sendOne(session: Session, sender: Sender, message: OutgoingMessage): Promise<void> {
   const result = await sender.send(message);
-  const sent = safe`Sent ${result.id} to ${message.topic}.`;
-  const next = `Read it: escrow consume --group <group> --topic ${shellWord(message.topic)}`;
+  const isDelayed = message.delayMs !== undefined || message.deliverAt !== undefined;
+  const sent = safe`${isDelayed ? "Scheduled" : "Sent"} ${result.id} ${isDelayed ? "for" : "to"} ${message.topic}.`;
+  const next = isDelayed
+    ? `Call it back: escrow message recall ${shellWord(message.topic)} ${shellWord(result.id)}`
+    : `Read it: escrow consume --group <group> --topic ${shellWord(message.topic)}`;
   session.print.answer({ id: result.id, duplicate: result.duplicate }, `${sent} ${next}`);
 }
 
@@ -114,6 +129,9 @@ const fields = (options: SendOptions): Omit<OutgoingMessage, "body"> => ({
   ...(options.header === undefined
     ? {}
     : { headers: Object.fromEntries(options.header.map(({ name, value }) => [name, value])) }),
+  ...(options.delay === undefined ? {} : { delayMs: options.delay }),
+  ...(options.at === undefined ? {} : { deliverAt: options.at }),
+  ...(options.ttl === undefined ? {} : { ttlMs: options.ttl }),
 });
 
 async function bodyOf(io: Io, options: SendOptions): Promise<Uint8Array> {

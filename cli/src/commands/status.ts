@@ -71,6 +71,7 @@ function statsLines(view: StatsView): readonly CardLine[] {
       text: count(view.deadLetters),
       style: view.deadLetters > 0 ? "yellow" : undefined,
     },
+    { label: "scheduled", text: scheduled(view) },
     {
       label: "retention",
       text: `${count(view.retired)} messages retired, ${count(view.expired)} of them lost to a group`,
@@ -79,4 +80,11 @@ function statsLines(view: StatsView): readonly CardLine[] {
     { label: "store", text: `${plural(view.blocks, "block")}, ${size(view.storeBytes)}` },
     { label: "memory", text: size(view.rssBytes) },
   ];
+}
+
+function scheduled(view: StatsView): string {
+  const late = view.overdueMs === 0 ? "" : `, the first due since ${span(view.overdueMs)}`;
+  const lapsed =
+    view.lapsed === 0 ? "" : `; ${count(view.lapsed)} lapsed before a group was sent them`;
+  return `${plural(view.scheduled, "message")}, ${size(view.scheduledBytes)}${late}${lapsed}`;
 }
