@@ -87,7 +87,9 @@ function isoTime(text: string): number | null {
 export function pointInTime(text: string): Date {
   const atMs = isoTime(text);
   if (atMs === null)
-    throw new InvalidArgumentError("Expected a time such as 2026-12-24T18:00Z or 2026-12-24T18:00.");
+    throw new InvalidArgumentError(
+      "Expected a time such as 2026-12-24T18:00Z or 2026-12-24T18:00.",
+    );
   return new Date(atMs);
 }
 

@@ -103,9 +103,7 @@ describe("send", () => {
       { delayMs: 600_000, ttlMs: 3_600_000 },
       { deliverAt: new Date(Date.UTC(2026, 11, 24, 18)) },
     ]);
-    expect(io.out).toBe(
-      "Scheduled m1 for orders. Call it back: escrow message recall orders m1\n",
-    );
+    expect(io.out).toBe("Scheduled m1 for orders. Call it back: escrow message recall orders m1\n");
   });
 
   test.each(["--delay 1h --at 2026-12-24", "--at tomorrow", "--delay soon", "--ttl 5"])(

@@ -11,13 +11,17 @@ function shop() {
 }
 
 const groupOf = (driver: Driver) =>
-  (adminValue(driver.ask({ type: "group.describe", group: "billing" }).reply).topics as object[])[0];
+  (
+    adminValue(driver.ask({ type: "group.describe", group: "billing" }).reply).topics as object[]
+  )[0];
 
 test("only deliveries of topics with such messages are to be looked at", () => {
   const { driver, producer, consumer } = shop();
   driver.credit(consumer, 100);
   const isLookedAt = (sendId: string, one = message("orders")) =>
-    driver.send(producer, sendId, one).sends.flatMap((send) => (send.kind === "deliver" ? [send.hasTtl] : []));
+    driver
+      .send(producer, sendId, one)
+      .sends.flatMap((send) => (send.kind === "deliver" ? [send.hasTtl] : []));
   expect(isLookedAt("s1")).toEqual([false]);
   expect(isLookedAt("s2", timed("orders", { id: "m1", ttlMs: 1_000 }))).toEqual([true]);
   expect(isLookedAt("s3")).toEqual([true]);
@@ -34,7 +38,10 @@ test("a lapsed delivery is settled and counted, its consumer gets its credit bac
   driver.send(producer, "s2", message("orders"));
   const first = only(driver.credit(consumer, 1));
   const { records, sends } = driver.step({ kind: "lapsed", tokens: [first.token] });
-  expect(records).toMatchObject([{ kind: "lapsed", offsets: [0] }, { kind: "delivered", offsets: [1] }]);
+  expect(records).toMatchObject([
+    { kind: "lapsed", offsets: [0] },
+    { kind: "delivered", offsets: [1] },
+  ]);
   expect(sends).toMatchObject([{ kind: "deliver", deliveries: [{ offset: 1 }] }]);
   expect(driver.ack(consumer, first.token).reply).toMatchObject({ stale: [first.token] });
   expect(groupOf(driver)).toMatchObject({ lapsed: 1, expired: 0, leased: 1, lag: 1 });

@@ -156,7 +156,11 @@ describe("a delayed message", () => {
 describe("over a restart of the broker", () => {
   const filled = (): Shop => {
     const driver = new Shop();
-    for (const [id, delayMs] of [["late", 3_000] as const, ["soon", 1_000], ["far", 9_000]] as const)
+    for (const [id, delayMs] of [
+      ["late", 3_000] as const,
+      ["soon", 1_000],
+      ["far", 9_000],
+    ] as const)
       driver.send(driver.shop, id, timed("orders", { id, delayMs }));
     return driver;
   };

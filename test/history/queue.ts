@@ -24,9 +24,9 @@ export function queueProblems(history: History, final: Final): string[] {
   for (const { id, messages, outcome } of sendsById(history)) {
     const visible = messages.filter((message) => places.has(message)).length;
     const isWhole = messages.every((message) => places.has(message) || recalled.has(message));
-    if (visible > 0 && !isWhole)
-      problems.push(`I3: half of the send ${id} is visible`);
-    if (outcome === "ok" && visible === 0 && !isWhole) problems.push(`I1: the send ${id} was ok and is lost`);
+    if (visible > 0 && !isWhole) problems.push(`I3: half of the send ${id} is visible`);
+    if (outcome === "ok" && visible === 0 && !isWhole)
+      problems.push(`I1: the send ${id} was ok and is lost`);
     if (outcome === "fail" && visible > 0)
       problems.push(`E2: the send ${id} failed and is visible`);
   }

@@ -312,7 +312,8 @@ describe("recall", () => {
     all.ended(all.recall("m"), outcome);
     return all;
   };
-  const rules = (history: History, visible: string[]) => rulesIn(judge(history, finalWith(visible)));
+  const rules = (history: History, visible: string[]) =>
+    rulesIn(judge(history, finalWith(visible)));
 
   it("explains why a message is not there, if it was ok, or if nobody knows", () => {
     expect(rules(recalled("ok"), [])).toEqual([]);

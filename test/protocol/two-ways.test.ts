@@ -12,11 +12,7 @@ import {
 import { EscrowError } from "../../protocol/src/errors.ts";
 import { BROKER_FRAMES, type BrokerFrame, CLIENT_FRAMES } from "../../protocol/src/frames.ts";
 import { LIMITS } from "../../protocol/src/limits.ts";
-import {
-  decodeMessage,
-  encodeMessage,
-  readMessageBytes,
-} from "../../protocol/src/message.ts";
+import { decodeMessage, encodeMessage, readMessageBytes } from "../../protocol/src/message.ts";
 import { messageValues, valuesOf } from "./arbitraries.ts";
 import { mutated, seeded } from "./mutants.ts";
 

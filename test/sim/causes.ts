@@ -121,7 +121,11 @@ function demandTimings({ kind, messages }: RecordOf<"sent" | "prepared">, { nowM
     const said = [kind === "prepared" ? delayMs : 0, kind === "prepared" ? deliverAtMs : dueAtMs];
     if (kind === "sent" && dueAtMs <= nowMs) said[1] = 0;
     const logged = [timing?.delayMs ?? 0, timing?.deliverAtMs ?? 0, timing?.ttlMs ?? 0];
-    demand([...said, ttlMs].join() === logged.join(), "D13", () => `${id} says ${said}, not ${logged}`);
+    demand(
+      [...said, ttlMs].join() === logged.join(),
+      "D13",
+      () => `${id} says ${said}, not ${logged}`,
+    );
   }
 }
 

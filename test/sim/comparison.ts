@@ -60,7 +60,14 @@ function compareTopics(ledger: Ledger, state: State): void {
 
 function compareCursors(ledger: Ledger, state: State, nowMs: number): void {
   demand(state.cursors.size === ledger.cursors.size, "P8", () => "a cursor is missing");
-  for (const { no, nextOffset, nextDeliveryNo, entries, expired, lapsed } of ledger.cursors.values()) {
+  for (const {
+    no,
+    nextOffset,
+    nextDeliveryNo,
+    entries,
+    expired,
+    lapsed,
+  } of ledger.cursors.values()) {
     const cursor = state.cursors.get(no);
     demand(cursor !== undefined, "P8", () => `cursor ${no} is missing`);
     demand(

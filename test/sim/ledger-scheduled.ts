@@ -60,8 +60,7 @@ export class LedgerSchedule {
 
   #at(place: Place): LedgerScheduled | undefined {
     const key = placeKey(place);
-    for (const one of this.all.values())
-      if (placeKey(one.movedTo ?? one.place) === key) return one;
+    for (const one of this.all.values()) if (placeKey(one.movedTo ?? one.place) === key) return one;
     return undefined;
   }
 }

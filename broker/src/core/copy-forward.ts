@@ -94,8 +94,7 @@ export function copied(state: State, turn: Turn, all: readonly Copied[]): void {
     for (const bytes of data)
       messages.push({ topicNo: topicNoOf(state, of), bytes: bytes.length, data: bytes });
   }
-  if (messages.length > 0) 
-    turn.log({ kind: "moved", messages, entries, transactions, scheduled });
+  if (messages.length > 0) turn.log({ kind: "moved", messages, entries, transactions, scheduled });
 }
 
 /** F2. */

@@ -48,8 +48,7 @@ export function recalled(state: State, { topicNo, messageId }: RecordOf<"recalle
     state.scheduled.remove(row);
     state.topic(topicNo).scheduled--;
   }
-  if (state.recalls.get(messageId) === undefined)
-    state.recalls.set(messageId, topicNo, state.atMs);
+  if (state.recalls.get(messageId) === undefined) state.recalls.set(messageId, topicNo, state.atMs);
 }
 
 /** The topic is deleted, and what waits for it is gone with it. */

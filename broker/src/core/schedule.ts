@@ -35,13 +35,14 @@ export function recall(
   if (topic === undefined)
     return turn.refuse(from, frame.id, "TOPIC_NOT_FOUND", `There is no topic ${name}.`);
   const topicNo = topic.no;
-  const places = state.scheduled.find(topicNo, messageId).map((row) => state.scheduled.placeOf(row));
+  const places = state.scheduled
+    .find(topicNo, messageId)
+    .map((row) => state.scheduled.placeOf(row));
   if (places.length > 0) {
     turn.log({ kind: "recalled", topicNo, messageId, places, client: clientOf(core, from) });
     return turn.ok(from, frame.id);
   }
-  if (state.recalls.get(messageId) === topicNo)
-    return turn.ok(from, frame.id, { duplicate: true });
+  if (state.recalls.get(messageId) === topicNo) return turn.ok(from, frame.id, { duplicate: true });
   turn.refuse(
     from,
     frame.id,

@@ -272,9 +272,7 @@ export class Scheduled {
   }
 
   #compare(one: number, other: number): number {
-    return (
-      this.#block.at(one) - this.#block.at(other) || this.#slot.at(one) - this.#slot.at(other)
-    );
+    return this.#block.at(one) - this.#block.at(other) || this.#slot.at(one) - this.#slot.at(other);
   }
 
   #cameTo(row: number, block: number): void {

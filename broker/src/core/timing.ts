@@ -29,7 +29,10 @@ export function refuseTimings(
 }
 
 /** What is left to say of a message that is sent now: when it is due, or nothing if that is now. */
-export function resolved({ id, delayMs, deliverAtMs, ttlMs }: Timing, nowMs: number): Timing | undefined {
+export function resolved(
+  { id, delayMs, deliverAtMs, ttlMs }: Timing,
+  nowMs: number,
+): Timing | undefined {
   const dueAtMs = deliverAtMs > 0 ? deliverAtMs : nowMs + delayMs;
   if (dueAtMs > nowMs) return { id, delayMs: 0, deliverAtMs: dueAtMs, ttlMs };
   return ttlMs > 0 ? { id: "", delayMs: 0, deliverAtMs: 0, ttlMs } : undefined;

@@ -300,11 +300,7 @@ function refuseUndecided(
   };
 }
 
-function refuseSending(
-  core: Core,
-  messages: readonly NewMessage[],
-  nowMs: number,
-): Refusal | null {
+function refuseSending(core: Core, messages: readonly NewMessage[], nowMs: number): Refusal | null {
   if (core.admission !== "all")
     return { code: "DISK_FULL", message: "Free disk space is below the limit for sending." };
   if (bytesOf(messages) > LIMITS.transactionBytesMax)

@@ -124,7 +124,9 @@ function scheduled({ stats, policy, clockBehindMs }: Patient): readonly Finding[
   if (stats.scheduled >= NEAR * policy.scheduledMax)
     findings.push(warning("scheduled", `${text} Beyond that, delayed messages are refused.`));
   if (stats.overdueMs > OVERDUE_MS)
-    findings.push(warning("scheduled", `${text} The first is due since ${daysOf(stats.overdueMs)}.`));
+    findings.push(
+      warning("scheduled", `${text} The first is due since ${daysOf(stats.overdueMs)}.`),
+    );
   if (Math.abs(clockBehindMs) > CLOCK_OFF_MS && stats.scheduled > 0)
     findings.push(warning("scheduled", `${text} ${offText(clockBehindMs)}`));
   return findings.length > 0 ? findings : [ok("scheduled", text)];

@@ -41,7 +41,8 @@ export const DELAY_BUGS: Planted = {
   }),
   "what is due passes what is due before it": patched(({ core: { state } }) => {
     const { scheduled } = state;
-    const { get } = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(scheduled), "first") ?? {};
+    const { get } =
+      Object.getOwnPropertyDescriptor(Object.getPrototypeOf(scheduled), "first") ?? {};
     Object.defineProperty(scheduled, "first", {
       get: (): number => {
         const first: number = get?.call(scheduled);

@@ -22,4 +22,10 @@ export const SEEDS: Readonly<Record<string, number>> = {
   "a transaction is looked for where it stood before it was copied forward": 8,
   "what was retired while it was read is copied forward": 26,
   "a checkpoint forgets what a group lost to retention": 6,
+  "a recall is forgotten at recovery": 3,
+  "a checkpoint forgets what waits for its time": 4,
+  "a checkpoint forgets that a message was recalled": 29,
+  "a segment goes though a scheduled message is in it": 10,
+  "a scheduled message is looked for where it stood before it was copied forward": 54,
+  "a checkpoint forgets that a topic has messages with a time to live": 15,
 };
