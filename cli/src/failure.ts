@@ -48,6 +48,7 @@ const NEXT_STEPS: Partial<Record<ErrorCode, string>> = {
   TX_NOT_PARKED: "See where it stands: escrow tx show <id>",
   UNDECIDED_LIMIT: "Decide some of it: escrow tx list, then escrow tx commit or rollback",
   DEAD_LETTER_NOT_FOUND: "See which there are: escrow dlq list <group>",
+  MESSAGE_NOT_FOUND: "See which there are: escrow message find <topic>",
   MESSAGE_RETIRED: "See what is still there: escrow topic describe <topic>",
   MESSAGE_NOT_SCHEDULED: "See what waits in a topic: escrow topic describe <topic>",
   SCHEDULED_LIMIT: "Wait until some are due, or recall some: escrow message recall <topic> <id>",
@@ -59,6 +60,7 @@ const NEXT_STEPS: Partial<Record<ErrorCode, string>> = {
   STORE_VERSION: "Use the version of EscrowMQ that wrote the directory.",
   ENDPOINT_REFUSED:
     "Allow its address range when starting the broker: escrow broker start --allow-endpoint-range <cidr>",
+  OVERLOADED: "Ask again in a moment.",
   OUTCOME_UNKNOWN: "Look before you repeat it.",
   BODY_TOO_LARGE: "Raise the topic's limit: escrow topic update <topic> --body-max <size>",
 };

@@ -2,6 +2,7 @@
 import { LIMITS } from "@escrowmq/protocol";
 import { InvalidArgumentError } from "commander";
 import type { Position } from "./connect.ts";
+import { UsageError } from "./failure.ts";
 
 export const integer =
   (min: number, max: number) =>
@@ -11,6 +12,12 @@ export const integer =
       throw new InvalidArgumentError(`Expected an integer from ${min} to ${max}.`);
     return value;
   };
+
+/** An offset that is an argument and no option: the parser's own error is commander's, for options. */
+export function offsetOf(text: string, shownBy: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw new UsageError(`The offset must be a number as ${shownBy} shows it, not ${text}.`);
+}
 
 /** For an option that is given several times, or with several values. */
 export const each =
@@ -76,21 +83,20 @@ export function pair(text: string): Pair {
 
 const ISO = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?$/;
 
-/** Null: it is none. A time without a zone is local. */
-function isoTime(text: string): number | null {
-  if (!ISO.test(text)) return null;
-  // Date reads a date alone as UTC, everything else without a zone as local.
-  const atMs = Date.parse(text.includes("T") ? text : `${text}T00:00`);
+/** Date reads a date alone as UTC, everything else without a zone as local. */
+function timeMs(text: string): number | null {
+  const atMs = ISO.test(text) ? Date.parse(text.includes("T") ? text : `${text}T00:00`) : -1;
   return atMs >= 0 ? atMs : null;
 }
 
-export function pointInTime(text: string): Date {
-  const atMs = isoTime(text);
+/** A time without a zone is local. */
+export function time(text: string): number {
+  const atMs = timeMs(text);
   if (atMs === null)
     throw new InvalidArgumentError(
-      "Expected a time such as 2026-12-24T18:00Z or 2026-12-24T18:00.",
+      "Expected a time such as 2025-01-31T09:00 or 2025-01-31T08:00Z.",
     );
-  return new Date(atMs);
+  return atMs;
 }
 
 /** `earliest`, `latest`, `offset:N` or `time:ISO`; a time without a zone is local. */
@@ -98,7 +104,7 @@ export function position(text: string): Position {
   if (text === "earliest" || text === "latest") return { from: text };
   const [, kind, rest] = /^(offset|time):(.+)$/.exec(text) ?? [];
   if (kind === "offset" && /^\d{1,15}$/.test(rest ?? "")) return { from: kind, at: Number(rest) };
-  const atMs = kind === "time" ? isoTime(rest ?? "") : null;
+  const atMs = kind === "time" ? timeMs(rest ?? "") : null;
   if (atMs !== null) return { from: "time", at: atMs };
   throw new InvalidArgumentError(
     "Expected earliest, latest, offset:N or time:ISO, such as time:2025-01-31T09:00.",

@@ -5,7 +5,10 @@ import { consume } from "./commands/consume.ts";
 import { dlqList, dlqShow } from "./commands/dead-letter.ts";
 import { groupDescribe, groupList, groupUpdate } from "./commands/group.ts";
 import { groupDelete, groupReset } from "./commands/group-change.ts";
+import { groupPause, groupResume, groupSkip } from "./commands/group-pause.ts";
+import { messageFind, messageShow } from "./commands/message.ts";
 import { messageRecall } from "./commands/message-recall.ts";
+import { messageTrace } from "./commands/message-trace.ts";
 import { producerList, producerSetEndpoint } from "./commands/producer.ts";
 import { dlqPurge, dlqReplay } from "./commands/replay.ts";
 import { send } from "./commands/send.ts";
@@ -47,7 +50,10 @@ export function growTree(program: Command, add: Add): void {
   add(group, "list", "List consumer groups", groupList);
   add(group, "describe <group>", "Show progress, policy and consumers", groupDescribe);
   add(group, "update <group>", "Change lease and retry policy", groupUpdate);
-  add(group, "reset <group>", "Move a group's progress in a topic", groupReset);
+  add(group, "reset <group>", "Move a group's progress in a topic, or in all", groupReset);
+  add(group, "pause <group>", "Deliver nothing to a group for now", groupPause);
+  add(group, "resume <group>", "Deliver to a paused group again", groupResume);
+  add(group, "skip <group>", "Settle messages for a group, unprocessed", groupSkip);
   add(group, "delete <group>", "Delete a group and its progress", groupDelete);
 
   const producer = noun("producer", "Producer groups: who answers for undecided transactions");
@@ -62,14 +68,17 @@ export function growTree(program: Command, add: Add): void {
   add(tx, "rollback <id>", "Decide by hand: roll back", txRollback);
   add(tx, "resume <id>", "Have a parked transaction checked again", txResume);
 
+  const message = noun("message", "Messages: find one, see it, and what became of it");
+  add(message, "show <topic> <offset>", "Show one message with its body", messageShow);
+  add(message, "find <topic>", "Find messages by id, key, tag or time", messageFind);
+  add(message, "trace <topic> <offset>", "Tell what became of one message", messageTrace);
+  add(message, "recall <topic> <id>", "Take back a delayed message", messageRecall);
+
   const dlq = noun("dlq", "Dead letters: what a group could not process");
   add(dlq, "list <group>", "List a group's dead letters", dlqList);
   add(dlq, "show <group> <offset>", "Show one dead letter with its body", dlqShow);
   add(dlq, "replay <group>", "Deliver dead letters again", dlqReplay);
   add(dlq, "purge <group>", "Remove dead letters for ever", dlqPurge);
-
-  const message = noun("message", "Single messages, by their id");
-  add(message, "recall <topic> <id>", "Take back a delayed message", messageRecall);
 
   add(program, "send", "Send a message", send);
   add(program, "consume", "Print messages as they come, and ack them", consume);

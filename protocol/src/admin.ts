@@ -40,6 +40,27 @@ export interface GroupPolicyView {
   readonly jitterPercent: number;
 }
 
+/** Why nothing is delivered to a group for now. */
+export interface PauseView {
+  readonly atMs: number;
+  readonly operator: string;
+  readonly reason: string;
+}
+
+/** What an operator did to a group; the last few are kept. */
+export interface GroupChangeView {
+  readonly atMs: number;
+  readonly what: "paused" | "resumed" | "reset" | "skipped";
+  /** "" for what is not about a topic; of several topics the first. */
+  readonly topic: string;
+  /** reset: where it went on; skipped: the first one. */
+  readonly offset: number;
+  /** Topics that were reset, or messages that were skipped. */
+  readonly count: number;
+  readonly operator: string;
+  readonly reason: string;
+}
+
 export interface GroupTopicView {
   readonly topic: string;
   readonly nextOffset: number;
@@ -74,17 +95,34 @@ export interface GroupView {
   readonly topics: readonly GroupTopicView[];
   readonly consumers: readonly ConsumerView[];
   readonly deadLetters: number;
+  /** Absent: it is not paused. */
+  readonly paused?: PauseView;
+  /** The newest first. */
+  readonly changes: readonly GroupChangeView[];
 }
 
 export interface ResetView {
+  readonly dryRun: boolean;
+  /** In each topic what became of the group's progress, or would. */
+  readonly topics: readonly TopicResetView[];
+}
+
+export interface TopicResetView {
   readonly topic: string;
   readonly fromOffset: number;
   readonly toOffset: number;
   /** Messages that will be delivered although they were settled. */
   readonly redelivered: number;
-  /** Messages that were not settled and now are skipped. */
+  /** Messages that were not settled and now are passed over. */
   readonly skipped: number;
-  readonly dryRun: boolean;
+}
+
+export interface SkipView {
+  readonly done: number;
+  /** Offsets that the group has nothing to settle at: settled, retired, or not there yet. */
+  readonly missing: readonly number[];
+  /** Offsets whose acks are part of undecided transactions: those decide over them. */
+  readonly pending: readonly number[];
 }
 
 export interface ProducerView {
@@ -124,6 +162,7 @@ export interface TransactionView {
 export interface TimelineEvent {
   readonly atMs: number;
   readonly event:
+    | "sent"
     | "prepared"
     | "checked"
     | "parked"
@@ -134,10 +173,13 @@ export interface TimelineEvent {
     | "recalled"
     | "delivered"
     | "acked"
+    | "joined"
     | "returned"
     | "buried"
     | "replayed"
-    | "purged";
+    | "purged"
+    | "skipped"
+    | "reset";
   readonly text: string;
 }
 
@@ -147,6 +189,71 @@ export interface TransactionTimeline extends TransactionView {
   readonly isTruncated: boolean;
   /** What happened before the first event was removed with its segments by retention. */
   readonly isHistoryRetired: boolean;
+}
+
+/** How a message stands with one group. */
+export interface StandingView {
+  readonly group: string;
+  /**
+   * fresh: not given to it yet; ready: it came back; pending: its ack joined an undecided transaction;
+   * settled: acked, skipped, passed over, or a dead letter by now.
+   */
+  readonly state: "fresh" | "ready" | "leased" | "waiting" | "pending" | "settled";
+  /** Deliveries so far, and those of them that used up an attempt; 0 for what is fresh or settled. */
+  readonly deliveries: number;
+  readonly failures: number;
+  /** waiting: not before this. */
+  readonly readyAtMs?: number;
+  /** Why the last delivery failed. */
+  readonly reason?: string;
+}
+
+export interface MessageView {
+  readonly topic: string;
+  readonly offset: number;
+  /** When it became visible. */
+  readonly atMs: number;
+  /** Of the encoded message. */
+  readonly bytes: number;
+  readonly groups: readonly StandingView[];
+  /** The encoded message. */
+  readonly message?: Uint8Array;
+}
+
+/** What `message.find` tells of each one; its body is for `message.show`. */
+export interface FoundMessageView {
+  readonly offset: number;
+  readonly atMs: number;
+  readonly bytes: number;
+  readonly id: string;
+  readonly key?: string;
+  readonly tag?: string;
+}
+
+/** Offsets are looked through in their order; one request looks at some thousands. */
+export interface FindView extends Page<FoundMessageView> {
+  /** The offsets that this request looked through: from `fromOffset` on, before `toOffset`. */
+  readonly fromOffset: number;
+  readonly toOffset: number;
+  /** Where the whole search ends. */
+  readonly endOffset: number;
+  /** Offsets among them whose bytes could not be read, because they are damaged or the disk did not answer. */
+  readonly unreadable: readonly number[];
+  /** Offsets among them that retention took meanwhile. */
+  readonly retired: number;
+}
+
+export interface MessageTrace {
+  readonly topic: string;
+  readonly offset: number;
+  readonly timeline: readonly TimelineEvent[];
+  /** What happened before the first event was removed with its segments by retention. */
+  readonly isHistoryRetired: boolean;
+  /** Pass as `after` to read on in the log; absent when nothing more can follow for now. */
+  readonly next?: string;
+  /** Blocks of the log that are read, and that are still to be read at most. */
+  readonly blocks: number;
+  readonly blocksLeft: number;
 }
 
 export interface DeadLetterView {
@@ -220,6 +327,9 @@ export interface AdminValues {
   "group.describe": GroupView;
   "group.update": GroupView;
   "group.reset": ResetView;
+  "group.pause": GroupView;
+  "group.resume": GroupView;
+  "group.skip": SkipView;
   "group.delete": { readonly group: string };
   "producer.list": Page<ProducerView>;
   "producer.endpoint": EndpointView;
@@ -228,6 +338,9 @@ export interface AdminValues {
   "tx.check": TransactionView;
   "tx.decide": TransactionView;
   "tx.resume": TransactionView;
+  "message.show": MessageView;
+  "message.find": FindView;
+  "message.trace": MessageTrace;
   "dlq.list": Page<DeadLetterView>;
   "dlq.show": DeadLetterView;
   "dlq.replay": ReplayView;

@@ -77,6 +77,7 @@ export const ERROR_TABLE = {
   DEAD_LETTER_NOT_FOUND: refusal(
     "There is no dead letter at that offset; it was replayed or purged, or never was.",
   ),
+  MESSAGE_NOT_FOUND: refusal("There is no message at that offset, or not yet."),
   MESSAGE_RETIRED: refusal("Retention removed what was asked for."),
   // The broker's state.
   DISK_FULL: retriable("Free disk space is below the limit for this kind of request."),

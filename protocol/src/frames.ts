@@ -114,11 +114,15 @@ export const CLIENT_FRAMES = {
   "group.reset": {
     id,
     group: name,
-    topic: topicName,
+    /** Absent: all that it reads. */
+    topic: optional(topicName),
     ...startAt,
     dryRun: optional(boolean),
     ...audit,
   },
+  "group.pause": { id, group: name, ...audit },
+  "group.resume": { id, group: name, ...audit },
+  "group.skip": { id, group: name, topic: topicName, offsets, ...audit },
   "group.delete": { id, group: name, ...audit },
   "producer.list": { id, ...page },
   "producer.endpoint": {
@@ -135,6 +139,25 @@ export const CLIENT_FRAMES = {
   "tx.check": { id, transactionId, ...audit },
   "tx.decide": { id, transactionId, verdict: oneOf("commit", "rollback"), ...audit },
   "tx.resume": { id, transactionId, ...audit },
+  "message.show": { id, topic: topicName, offset: count },
+  "message.find": {
+    id,
+    topic: topicName,
+    messageId: optional(messageId),
+    key: optional(text(LIMITS.keyBytesMax)),
+    tag: optional(text(LIMITS.tagBytesMax)),
+    /** Visible at or after this, ms since 1970. */
+    sinceMs: optional(count),
+    /** Visible before this. */
+    beforeMs: optional(count),
+    ...page,
+  },
+  "message.trace": {
+    id,
+    topic: topicName,
+    offset: count,
+    after: optional(text(LIMITS.cursorBytesMax)),
+  },
   "dlq.list": { id, group: name, ...page },
   "dlq.show": { id, group: name, offset: count },
   "dlq.replay": { id, group: name, offsets, ...audit },

@@ -91,6 +91,17 @@ export const LIMIT_TABLE = {
     reason: "acks, releases and extensions of one request",
   },
   pageItemsMax: { value: 1_000, unit: "items", reason: "one page of a listing" },
+  skipAheadMax: {
+    value: 10_000,
+    unit: "items",
+    reason:
+      "messages not yet given to a group that a skip may reach over; each is held until settled",
+  },
+  cursorBytesMax: {
+    value: 4_096,
+    unit: "bytes",
+    reason: "where a trace goes on, with the transactions and dead letters that it follows",
+  },
   creditMessagesMax: {
     value: 100_000,
     unit: "items",

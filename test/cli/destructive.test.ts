@@ -10,7 +10,7 @@ const answers = {
   "group.describe": group(),
   "group.delete": { group: "billing" },
   "group.reset": ({ dryRun }: { readonly dryRun?: boolean | undefined }) => ({
-    ...reset,
+    topics: [reset],
     dryRun: dryRun === true,
   }),
 } as const;

@@ -52,7 +52,7 @@ describe("tables", () => {
       answers: { "group.list": { items: [group({ topics })] } },
     });
     expect(io.lines[1]).toBe(
-      "billing        2    14        4         2           1              2",
+      "billing        2    14        4         2           1   open               2",
     );
   });
 });
@@ -108,6 +108,7 @@ describe("cards", () => {
     expect(io.out).toBe(
       [
         "Group billing",
+        "  state          open",
         "  lease          1 m",
         "  attempts       16",
         "  retry after    10 s, 1 m 30 s",

@@ -48,6 +48,7 @@ export const group = (changes: Partial<GroupView> = {}): GroupView => ({
     { connection: 3, client: "billing-1", leased: 2, creditMessages: 16, creditBytes: 1_048_576 },
   ],
   deadLetters: 2,
+  changes: [],
   ...changes,
 });
 

@@ -141,7 +141,8 @@ describe("reset", () => {
     const { driver, consumer } = billing(5);
     for (const { token } of driver.credit(consumer, 3)) driver.ack(consumer, token);
     const before = driver.saved();
-    const view = { fromOffset: 3, toOffset: 1, redelivered: 2, skipped: 0, dryRun: true };
+    const topics = [{ fromOffset: 3, toOffset: 1, redelivered: 2, skipped: 0 }];
+    const view = { dryRun: true, topics };
     expect(adminValue(reset(driver, { from: "offset", at: 1, dryRun: true }).reply)).toMatchObject(
       view,
     );
@@ -161,7 +162,9 @@ describe("reset", () => {
   test("a reset to the end skips what was not settled", () => {
     const { driver, consumer } = billing(5);
     driver.credit(consumer, 2);
-    expect(adminValue(reset(driver, { from: "latest" }).reply)).toMatchObject({ skipped: 5 });
+    expect(adminValue(reset(driver, { from: "latest" }).reply)).toMatchObject({
+      topics: [{ skipped: 5 }],
+    });
     expect(driver.credit(consumer, 9)).toEqual([]);
     expect(driver.advance(60 * MINUTE).records).toEqual([]);
   });

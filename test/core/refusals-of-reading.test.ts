@@ -44,6 +44,67 @@ testRefusals([
     },
   },
   {
+    code: "TOPIC_NOT_FOUND",
+    when: "messages are skipped in a topic that the group does not read",
+    given: (driver) => {
+      driver.topic("orders", "mail");
+      driver.consumer("billing", "orders");
+      const at = { group: "billing", topic: "mail", offsets: [0] };
+      return () => driver.ask({ type: "group.skip", ...at, ...audit });
+    },
+  },
+  ...(["message.show", "message.trace"] as const).map(
+    (type): Refusal => ({
+      code: "TOPIC_NOT_FOUND",
+      when: `an operator's ${type} names no topic`,
+      given: (driver) => () => driver.ask({ type, topic: "orders", offset: 0 }),
+    }),
+  ),
+  {
+    code: "TOPIC_NOT_FOUND",
+    when: "messages are looked for in a topic that is not there",
+    given: (driver) => () => driver.ask({ type: "message.find", topic: "orders" }),
+  },
+  ...(["message.show", "message.trace"] as const).map(
+    (type): Refusal => ({
+      code: "MESSAGE_NOT_FOUND",
+      when: `an operator's ${type} names an offset that is not given yet`,
+      given: (driver) => {
+        driver.topic("orders");
+        return () => driver.ask({ type, topic: "orders", offset: 0 });
+      },
+    }),
+  ),
+  {
+    code: "MESSAGE_RETIRED",
+    when: "a message is shown that retention took",
+    given: (driver) => {
+      driver.topic("orders");
+      driver.send(driver.connect(), "s1", orders);
+      driver.ask({ type: "topic.update", topic: "orders", retentionMs: 1_000 });
+      driver.advance(10_000);
+      return () => driver.ask({ type: "message.show", topic: "orders", offset: 0 });
+    },
+  },
+  {
+    code: "INVALID_ARGUMENT",
+    when: "a search goes on from what no answer said",
+    given: (driver) => {
+      driver.topic("orders");
+      return () => driver.ask({ type: "message.find", topic: "orders", after: "middle" });
+    },
+  },
+  {
+    code: "INVALID_ARGUMENT",
+    when: "a group is reset to an offset of no topic",
+    given: (driver) => {
+      driver.topic("orders");
+      driver.consumer("billing", "orders");
+      const to = { from: "offset", at: 0 } as const;
+      return () => driver.ask({ type: "group.reset", group: "billing", ...to, ...audit });
+    },
+  },
+  {
     code: "TOPIC_EXISTS",
     when: "a topic is created twice",
     given: (driver) => {
@@ -98,6 +159,31 @@ testRefusals([
     given: (driver) => {
       driver.topic("orders");
       return () => driver.ask({ type: "group.reset", group: "billing", topic: "orders", ...audit });
+    },
+  },
+  ...(["group.pause", "group.resume"] as const).map(
+    (type): Refusal => ({
+      code: "GROUP_NOT_FOUND",
+      when: `an operator's ${type} names no group`,
+      given: (driver) => () => driver.ask({ type, group: "billing", ...audit }),
+    }),
+  ),
+  {
+    code: "DISK_FULL",
+    when: "a group is paused when there is no room at all",
+    given: (driver) => {
+      billingWithDelivery(driver);
+      driver.step({ kind: "admission", admission: "none" });
+      return () => driver.ask({ type: "group.pause", group: "billing", ...audit });
+    },
+  },
+  {
+    code: "GROUP_NOT_FOUND",
+    when: "messages are skipped for a group that never subscribed",
+    given: (driver) => {
+      driver.topic("orders");
+      const at = { group: "billing", topic: "orders", offsets: [0] };
+      return () => driver.ask({ type: "group.skip", ...at, ...audit });
     },
   },
   {

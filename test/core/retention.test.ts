@@ -266,7 +266,9 @@ describe("after retention a group", () => {
     shop.consumer("billing", "orders");
     const at = { group: "billing", topic: "orders", from: "offset", at: 0 } as const;
     const who = { operator: "ann", reason: "" };
-    expect(shop.says({ type: "group.reset", ...at, ...who })).toMatchObject({ toOffset: 4 });
+    expect(shop.says({ type: "group.reset", ...at, ...who })).toMatchObject({
+      topics: [{ toOffset: 4 }],
+    });
   });
 });
 

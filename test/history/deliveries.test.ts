@@ -95,6 +95,22 @@ describe("a delivery", () => {
       },
     ],
     [
+      "is skipped, and its ack is stale then",
+      (story) => {
+        const delivery = story.delivered("m", 0);
+        story.history.ended(story.history.intervenes("skip", GROUP, TOPIC, 0), "ok");
+        story.ended(delivery, "ack", "fail");
+      },
+    ],
+    [
+      "is skipped, which nobody hears of, and comes again",
+      (story) => {
+        story.delivered("m", 0);
+        story.history.ended(story.history.intervenes("skip", GROUP, TOPIC, 0), "info");
+        story.ended(story.delivered("m", 0), "ack");
+      },
+    ],
+    [
       "shares the fate of a commit",
       (story) => {
         joined(story);
@@ -201,6 +217,24 @@ describe("a delivery", () => {
         story.delivered("m", 0);
       },
       { standing: "dead" },
+    ],
+    [
+      "D3",
+      "its ack is ok after it was skipped (D14)",
+      (story) => {
+        const delivery = story.delivered("m", 0);
+        story.history.ended(story.history.intervenes("skip", GROUP, TOPIC, 0), "ok");
+        story.ended(delivery, "ack");
+      },
+    ],
+    [
+      "D2",
+      "it was skipped, and is not settled (D14)",
+      (story) => {
+        story.delivered("m", 0);
+        story.history.ended(story.history.intervenes("skip", GROUP, TOPIC, 0), "ok");
+      },
+      { standing: "unsettled" },
     ],
     [
       "D2",

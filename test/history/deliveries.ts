@@ -5,7 +5,8 @@
  * Rules
  * - D3 Who holds an old token has no say.  D4 Nothing that was ended comes again.
  * - T9 A joined ack is pending until its transaction is decided, and shares its fate.
- * - D2 Who has settled a message was given it and said so.  D8 A dead letter was buried.
+ * - D2 Who has settled a message was given it and said so, or an operator did.  D8 A dead letter was buried.
+ * - D14 What an operator has skipped is settled.
  */
 import type { Final, Standing } from "./final.ts";
 import type { Delivery, History, Intervention, Operation, Read, Transaction } from "./history.ts";
@@ -150,6 +151,9 @@ function followUps(now: Entry, step: Step): readonly Entry[] {
       return now.kind === "pending" ? [to("free")] : [now];
     case "giveUp":
       return now.kind === "leased" || now.kind === "free" ? [to("settled", true)] : [now];
+    case "skip":
+      if (now.kind === "free" || now.kind === "leased") return [to("settled")];
+      return step.outcome === "info" ? [now] : [];
     case "replay":
       if (!now.isDead) return [now];
       return [to(now.kind === "settled" ? "free" : now.kind, false)];

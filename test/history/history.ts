@@ -76,6 +76,7 @@ export interface Transaction {
 /** A subscription; when it ends, what it had is given back. */
 export interface Reader {
   readonly group: string;
+  readonly beganAt: number;
   endedAt: number;
 }
 
@@ -105,13 +106,19 @@ export interface Read {
   readonly joins: { readonly delivery: Delivery; readonly transaction: Transaction }[];
 }
 
-/** An operator takes a group back or forward, or a dead letter back to it or away. */
+/** An operator takes a group back or forward or past a message, or a dead letter back to it or away. */
 export interface Intervention extends Operation {
-  readonly kind: "reset" | "replay" | "purge";
+  readonly kind: "reset" | "replay" | "purge" | "skip";
   readonly group: string;
   readonly topic: string;
   /** Null: all. */
   readonly offset: number | null;
+}
+
+/** An operator has nothing delivered to a group, or something again. */
+export interface GroupPause extends Operation {
+  readonly group: string;
+  readonly isPaused: boolean;
 }
 
 /** What a consumer was given. */
@@ -136,6 +143,7 @@ export class History {
   /** By readKey. */
   readonly reads = new Map<string, Read>();
   readonly interventions: Intervention[] = [];
+  readonly groupPauses: GroupPause[] = [];
   /** Topics whose creation was answered ok. */
   readonly topics = new Set<string>();
   /** What went wrong with the recording itself. */
@@ -222,7 +230,7 @@ export class History {
   }
 
   reader(group: string): Reader {
-    return { group, endedAt: Number.POSITIVE_INFINITY };
+    return { group, beganAt: this.now(), endedAt: Number.POSITIVE_INFINITY };
   }
 
   left(reader: Reader): void {
@@ -274,6 +282,12 @@ export class History {
     return intervention;
   }
 
+  pauses(group: string, isPaused: boolean): GroupPause {
+    const pause: GroupPause = { group, isPaused, ...this.#invoked() };
+    this.groupPauses.push(pause);
+    return pause;
+  }
+
   /** How an operation ended. What was given up may still happen later. */
   ended(operation: Operation, outcome: Outcome): void {
     operation.outcome = outcome;
@@ -288,6 +302,7 @@ export class History {
   /** A copy of what is known now, for who goes on from here alone: every connection is gone. */
   cut(): History {
     const { messages, sends, recalls, transactions, reads, interventions, topics, problems } = this;
+    const { groupPauses } = this;
     const unseen = this.#unseen;
     // One call: what is one object in the history stays one object in its copy.
     const known = structuredClone({
@@ -297,6 +312,7 @@ export class History {
       transactions,
       reads,
       interventions,
+      groupPauses,
       topics,
       problems,
       unseen,

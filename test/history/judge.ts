@@ -4,6 +4,7 @@ import { deliveryProblems } from "./deliveries.ts";
 import type { Final } from "./final.ts";
 import type { History } from "./history.ts";
 import { livenessProblems } from "./liveness.ts";
+import { pauseProblems } from "./pauses.ts";
 import { queueProblems } from "./queue.ts";
 import { recallProblems } from "./recalls.ts";
 import { repeatProblems } from "./repeats.ts";
@@ -16,6 +17,7 @@ export const judge = (history: History, final: Final): string[] => [
   ...deliveryProblems(history, final),
   ...recallProblems(history, final),
   ...repeatProblems(history, final),
+  ...pauseProblems(history),
   ...conservationProblems(history, final),
   ...livenessProblems(history, final),
 ];

@@ -113,12 +113,14 @@ function* unread(history: History, { groups, visible, standings }: Final): Itera
   }
 }
 
-/** What an operator may have taken past a group: all of a topic, or a dead letter whose deliveries were lost. */
+/** What an operator may have taken past a group: all of a topic, one message, a dead letter whose deliveries were lost. */
 const takenBy = (interventions: readonly Intervention[]): Set<string> =>
   new Set(
     interventions.flatMap(({ kind, group, topic, offset }) => {
       if (kind === "reset") return [`${group} ${topic}`];
-      return kind === "purge" && offset !== null ? [readKey(group, topic, offset)] : [];
+      return (kind === "purge" || kind === "skip") && offset !== null
+        ? [readKey(group, topic, offset)]
+        : [];
     }),
   );
 

@@ -59,7 +59,11 @@ const isBetween = (
   { kind, outcome, invokedAt, endedAt }: Intervention,
   one: Delivery,
   next: Delivery,
-) => outcome !== "fail" && invokedAt < next.at && (kind === "reset" || endedAt > one.at);
+) =>
+  kind !== "skip" &&
+  outcome !== "fail" &&
+  invokedAt < next.at &&
+  (kind === "reset" || endedAt > one.at);
 
 function isAbout({ group, topic, offset }: Intervention, key: string): boolean {
   const parts = partsOf(key);

@@ -14,6 +14,7 @@ const SETTLING = new Set([
   "purged",
   "resumed",
   "recalled",
+  "skipped",
 ]);
 
 /** The reply to the request of this step, or null if it was none. */

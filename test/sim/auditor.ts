@@ -151,6 +151,9 @@ export class Auditor {
         for (const key of [...this.#leases.keys()])
           if (key.startsWith(`${record.cursorNo}.`)) this.#leases.delete(key);
         return;
+      case "skipped":
+        for (const offset of record.offsets) this.#leases.delete(entryKey(record.cursorNo, offset));
+        return;
       case "replayed":
         this.#overdue.clear();
         return;
@@ -281,6 +284,7 @@ export class Auditor {
         for (const cursor of this.ledger.cursors.values()) {
           if (this.ledger.groupName(cursor) !== group) continue;
           if (!topics.includes(this.ledger.topic(cursor.topicNo).name)) continue;
+          if (this.ledger.groups.get(cursor.groupNo)?.isPaused === true) continue;
           const [waiting] = this.ledger.ready(cursor, nowMs);
           demand(waiting === undefined, "D12", () => `${waiting} waits though ${id} has credit`);
         }

@@ -105,6 +105,19 @@ export function demandCause(record: LogRecord, moment: Moment): void {
       return demand(frame?.type === "dlq.replay", "D8", () => "replayed by nobody");
     case "purged":
       return demand(frame?.type === "dlq.purge", "D8", () => "purged by nobody");
+    case "groupPaused":
+      return demand(
+        frame?.type === (record.isPaused ? "group.pause" : "group.resume"),
+        "D13",
+        () => "paused or resumed by nobody",
+      );
+    case "skipped":
+      return demand(
+        frame?.type === "group.skip" &&
+          record.offsets.every((offset) => frame.offsets.includes(offset)),
+        "D14",
+        () => "skipped by nobody",
+      );
     case "cursorReset":
       return demand(frame?.type === "group.reset", "D4", () => "reset by nobody");
     default:

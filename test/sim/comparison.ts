@@ -8,6 +8,7 @@ import { demand } from "./violation.ts";
 export function compareWithEngine(ledger: Ledger, state: State, nowMs: number): void {
   demand(state.block === ledger.block, "I4", () => `block ${state.block} is ${ledger.block}`);
   compareTopics(ledger, state);
+  compareGroups(ledger, state);
   compareCursors(ledger, state, nowMs);
   compareTransactions(ledger, state);
   compareScheduled(ledger, state);
@@ -56,6 +57,16 @@ function compareTopics(ledger: Ledger, state: State): void {
       () => `the last message of ${name} is elsewhere`,
     );
   }
+}
+
+function compareGroups(ledger: Ledger, state: State): void {
+  demand(state.groups.size === ledger.groups.size, "P8", () => "a group is missing");
+  for (const [no, { name, isPaused }] of ledger.groups)
+    demand(
+      (state.groups.get(no)?.paused != null) === isPaused,
+      "D13",
+      () => `${name} is ${isPaused ? "paused" : "not paused"}, and the engine says otherwise`,
+    );
 }
 
 function compareCursors(ledger: Ledger, state: State, nowMs: number): void {

@@ -1,5 +1,5 @@
 /** What the ledger knows of each thing, in words of its own: no type of the engine's state is used here. */
-import type { Place, Timing, TopicSettings } from "../../broker/src/core/records.ts";
+import type { GroupPolicy, Place, Timing, TopicSettings } from "../../broker/src/core/records.ts";
 
 export interface LedgerMessage {
   readonly topicNo: number;
@@ -44,6 +44,12 @@ export interface LedgerEntry {
   number: number;
   deliveries: number;
   failures: number;
+}
+
+export interface LedgerGroup {
+  readonly name: string;
+  readonly policy: GroupPolicy;
+  readonly isPaused: boolean;
 }
 
 export interface LedgerCursor {

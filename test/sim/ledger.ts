@@ -2,10 +2,11 @@
  * The oracle's own reading of the log: the same records folded by other code, which refuses what the
  * promises forbid. It knows nothing of the engine but what a record means.
  */
-import type { GroupPolicy, LogRecord, Place, RecordOf } from "../../broker/src/core/records.ts";
+import type { LogRecord, Place, RecordOf } from "../../broker/src/core/records.ts";
 import {
   type LedgerCursor,
   type LedgerEntry,
+  type LedgerGroup,
   type LedgerTopic,
   type LedgerTransaction,
   type Limits,
@@ -17,7 +18,7 @@ import { demand } from "./violation.ts";
 export class Ledger {
   readonly topics = new Map<number, LedgerTopic>();
   readonly topicNos = new Map<string, number>();
-  readonly groups = new Map<number, { readonly name: string; policy: GroupPolicy }>();
+  readonly groups = new Map<number, LedgerGroup>();
   readonly cursors = new Map<number, LedgerCursor>();
   readonly transactions = new Map<string, LedgerTransaction>();
   readonly undecided = new Map<string, LedgerTransaction>();
@@ -72,8 +73,13 @@ export class Ledger {
       case "lapsed":
         return this.#lapsed(record);
       case "groupUpdated":
-        this.groups.set(record.groupNo, { name: record.group, policy: record.policy });
+        return this.#groupUpdated(record);
+      case "groupPaused": {
+        const group = this.#group(record.groupNo);
+        demand(group.isPaused !== record.isPaused, "D13", () => `${group.name} is so already`);
+        this.groups.set(record.groupNo, { ...group, isPaused: record.isPaused });
         return;
+      }
       case "cursorOpened":
         this.cursors.set(record.cursorNo, {
           no: record.cursorNo,
@@ -138,6 +144,8 @@ export class Ledger {
         return;
       case "returned":
         return this.#returned(record);
+      case "skipped":
+        return this.#skipped(record);
       case "buried":
         return this.#buried(record);
       case "replayed":
@@ -276,6 +284,34 @@ export class Ledger {
     }
   }
 
+  #group(no: number): LedgerGroup {
+    const group = this.groups.get(no);
+    demand(group !== undefined, "I3", () => `a record names group ${no}, which does not exist`);
+    return group;
+  }
+
+  #groupUpdated({ groupNo, group: name, policy }: RecordOf<"groupUpdated">): void {
+    const isPaused = this.groups.get(groupNo)?.isPaused ?? false;
+    this.groups.set(groupNo, { name, policy, isPaused });
+  }
+
+  /** D14: only what is unsettled; what is fresh before it becomes ready. */
+  #skipped({ cursorNo, offsets }: RecordOf<"skipped">): void {
+    const cursor = this.cursor(cursorNo);
+    const { places } = this.topic(cursor.topicNo);
+    for (const offset of offsets) {
+      for (let fresh = this.nextFresh(cursor); fresh <= offset; fresh = this.nextFresh(cursor)) {
+        demand(fresh < places.length, "D14", () => `${offset} is skipped, and not visible yet`);
+        cursor.nextOffset = fresh + 1;
+        cursor.entries.set(fresh, { kind: "ready", number: 0, deliveries: 0, failures: 0 });
+      }
+      const kind = cursor.entries.get(offset)?.kind;
+      demand(kind !== undefined, "D14", () => `cursor ${cursorNo}/${offset} is skipped, settled`);
+      demand(kind !== "pending", "T9", () => `cursor ${cursorNo}/${offset} is skipped, pending`);
+      cursor.entries.delete(offset);
+    }
+  }
+
   #parked({ transactionId, cause }: RecordOf<"parked">, nowMs: number): void {
     const transaction = this.#undecidedOne(transactionId, "T2");
     demand(transaction.state === "undecided", "C3", () => `${transactionId} is parked twice`);
@@ -293,6 +329,8 @@ export class Ledger {
   #delivered(record: RecordOf<"delivered">, nowMs: number): void {
     const cursor = this.cursor(record.cursorNo);
     const where = `cursor ${record.cursorNo}`;
+    const { isPaused } = this.#group(cursor.groupNo);
+    demand(!isPaused, "D13", () => `${where} is given something, and is paused`);
     demand(record.firstDeliveryNo >= cursor.nextDeliveryNo, "D3", () => "a number comes again");
     for (const [at, offset] of record.offsets.entries()) {
       const deliveryNo = record.firstDeliveryNo + at;

@@ -1,5 +1,5 @@
-/** Somebody at the console: decides, resumes, replays, purges, resets, pauses, and sets endpoints. */
-import type { ClientFrames } from "@escrowmq/protocol";
+/** Somebody at the console: decides, resumes, replays, purges, resets, pauses, skips, looks, and sets endpoints. */
+import type { ClientFrames, SkipView } from "@escrowmq/protocol";
 import type { Intervention } from "../history/history.ts";
 import { Peer, type Reply, type Request } from "./peer.ts";
 import { outcomeOf, toldBy } from "./trader.ts";
@@ -56,6 +56,8 @@ export class Operator extends Peer {
       purge: 1,
       reset: 1,
       pause: 1,
+      pauseGroup: 3,
+      skip: 2,
       tune: 2,
       retain: 2,
       look: 2,
@@ -82,11 +84,24 @@ export class Operator extends Peer {
       this.#ask({ type: "topic.update", topic: where, ...this.#retention() });
     }
     if (act === "pause") this.#ask({ type: "topic.update", topic, paused: random.chance(0.3) });
+    if (act === "pauseGroup") this.#pauseGroup(group);
+    if (act === "skip") this.#skip(group, topic);
     if (act === "look") {
       this.#ask({ type: "tx.list", limit: 5 });
       this.#ask({ type: "dlq.list", group });
       this.#ask({ type: "stats" });
+      this.#look(topic);
     }
+  }
+
+  /** Whatever the answers are, they come, and disturb nothing. */
+  #look(topic: string): void {
+    const { random } = this.world;
+    const offset = random.below(20);
+    this.#ask({ type: "message.show", topic, offset });
+    this.#ask({ type: "message.trace", topic, offset });
+    this.#ask({ type: "message.find", topic, limit: random.between(1, 5) });
+    this.#ask({ type: "doctor" });
   }
 
   /** For ever, or so short that it meets everything else. */
@@ -102,6 +117,7 @@ export class Operator extends Peer {
 
   /** So that the quiet phase can come to its end. */
   calm(): void {
+    for (const group of this.world.groups) this.#resumeGroup(group, true);
     for (const topic of this.world.topics)
       this.#ask({ type: "topic.update", topic, paused: false }, true);
   }
@@ -137,12 +153,55 @@ export class Operator extends Peer {
   }
 
   #reset(group: string, topic: string): void {
-    const { random, history } = this.world;
-    const from = random.chance(0.6) ? "offset" : "latest";
+    const { random, history, topics } = this.world;
+    const isOfAll = random.chance(0.3);
+    const from = isOfAll ? "time" : random.chance(0.6) ? "offset" : "latest";
     const dryRun = random.chance(0.4);
-    const all = dryRun ? [] : [history.intervenes("reset", group, topic)];
-    const at = random.below(20);
-    this.#intervene({ type: "group.reset", group, topic, from, at, dryRun, ...audit }, all);
+    const moved = isOfAll ? topics : [topic];
+    const all = dryRun ? [] : moved.map((one) => history.intervenes("reset", group, one));
+    const at = isOfAll ? this.world.time.nowMs - random.below(60_000) : random.below(20);
+    const where = isOfAll ? {} : { topic };
+    this.#intervene({ type: "group.reset", group, ...where, from, at, dryRun, ...audit }, all);
+  }
+
+  /** For a while; sometimes somebody else has to end it. */
+  #pauseGroup(group: string): void {
+    const { random, time, history } = this.world;
+    const pause = history.pauses(group, true);
+    this.#ask({ type: "group.pause", group, ...audit }, false, (reply) =>
+      history.ended(pause, outcomeOf(reply)),
+    );
+    time.after(random.between(500, 20_000), () => this.#resumeGroup(group, random.chance(0.5)));
+  }
+
+  #resumeGroup(group: string, isResent: boolean): void {
+    const { history } = this.world;
+    const resume = history.pauses(group, false);
+    this.#ask({ type: "group.resume", group, ...audit }, isResent, (reply) => {
+      // What was asked twice may have been done the first time.
+      const isRefused = reply?.type === "error";
+      history.ended(resume, isResent && isRefused ? "info" : outcomeOf(reply));
+      // Nobody may be left paused, and the disk may have been full.
+      if (isResent && isRefused && reply.code === "DISK_FULL")
+        this.world.time.after(5_000, () => this.#resumeGroup(group, true));
+    });
+  }
+
+  /** Whatever comes next to the group, or what it has in hand, or anything at all. */
+  #skip(group: string, topic: string): void {
+    const { random, history, auditor } = this.world;
+    const { ledger } = auditor;
+    const cursor = ledger.cursorOf(group, ledger.topicNos.get(topic) ?? 0);
+    if (cursor === undefined) return;
+    const near = [...cursor.entries.keys(), cursor.nextOffset, cursor.nextOffset + 2];
+    const offsets = [...new Set([random.pick(near), random.pick(near), random.below(30)])];
+    const skips = offsets.map((offset) => history.intervenes("skip", group, topic, offset));
+    this.#ask({ type: "group.skip", group, topic, offsets, ...audit }, false, (reply) => {
+      const value = reply?.type === "ok" ? (reply.value as SkipView) : null;
+      const left = [...(value?.missing ?? []), ...(value?.pending ?? [])];
+      for (const one of skips)
+        history.ended(one, left.includes(one.offset ?? 0) ? "fail" : outcomeOf(reply));
+    });
   }
 
   #intervene(request: Request, all: readonly Intervention[]): void {

@@ -10,6 +10,7 @@ import { InvariantError } from "../../broker/src/core/invariant.ts";
 import { DELAY_BUGS } from "./planted/delays.ts";
 import { DELIVERY_BUGS } from "./planted/deliveries.ts";
 import { DURABILITY_BUGS } from "./planted/durability.ts";
+import { OPERATOR_BUGS } from "./planted/operators.ts";
 import { RETENTION_BUGS } from "./planted/retention.ts";
 import { SEEDS } from "./planted/seeds.ts";
 import { TRANSACTION_BUGS } from "./planted/transactions.ts";
@@ -24,6 +25,7 @@ const PLANTED = {
   ...DURABILITY_BUGS,
   ...RETENTION_BUGS,
   ...DELAY_BUGS,
+  ...OPERATOR_BUGS,
 };
 
 interface Found {

@@ -204,4 +204,6 @@ export const ONE_OF_EACH: { readonly [Kind in RecordKind]: RecordOf<Kind> } = {
     client: "orders/1.4",
   },
   lapsed: { kind: "lapsed", cursorNo: 3, offsets: [7, 5, 2 ** 33] },
+  groupPaused: { kind: "groupPaused", groupNo: 2, isPaused: true, ...by },
+  skipped: { kind: "skipped", cursorNo: 3, offsets: [5, 7, 2 ** 33], ...by },
 };

@@ -181,6 +181,22 @@ class Stage implements Names {
         const attemptsMax = Number(named.attempts ?? rest.length + 1);
         return { type: "group.update", group: first, retryDelaysMs, attemptsMax, jitterPercent: 0 };
       }
+      case "pause-group":
+        return { type: "group.pause", group: first, ...audit };
+      case "resume-group":
+        return { type: "group.resume", group: first, ...audit };
+      case "skip": {
+        const { group = "", topic = "" } = named;
+        return { type: "group.skip", group, topic, offsets, ...audit };
+      }
+      case "reset": {
+        const where = named.topic === undefined ? {} : { topic: named.topic };
+        const from = first === "latest" ? "latest" : "earliest";
+        const dryRun = named.dryRun === "yes";
+        return { type: "group.reset", group: named.group ?? "", ...where, from, dryRun, ...audit };
+      }
+      case "show-message":
+        return { type: "message.show", topic: first, offset: Number(rest[0] ?? 0) };
       case "parked":
         return { type: "tx.list", state: "parked" };
       case "show":

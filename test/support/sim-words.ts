@@ -54,6 +54,12 @@ export function sayRecord(names: Names, record: LogRecord): string {
       return `topic ${record.topicNo} deleted by ${record.operator}${because(record.reason)}`;
     case "groupUpdated":
       return `group ${record.group} set`;
+    case "groupPaused": {
+      const group = state.groups.get(record.groupNo)?.name ?? "";
+      return `group ${group} ${record.isPaused ? "paused" : "resumed"} by ${record.operator}${because(record.reason)}`;
+    }
+    case "skipped":
+      return `skipped ${record.offsets.map((offset) => place(record.cursorNo, offset)).join(", ")} by ${record.operator}${because(record.reason)}`;
     case "groupDeleted":
       return `group ${record.groupNo} deleted by ${record.operator}${because(record.reason)}`;
     case "cursorOpened":
@@ -163,6 +169,7 @@ function sayQuestion(names: Names, question: Question): string {
 function sayValue(names: Names, value: object): string {
   const parts = Object.entries(value).flatMap(([name, fact]) => {
     if (Array.isArray(fact) && fact.length === 0) return [];
+    if (name === "atMs") return [`at ${span(Number(fact) - names.startMs)}`];
     if (/AtMs$/.test(name))
       return [`${name.slice(0, -4)} at ${span(Number(fact) - names.startMs)}`];
     if (/DelaysMs$/.test(name))

@@ -7,13 +7,13 @@ import { LIMITS } from "@escrowmq/protocol/limits";
 import { deadLetterTopic } from "@escrowmq/protocol/names";
 import type { Core } from "./core.ts";
 import type { GroupPolicy, TopicSettings } from "./records.ts";
-import { openGroup, startOffset } from "./settle.ts";
+import { openGroup } from "./settle.ts";
 import type { Topic } from "./topic.ts";
 import { answerDecided, decide, FULL, findTransaction, NOT_FOUND } from "./transact.ts";
 import type { Transaction } from "./transaction.ts";
 import type { Turn } from "./turn.ts";
 import type { ConnectionId, Input } from "./types.ts";
-import { groupView, resetView, topicView, transactionView } from "./views.ts";
+import { groupView, topicView, transactionView } from "./views.ts";
 
 export function createTopic(
   core: Core,
@@ -95,46 +95,6 @@ export function updateGroup(
   };
   turn.log({ kind: "groupUpdated", groupNo: group.no, group: group.name, policy });
   turn.ok(from, frame.id, { value: groupView(core, group, turn.nowMs) });
-}
-
-export function resetGroup(
-  core: Core,
-  turn: Turn,
-  from: ConnectionId,
-  frame: ClientFrames["group.reset"],
-): void {
-  const group = core.state.groupsByName.get(frame.group);
-  if (group === undefined) return refuseGroup(turn, from, frame.id, frame.group);
-  const topic = core.state.topicsByName.get(frame.topic);
-  const cursor = topic === undefined ? undefined : group.cursors.get(topic.no);
-  if (topic === undefined || cursor === undefined)
-    return turn.refuse(
-      from,
-      frame.id,
-      "TOPIC_NOT_FOUND",
-      `The group ${frame.group} does not read ${frame.topic}.`,
-    );
-  if (cursor.counts.pending > 0)
-    return turn.refuse(
-      from,
-      frame.id,
-      "GROUP_IN_USE",
-      "Acks of this group are part of undecided transactions.",
-    );
-  const view = resetView(topic, cursor, startOffset(topic, frame), frame.dryRun ?? false);
-  if (view.dryRun) return turn.ok(from, frame.id, { value: view });
-  // From here it must succeed.
-  for (const entry of cursor.entries()) core.consumers.endLease(entry);
-  const { operator, reason } = frame;
-  turn.log({
-    kind: "cursorReset",
-    cursorNo: cursor.no,
-    nextOffset: view.toOffset,
-    operator,
-    reason,
-  });
-  core.consumers.stir(cursor);
-  turn.ok(from, frame.id, { value: view });
 }
 
 export function deleteGroup(

@@ -13,6 +13,7 @@
  */
 import { Cursor, type CursorState } from "./cursor.ts";
 import type { EntriesPart } from "./entries.ts";
+import type { GroupChange, Pause } from "./group-changes.ts";
 import { invariant } from "./invariant.ts";
 import { LastingPart, type Piece } from "./lasting-part.ts";
 import type { Endpoint, GroupPolicy } from "./records.ts";
@@ -53,6 +54,8 @@ type Part =
       readonly no: number;
       readonly name: string;
       readonly policy: GroupPolicy;
+      readonly paused: Pause | null;
+      readonly changes: readonly GroupChange[];
     }
   | { readonly part: "cursor"; readonly cursor: CursorState }
   | { readonly part: "entries"; readonly entries: EntriesPart }
@@ -86,7 +89,7 @@ export function saveState(
     saved: { ...topic.save(), halfMessages: 0 },
     pieces: topic.saveIndex(chunks),
   }));
-  const groups = [...state.groups.values()].map(({ no, name, policy }) => ({ no, name, policy }));
+  const groups = [...state.groups.values()].map(({ cursors: _, ...group }) => group);
   const frozen = state.entries.freeze();
   const cursors = [...state.cursors.values()].map((cursor) => ({
     cursor: cursor.save(),
@@ -166,7 +169,8 @@ function loadPart(state: State, part: Part): void {
     case "index":
       return state.topic(part.topicNo).loadIndex(part.index);
     case "group": {
-      const group = { no: part.no, name: part.name, policy: part.policy, cursors: new Map() };
+      const { no, name, policy, paused, changes } = part;
+      const group = { no, name, policy, cursors: new Map(), paused, changes };
       state.groups.set(group.no, group);
       state.groupsByName.set(group.name, group);
       return;

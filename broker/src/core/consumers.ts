@@ -6,8 +6,9 @@
  * - D11 One group's feeds never touch another's cursor.
  * - D12 Redeliveries and first deliveries take turns; so do the consumers of a group, and the topics of
  *   a consumer. A consumer that is slow or congested holds nothing but its own leases.
- * - Y1 A feed that has something to deliver is stirred, or it is starved with each of its subscriptions. So
- *   credit costs a look at what waits for it, and not at every topic of the consumer.
+ * - D13 Nothing is delivered to a group while it is paused; credit, and leases under way, go on.
+ * - Y1 A feed that has something to deliver is stirred, or it is starved with each of its subscriptions, or its
+ *   group is paused. So credit costs a look at what waits for it, and not at every topic of the consumer.
  */
 
 import type { Connection } from "./connections.ts";
@@ -40,6 +41,7 @@ export interface Subscription {
 /** A cursor that somebody reads. */
 interface Feed {
   readonly cursor: Cursor;
+  readonly group: Group;
   readonly topic: Topic;
   readonly subscriptions: Subscription[];
   /** Whose turn it is. */
@@ -138,6 +140,11 @@ export class Consumers {
     if (feed !== undefined) this.#stirred.add(feed);
   }
 
+  /** It is paused no more. */
+  stirGroup(group: Group): void {
+    for (const cursor of group.cursors.values()) this.stir(cursor);
+  }
+
   stirSubscription(subscription: Subscription): void {
     const { starved, lastFed } = subscription;
     // Else a backlog in one topic would take all credit (D12).
@@ -181,7 +188,9 @@ export class Consumers {
         if (budget.messages <= 0 || budget.bytes <= 0) return;
         // It has no more, or nobody has credit: it is quiet until somebody stirs it. Else it goes to
         // the end, so that a small budget serves all feeds in turn (D12).
-        const isQuiet = this.#feed(feed, Math.min(share, budget.messages), budget, turn);
+        const isQuiet =
+          feed.group.paused !== null ||
+          this.#feed(feed, Math.min(share, budget.messages), budget, turn);
         this.#stirred.delete(feed);
         if (!isQuiet) this.#stirred.add(feed);
       }
@@ -193,6 +202,7 @@ export class Consumers {
     if (known !== undefined) return known;
     const feed: Feed = {
       cursor,
+      group: this.#core().state.group(cursor.groupNo),
       topic: this.#core().state.topic(cursor.topicNo),
       subscriptions: [],
       turn: 0,

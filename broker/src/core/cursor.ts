@@ -13,6 +13,8 @@
  * - V3 Delivery numbers only grow, through resets and replays too, so no token is ever valid twice.
  * - V4 `deliveries` rises by exactly one per delivery; `failures` counts those that used up an attempt, and
  *   what a consumer is told is `failures + 1`: giving back at shutdown is not an attempt (D6).
+ * - V6 `revisitedBlock` is that of the last record that gave back what was settled. What is settled now and was
+ *   settled in a later block has no more to tell: a trace may end there.
  * - V5 `expired` counts each message that retention took before this group had settled it, exactly once.
  */
 import type { Chain } from "./chain.ts";
@@ -39,6 +41,7 @@ export interface CursorState {
   readonly nextDeliveryNo: number;
   readonly expired: number;
   readonly lapsed: number;
+  readonly revisitedBlock: number;
 }
 
 export class Cursor {
@@ -49,6 +52,7 @@ export class Cursor {
   #nextDeliveryNo = 1;
   #expired = 0;
   #lapsed = 0;
+  #revisitedBlock = 0;
   readonly #entries: Entries;
   /** By kind. What is ready stands in the order in which it came back. */
   readonly #chains: readonly Chain[];
@@ -84,6 +88,10 @@ export class Cursor {
   /** Messages whose time to live was over before this group was sent them. */
   get lapsed(): number {
     return this.#lapsed;
+  }
+
+  get revisitedBlock(): number {
+    return this.#revisitedBlock;
   }
 
   get counts(): Readonly<Record<Kind, number>> {
@@ -154,6 +162,18 @@ export class Cursor {
   lapse(offsets: readonly number[]): void {
     for (const offset of offsets) this.settle(offset);
     this.#lapsed += offsets.length;
+  }
+
+  /** A message that was not given to the group yet becomes one that is ready; those before it did before. */
+  takeIn(offset: number): void {
+    invariant(offset >= this.#nextOffset, "only a fresh message is taken in");
+    this.#nextOffset = offset + 1;
+    this.#add({ offset, deliveries: 0, failures: 0, kind: "ready", number: 0, reason: "" });
+  }
+
+  /** In this block something that was settled came back (V6). */
+  revisit(block: number): void {
+    this.#revisitedBlock = block;
   }
 
   /** The ack joined a transaction. */
@@ -276,8 +296,9 @@ export class Cursor {
   }
 
   save(): CursorState {
-    const { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired, lapsed } = this;
-    return { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired, lapsed };
+    const { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired } = this;
+    const { lapsed, revisitedBlock } = this;
+    return { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired, lapsed, revisitedBlock };
   }
 
   /** The entries as they are in `frozen`, which is of this moment, in parts that may be taken later. */
@@ -290,6 +311,7 @@ export class Cursor {
     this.#nextDeliveryNo = saved.nextDeliveryNo;
     this.#expired = saved.expired;
     this.#lapsed = saved.lapsed;
+    this.#revisitedBlock = saved.revisitedBlock;
   }
 
   loadEntries(part: EntriesPart): void {

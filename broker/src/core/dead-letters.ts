@@ -43,6 +43,7 @@ export function replay(state: State, { deadTopicNo, offset }: RecordOf<"replayed
     if (isGone)
       topic.revive(origin.offset, dead.placeOf(offset), dead.bytesOf(offset), origin.visibleAtMs);
     cursor.replay(origin.offset);
+    cursor.revisit(state.block);
     ended(state, cursor, [origin.offset]);
   }
   endDeadLetter(state, dead, offset);

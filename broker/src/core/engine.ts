@@ -14,6 +14,7 @@
  * - P8 `replay` of what `sealBlock` gave leads to the state that the engine had.
  */
 import * as administer from "./administer.ts";
+import * as administerGroup from "./administer-group.ts";
 import { Alarms, NEVER } from "./alarms.ts";
 import { loadState, type PartSizes, saveState } from "./checkpoint.ts";
 import { Checks } from "./checks.ts";
@@ -25,6 +26,7 @@ import type { HashKey } from "./id-hash.ts";
 import * as inspect from "./inspect.ts";
 import { invariant } from "./invariant.ts";
 import { lapsed } from "./lapse.ts";
+import * as messageQueries from "./message-queries.ts";
 import { NOWHERE } from "./places.ts";
 import { DEFAULT_POLICY, type Policy } from "./policy.ts";
 import { pushAll } from "./push-all.ts";
@@ -289,7 +291,13 @@ export class Engine {
       case "group.update":
         return administer.updateGroup(core, turn, from, frame);
       case "group.reset":
-        return administer.resetGroup(core, turn, from, frame);
+        return administerGroup.reset(core, turn, from, frame);
+      case "group.pause":
+        return administerGroup.pause(core, turn, from, frame);
+      case "group.resume":
+        return administerGroup.resume(core, turn, from, frame);
+      case "group.skip":
+        return administerGroup.skip(core, turn, from, frame);
       case "group.delete":
         return administer.deleteGroup(core, turn, from, frame);
       case "producer.list":
@@ -304,6 +312,12 @@ export class Engine {
         return administer.decideByOperator(core, turn, from, frame);
       case "tx.resume":
         return administer.resume(core, turn, from, frame);
+      case "message.show":
+        return messageQueries.show(core, turn, from, frame);
+      case "message.find":
+        return messageQueries.find(core, turn, from, frame);
+      case "message.trace":
+        return messageQueries.trace(core, turn, from, frame);
       case "dlq.list":
         return inspect.listDeadLetters(core, turn, from, frame);
       case "dlq.show":

@@ -3,7 +3,7 @@ import type { ClientFrames, GroupView, TopicView } from "@escrowmq/protocol";
 import { deadLetterTopic } from "@escrowmq/protocol/names";
 import { refuseGroup, refuseTopic } from "./administer.ts";
 import type { Core } from "./core.ts";
-import { groupsBehind } from "./retention-views.ts";
+import { groupsBehind, pausedGroups } from "./retention-views.ts";
 import { findTransaction, NOT_FOUND } from "./transact.ts";
 import type { Turn } from "./turn.ts";
 import type { ConnectionId, Inspection } from "./types.ts";
@@ -155,6 +155,11 @@ export function figures(
   const inspection: Inspection =
     frame.type === "stats"
       ? { kind: "stats", value }
-      : { kind: "doctor", value, groups: groupsBehind(core, turn.nowMs) };
+      : {
+          kind: "doctor",
+          value,
+          groups: groupsBehind(core, turn.nowMs),
+          paused: pausedGroups(core, turn.nowMs),
+        };
   turn.send({ kind: "inspect", to: from, re: frame.id, inspection });
 }

@@ -106,6 +106,14 @@ export type LogRecord =
       readonly group: string;
       readonly policy: GroupPolicy;
     }
+  /** Nothing is delivered to the group while it is paused. */
+  | {
+      readonly kind: "groupPaused";
+      readonly groupNo: number;
+      readonly isPaused: boolean;
+      readonly operator: string;
+      readonly reason: string;
+    }
   | {
       readonly kind: "groupDeleted";
       readonly groupNo: number;
@@ -197,6 +205,14 @@ export type LogRecord =
       readonly readyAtMs: number;
       /** False: the delivery does not count as an attempt. */
       readonly isCounted: boolean;
+      readonly reason: string;
+    }
+  /** Settled for the group by an operator, whether it was delivered before or not. */
+  | {
+      readonly kind: "skipped";
+      readonly cursorNo: number;
+      readonly offsets: readonly number[];
+      readonly operator: string;
       readonly reason: string;
     }
   | {

@@ -3,7 +3,7 @@ import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
 import { dueBefore, firstUnderWay, firstUnsettled, isKeeping } from "./retention.ts";
 import type { Topic } from "./topic.ts";
-import type { GroupBehind } from "./types.ts";
+import type { GroupBehind, PausedGroup } from "./types.ts";
 
 export interface Lag {
   /** Of the group's oldest unsettled message; 0 without any. */
@@ -47,6 +47,26 @@ export function heldBytes(core: Core, nowMs: number): number {
   return bytes;
 }
 
+/** From the group's oldest unsettled message on: that goes first when the topic holds too much. */
+function bytesBehind(topic: Topic, cursor: Cursor): number {
+  const first = Math.max(firstUnsettled(topic, cursor), topic.firstOffset);
+  return first >= topic.nextOffset ? 0 : topic.bytesBetween(first, topic.nextOffset);
+}
+
+/** Those paused longest come first. */
+export function pausedGroups({ state }: Core, nowMs: number): readonly PausedGroup[] {
+  const paused: PausedGroup[] = [];
+  for (const { name, paused: pause, cursors } of state.groups.values()) {
+    if (pause === null) continue;
+    const { atMs, operator, reason } = pause;
+    let lag = 0;
+    for (const cursor of cursors.values())
+      lag += state.topic(cursor.topicNo).nextOffset - cursor.nextOffset + cursor.unsettled;
+    paused.push({ group: name, forMs: Math.round(nowMs - atMs), operator, reason, lag });
+  }
+  return paused.sort((one, other) => other.forMs - one.forMs).slice(0, SHOWN_MAX);
+}
+
 /** A group is warned when its oldest message has this share of its retention behind it. */
 export const NEAR_RETENTION = 0.8;
 /** As many as people read; the worst come first. */
@@ -57,18 +77,26 @@ export function groupsBehind(core: Core, nowMs: number): readonly GroupBehind[] 
   const behind: GroupBehind[] = [];
   for (const cursor of core.state.cursors.values()) {
     const topic = core.state.topic(cursor.topicNo);
-    const { retentionMs, unsettled } = topic.settings;
+    const { retentionMs, retentionBytes, unsettled } = topic.settings;
     const { oldestAgeMs, heldBytes } = lagOf(core, topic, cursor, nowMs);
-    const isAtRisk = unsettled === "drop" && oldestAgeMs >= NEAR_RETENTION * retentionMs;
+    const behindBytes = bytesBehind(topic, cursor);
+    const isNear =
+      oldestAgeMs >= NEAR_RETENTION * retentionMs ||
+      (retentionBytes > 0 && behindBytes >= NEAR_RETENTION * retentionBytes);
+    const isAtRisk = unsettled === "drop" && isNear;
     if (topic.isDeadLetters || (heldBytes === 0 && cursor.expired === 0 && !isAtRisk)) continue;
+    const group = core.state.group(cursor.groupNo);
     behind.push({
-      group: core.state.group(cursor.groupNo).name,
+      group: group.name,
       topic: topic.name,
       unsettled,
       oldestAgeMs,
       retentionMs,
       heldBytes,
       expired: cursor.expired,
+      retentionBytes,
+      behindBytes,
+      isPaused: group.paused !== null,
     });
   }
   return behind

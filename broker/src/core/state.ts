@@ -12,6 +12,7 @@ import { Cursor } from "./cursor.ts";
 import { bury, endDeadLetter, ended, passOver, replay } from "./dead-letters.ts";
 import { DecisionColumns, DigestColumns } from "./decisions.ts";
 import { Entries } from "./entries.ts";
+import { type GroupChange, type Pause, withChange } from "./group-changes.ts";
 import { type HashKey, IdHash } from "./id-hash.ts";
 import { invariant } from "./invariant.ts";
 import type { Policy } from "./policy.ts";
@@ -36,6 +37,10 @@ export interface Group {
   policy: GroupPolicy;
   /** By topic number. */
   readonly cursors: Map<number, Cursor>;
+  /** Null: it is not paused. */
+  paused: Pause | null;
+  /** The newest first. */
+  changes: readonly GroupChange[];
 }
 
 export class State {
@@ -108,6 +113,8 @@ export class State {
         return this.#topicDeleted(record);
       case "groupUpdated":
         return this.#groupUpdated(record);
+      case "groupPaused":
+        return this.#groupPaused(record);
       case "groupDeleted":
         return this.#groupDeleted(record);
       case "cursorOpened":
@@ -141,6 +148,8 @@ export class State {
         cursor.giveBack(offset, cause, readyAtMs, isCounted, reason);
         return passOver(this, cursor, offset);
       }
+      case "skipped":
+        return this.#skipped(record);
       case "buried":
         return bury(this, record);
       case "replayed":
@@ -258,10 +267,28 @@ export class State {
       known.policy = policy;
       return;
     }
-    const created: Group = { no: groupNo, name: group, policy, cursors: new Map() };
+    const created: Group = {
+      no: groupNo,
+      name: group,
+      policy,
+      cursors: new Map(),
+      paused: null,
+      changes: [],
+    };
     this.groups.set(groupNo, created);
     this.groupsByName.set(group, created);
     this.nextGroupNo = groupNo + 1;
+  }
+
+  #groupPaused({ groupNo, isPaused, operator, reason }: RecordOf<"groupPaused">): void {
+    const group = this.group(groupNo);
+    group.paused = isPaused ? { atMs: this.atMs, operator, reason } : null;
+    const what = isPaused ? "paused" : "resumed";
+    this.#noteChange(group, { what, topic: "", offset: 0, count: 1, operator, reason });
+  }
+
+  #noteChange(group: Group, change: Omit<GroupChange, "atMs">): void {
+    group.changes = withChange(group.changes, { atMs: this.atMs, ...change });
   }
 
   #groupDeleted({ groupNo }: RecordOf<"groupDeleted">): void {
@@ -281,11 +308,32 @@ export class State {
     this.groupsByName.delete(group.name);
   }
 
-  #cursorReset({ cursorNo, nextOffset }: RecordOf<"cursorReset">): void {
+  #cursorReset({ cursorNo, nextOffset, operator, reason }: RecordOf<"cursorReset">): void {
     const cursor = this.cursor(cursorNo);
     const offsets = offsetsOf(cursor);
     cursor.reset(nextOffset);
+    cursor.revisit(this.block);
     ended(this, cursor, offsets);
+    const topic = this.topic(cursor.topicNo).name;
+    const change = { topic, offset: nextOffset, count: 1, operator, reason };
+    this.#noteChange(this.group(cursor.groupNo), { what: "reset", ...change });
+  }
+
+  /** What stands before a fresh one that is skipped is fresh no more, but ready: V1 knows no holes. */
+  #skipped({ cursorNo, offsets, operator, reason }: RecordOf<"skipped">): void {
+    const cursor = this.cursor(cursorNo);
+    const topic = this.topic(cursor.topicNo);
+    const last = Math.max(...offsets);
+    for (;;) {
+      const fresh = topic.nextLive(Math.max(cursor.nextOffset, topic.firstOffset));
+      if (fresh > last || fresh >= topic.nextOffset) break;
+      cursor.takeIn(fresh);
+    }
+    for (const offset of offsets) cursor.settle(offset);
+    ended(this, cursor, offsets);
+    const [offset = 0] = offsets;
+    const change = { topic: topic.name, offset, count: offsets.length, operator, reason };
+    this.#noteChange(this.group(cursor.groupNo), { what: "skipped", ...change });
   }
 
   #cursorOpened({ cursorNo, groupNo, topicNo, nextOffset }: RecordOf<"cursorOpened">): void {

@@ -8,10 +8,13 @@ import type {
   BrokerFrame,
   ClientFrame,
   ClientFrames,
+  DeadLetterView,
   EscrowError,
+  MessageView,
   StatsView,
 } from "@escrowmq/protocol";
 import type { Copied } from "./copy-forward.ts";
+import type { Find, Trace } from "./message-queries.ts";
 import type { CheckOutcome, LogRecord, Place, Timing } from "./records.ts";
 import type { Origin } from "./topic.ts";
 
@@ -148,7 +151,11 @@ export type CoreFigures = Omit<StatsView, "version" | "uptimeMs" | "storeBytes" 
 
 export type Inspection =
   /** `value` plus the encoded message at `place`. */
-  | { readonly kind: "message"; readonly value: object; readonly place: Place }
+  | {
+      readonly kind: "message";
+      readonly value: DeadLetterView | MessageView;
+      readonly place: Place;
+    }
   /** `value` plus the events of this transaction in the log from `fromBlock` on. */
   | {
       readonly kind: "timeline";
@@ -157,6 +164,10 @@ export type Inspection =
       readonly fromBlock: number;
       readonly toBlock: number;
     }
+  /** Which of these messages are meant; the shell reads them, as far as it comes. */
+  | { readonly kind: "find"; readonly value: Find }
+  /** What the log tells of one message, as far as the shell comes. */
+  | { readonly kind: "trace"; readonly value: Trace }
   /** `value` plus uptime, memory and store figures. */
   | { readonly kind: "stats"; readonly value: CoreFigures }
   /** `value` (the same figures) judged against limits and exposure. */
@@ -164,6 +175,7 @@ export type Inspection =
       readonly kind: "doctor";
       readonly value: CoreFigures;
       readonly groups: readonly GroupBehind[];
+      readonly paused: readonly PausedGroup[];
     };
 
 /** A group that retention has met: it holds messages back, or is about to lose some. */
@@ -178,6 +190,21 @@ export interface GroupBehind {
   readonly heldBytes: number;
   /** Lost to it so far. */
   readonly expired: number;
+  /** 0: no limit. */
+  readonly retentionBytes: number;
+  /** From its oldest unsettled message on. */
+  readonly behindBytes: number;
+  readonly isPaused: boolean;
+}
+
+/** A group to which nothing is delivered, by an operator's word. */
+export interface PausedGroup {
+  readonly group: string;
+  readonly forMs: number;
+  readonly operator: string;
+  readonly reason: string;
+  /** Messages that it has not settled, in all topics. */
+  readonly lag: number;
 }
 
 export interface Ready {

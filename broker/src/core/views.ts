@@ -4,7 +4,6 @@ import type {
   GroupView,
   Page,
   ProducerView,
-  ResetView,
   TopicView,
   TransactionView,
 } from "@escrowmq/protocol";
@@ -92,7 +91,7 @@ export const readyCount = (topic: Topic, cursor: Cursor): number =>
 
 export function groupView(core: Core, group: Group, nowMs: number): GroupView {
   const { state, consumers } = core;
-  return {
+  const view: GroupView = {
     group: group.name,
     policy: group.policy,
     topics: [...group.cursors.values()].map((cursor) => {
@@ -123,7 +122,10 @@ export function groupView(core: Core, group: Group, nowMs: number): GroupView {
         creditBytes,
       })),
     deadLetters: state.topicsByName.get(deadLetterTopic(group.name))?.origins.size ?? 0,
+    changes: group.changes.map((change) => ({ ...change, atMs: Math.round(change.atMs) })),
   };
+  const { paused } = group;
+  return paused === null ? view : { ...view, paused: { ...paused, atMs: Math.round(paused.atMs) } };
 }
 
 /** Every producer group that is connected, has an endpoint, or has something undecided. */
@@ -271,26 +273,6 @@ export function deadLetterPage(
     items.push(deadLetterView(core, dead, offset, origin));
   }
   return { items };
-}
-
-/** What a reset would do: everything settled from there on comes again, everything unsettled before it is skipped. */
-export function resetView(
-  topic: Topic,
-  cursor: Cursor,
-  toOffset: number,
-  isDryRun: boolean,
-): ResetView {
-  const unsettled = [...cursor.entries()];
-  const skippedEntries = unsettled.filter(({ offset }) => offset < toOffset).length;
-  const keptEntries = unsettled.length - skippedEntries;
-  return {
-    topic: topic.name,
-    fromOffset: cursor.nextOffset,
-    toOffset,
-    redelivered: Math.max(0, cursor.nextOffset - toOffset - keptEntries),
-    skipped: skippedEntries + Math.max(0, toOffset - cursor.nextOffset),
-    dryRun: isDryRun,
-  };
 }
 
 /** Counters kept step by step; `verify` and the tests compare them with a full scan (B2). */

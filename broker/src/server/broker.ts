@@ -12,7 +12,7 @@
 import { type DoctorView, EscrowError, type StatsView } from "@escrowmq/protocol";
 import type { Engine } from "../core/engine.ts";
 import { heldBytes } from "../core/retention-views.ts";
-import type { Admission, ConnectionId, CoreFigures, GroupBehind, Input } from "../core/types.ts";
+import type { Admission, ConnectionId, CoreFigures, Input, Inspection } from "../core/types.ts";
 import { stats } from "../core/views.ts";
 import type { BlockStore } from "../store/store.ts";
 import type { CheckEndpointClient } from "./check-endpoint.ts";
@@ -24,6 +24,7 @@ import { examine, type Unreadable } from "./doctor.ts";
 import { Flow } from "./flow.ts";
 import { type Listener, listen } from "./listener.ts";
 import type { Log } from "./log.ts";
+import { LogReader } from "./log-reader.ts";
 import { Loop } from "./loop.ts";
 import { blockBytesMax, openBytesMax } from "./memory-budget.ts";
 import { type Figures, Metrics } from "./metrics.ts";
@@ -248,21 +249,29 @@ class RunningBroker implements Broker, SessionHost {
   }
 
   #serve(engine: Engine, store: BlockStore, checkpointer: Checkpointer, retirer: Retirer): Serving {
+    const { reading, shares } = this.flow;
+    const reader = new LogReader({
+      store,
+      reading,
+      blockBytesMax: blockBytesMax(shares),
+      clock: this.#clock,
+    });
     const dispatch = new Dispatch({
       store,
       sessions: this.#sessions,
-      reading: this.flow.reading,
-      blockBytesMax: blockBytesMax(this.flow.shares),
+      reading,
+      blockBytesMax: blockBytesMax(shares),
       asking: this.flow.asking,
       endpoints: this.#endpoints,
-      timeline: timelineSource(engine, store),
+      timeline: timelineSource(engine, store, reader),
+      reader,
       metrics: this.#metrics,
       log: this.#log,
       unreadable: (error) => this.#noteUnreadable(error),
       take: (input) => this.take(input),
       nowMs: () => this.#clock.nowMs(),
       stats: (figures) => this.#stats(figures, store),
-      doctor: (figures, groups) => this.#doctor(figures, groups, store),
+      doctor: (inspection) => this.#doctor(inspection, store),
     });
     const loop = new Loop({
       engine,
@@ -414,13 +423,17 @@ class RunningBroker implements Broker, SessionHost {
     this.#unreadable = { reads: this.#unreadable.reads + 1, last };
   }
 
-  #doctor(figures: CoreFigures, groups: readonly GroupBehind[], store: BlockStore): DoctorView {
+  #doctor(
+    { value, groups, paused }: Extract<Inspection, { readonly kind: "doctor" }>,
+    store: BlockStore,
+  ): DoctorView {
     const { policy, sendFreeBytesMin, memoryBytesMax, isExposed, host } = this.#options;
     const { allowedOrigins, endpointRanges } = this.#options;
     const { memory, pausedConnections } = this.#figures();
     return examine({
-      stats: this.#stats(figures, store),
+      stats: this.#stats(value, store),
       groups,
+      pausedGroups: paused,
       policy,
       freeBytes: this.#freeBytes,
       sendFreeBytesMin,

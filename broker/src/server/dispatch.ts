@@ -20,15 +20,18 @@ import type {
   ConnectionId,
   CoreFigures,
   Delivery,
-  GroupBehind,
   Input,
   Inspection,
   Send,
 } from "../core/types.ts";
 import type { BlockStore } from "../store/store.ts";
 import type { CheckEndpointClient } from "./check-endpoint.ts";
+import { findMessages } from "./find-messages.ts";
 import type { Log } from "./log.ts";
+import type { LogReader } from "./log-reader.ts";
+import { traceMessage } from "./message-trace.ts";
 import type { Metrics } from "./metrics.ts";
+import { Queries } from "./queries.ts";
 import type { Asking, Reading } from "./reading.ts";
 import type { Session } from "./session.ts";
 import { readTimeline, type TimelineSource } from "./timeline.ts";
@@ -42,6 +45,7 @@ export interface DispatchOptions {
   readonly asking: Asking;
   readonly endpoints: CheckEndpointClient;
   readonly timeline: TimelineSource;
+  readonly reader: LogReader;
   readonly metrics: Metrics;
   readonly log: Log;
   /** Told of each read that found damage or a disk that did not answer. */
@@ -50,15 +54,17 @@ export interface DispatchOptions {
   /** Broker time. */
   readonly nowMs: () => number;
   readonly stats: (figures: CoreFigures) => StatsView;
-  readonly doctor: (figures: CoreFigures, groups: readonly GroupBehind[]) => DoctorView;
+  readonly doctor: (inspection: InspectionOf<"doctor">) => DoctorView;
 }
 
+type InspectionOf<Kind extends Inspection["kind"]> = Extract<Inspection, { readonly kind: Kind }>;
 type SendOf<Kind extends Send["kind"]> = Extract<Send, { readonly kind: Kind }>;
 type DeliveryFrame = BrokerFrames["deliver"]["deliveries"][number];
 
 export class Dispatch {
   readonly #options: DispatchOptions;
   #lapsed: string[] = [];
+  readonly #queries = new Queries();
 
   constructor(options: DispatchOptions) {
     this.#options = options;
@@ -224,23 +230,31 @@ export class Dispatch {
       session.outbox.add({ type: "ok", re, value }, 0, ITEMS_OF_AN_INSPECTION);
     } catch (error) {
       const code: ErrorCode = EscrowError.is(error) ? error.code : "STORE_FAILED";
-      if (code !== "MESSAGE_RETIRED")
-        this.#options.log.error(
-          { err: error, inspection: inspection.kind },
-          "an inspection failed",
-        );
+      this.#complain(error, inspection.kind);
       session.outbox.add({
         type: "error",
         re,
         code,
-        message: "The answer could not be read from the store.",
+        message:
+          code === "OVERLOADED"
+            ? "Too many questions about messages wait for their turn."
+            : "The answer could not be read from the store.",
       });
     }
     session.outbox.flush();
   }
 
+  #complain(err: unknown, inspection: Inspection["kind"]): void {
+    const { log } = this.#options;
+    if (EscrowError.is(err, "MESSAGE_RETIRED") || EscrowError.is(err, "OVERLOADED")) return;
+    // The store is being closed, or has said what is wrong with it.
+    if (EscrowError.is(err, "STORE_FAILED"))
+      return log.warn({ err, inspection }, "an inspection was cut off");
+    log.error({ err, inspection }, "an inspection failed");
+  }
+
   async #complete(inspection: Inspection): Promise<object> {
-    const { store, timeline, stats, doctor } = this.#options;
+    const { store, timeline, reader, unreadable, stats, doctor } = this.#options;
     switch (inspection.kind) {
       case "message": {
         const [message] = await store.readMessages(inspection.place.block, [inspection.place.slot]);
@@ -253,10 +267,16 @@ export class Dispatch {
           ...(await readTimeline(timeline, transactionId, fromBlock, toBlock)),
         };
       }
+      case "find":
+        return this.#queries.run(() =>
+          findMessages({ reader, unreadable, placeOf: timeline.placeOf }, inspection.value),
+        );
+      case "trace":
+        return this.#queries.run(() => traceMessage(timeline, reader, inspection.value));
       case "stats":
         return stats(inspection.value);
       case "doctor":
-        return doctor(inspection.value, inspection.groups);
+        return doctor(inspection);
     }
   }
 

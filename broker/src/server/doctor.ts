@@ -1,13 +1,14 @@
 /** What is exposed, and what is near a limit, in words that an operator can act on. */
 import type { DoctorView, Finding, StatsView } from "@escrowmq/protocol";
 import type { Policy } from "../core/policy.ts";
-import type { GroupBehind } from "../core/types.ts";
+import type { GroupBehind, PausedGroup } from "../core/types.ts";
 import type { MemoryFigures } from "./flow.ts";
 
 export interface Patient {
   readonly stats: Omit<StatsView, "version" | "uptimeMs">;
   /** That hold messages back, have lost some, or are about to. */
   readonly groups: readonly GroupBehind[];
+  readonly pausedGroups: readonly PausedGroup[];
   readonly policy: Policy;
   readonly freeBytes: number;
   readonly sendFreeBytesMin: number;
@@ -49,6 +50,7 @@ export const examine = (patient: Patient): DoctorView => ({
     ...scheduled(patient),
     decisions(patient),
     ...retention(patient),
+    ...pausedGroups(patient),
     store(patient),
   ],
 });
@@ -151,8 +153,18 @@ function retention({ groups }: Patient): readonly Finding[] {
   return groups.map((group) => warning("retention", behind(group)));
 }
 
+function pausedGroups({ pausedGroups: paused }: Patient): readonly Finding[] {
+  if (paused.length === 0) return [ok("paused groups", "No group is paused.")];
+  return paused.map(({ group, forMs, operator, reason, lag }) =>
+    warning(
+      "paused groups",
+      `Group ${group} is paused for ${daysOf(forMs)}, by ${operator}: ${reason}. ${lag} messages wait: escrow group resume ${group}`,
+    ),
+  );
+}
+
 function behind(group: GroupBehind): string {
-  const who = `Group ${group.group} in topic ${group.topic}`;
+  const who = `Group ${group.group} in topic ${group.topic}${group.isPaused ? ", which is paused," : ""}`;
   const since = daysOf(group.oldestAgeMs - group.retentionMs);
   const facts = [
     group.heldBytes === 0
@@ -161,11 +173,19 @@ function behind(group: GroupBehind): string {
     group.unsettled === "drop" && group.oldestAgeMs >= NEAR * group.retentionMs
       ? `is about to lose messages: its oldest is ${daysOf(group.oldestAgeMs)} old, and they are dropped at ${daysOf(group.retentionMs)}`
       : "",
+    isNearBytes(group)
+      ? `is about to lose messages: ${Math.ceil(group.behindBytes / MIB)} MiB are before it, and beyond ${Math.ceil(group.retentionBytes / MIB)} MiB the oldest are dropped`
+      : "",
     group.expired === 0 ? "" : `has lost ${group.expired} messages to retention`,
   ];
   const said = facts.filter((fact) => fact !== "").join("; ");
   return `${who} ${said}: escrow group describe ${group.group}`;
 }
+
+const isNearBytes = (group: GroupBehind): boolean =>
+  group.unsettled === "drop" &&
+  group.retentionBytes > 0 &&
+  group.behindBytes >= NEAR * group.retentionBytes;
 
 /** "7.0 days", "1.5 hours", "40 s": as precise as a decision needs. */
 function daysOf(ms: number): string {

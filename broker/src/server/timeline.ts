@@ -6,6 +6,17 @@ import { EscrowError, type TimelineEvent } from "@escrowmq/protocol";
 import type { LogRecord, Place, RecordOf } from "../core/records.ts";
 import { type HalfMessage, isDelayed } from "../core/transaction.ts";
 import type { Block } from "../store/store.ts";
+import {
+  because,
+  checkedText,
+  decidedText,
+  operatorText,
+  parkedText,
+  placeKey,
+  plural,
+  returnedText,
+  slotOf,
+} from "./log-texts.ts";
 
 export interface TimelineSource {
   readBlock(block: number): Promise<Block>;
@@ -16,6 +27,12 @@ export interface TimelineSource {
   cursor(cursorNo: number): { readonly group: string; readonly topicNo: number } | null;
   /** Which offset the message at `place` got in a topic when it became visible there at `atMs`. */
   offsetOf(topicNo: number, place: Place, atMs: number): number | null;
+  /** Where its bytes are now; null: nowhere any more. */
+  placeOf(topicNo: number, offset: number): Place | null;
+  /** The first offset of the topic that became visible at or after `atMs`. */
+  offsetAt(topicNo: number, atMs: number): number;
+  /** There is one at this offset of a dead-letter topic, neither replayed nor purged. */
+  isDeadLetter(topicNo: number, offset: number): boolean;
 }
 
 export interface TimelineResult {
@@ -77,7 +94,10 @@ async function readOnce(
 }
 
 /** Null: retention removed it since the reading began. */
-async function readUnlessRetired(source: TimelineSource, number: number): Promise<Block | null> {
+export async function readUnlessRetired(
+  source: Pick<TimelineSource, "readBlock">,
+  number: number,
+): Promise<Block | null> {
   try {
     return await source.readBlock(number);
   } catch (error) {
@@ -131,18 +151,10 @@ class Reader {
         if (record.transactionId === this.#id) this.#checked(record, block);
         return;
       case "parked":
-        if (record.transactionId === this.#id)
-          this.#add(
-            block,
-            "parked",
-            record.cause === "attempts"
-              ? "after the last allowed check"
-              : "too old to go on checking",
-          );
+        if (record.transactionId === this.#id) this.#add(block, "parked", parkedText(record));
         return;
       case "resumed":
-        if (record.transactionId === this.#id)
-          this.#add(block, "resumed", because(`by ${record.operator}`, record.reason));
+        if (record.transactionId === this.#id) this.#add(block, "resumed", operatorText(record));
         return;
       case "decided":
         if (record.transactionId === this.#id) this.#decided(record, block);
@@ -164,7 +176,7 @@ class Reader {
       case "replayed":
       case "purged":
         if (this.#slots.has(`${record.deadTopicNo}:${record.offset}`))
-          this.#add(block, record.kind, because(`by ${record.operator}`, record.reason));
+          this.#add(block, record.kind, operatorText(record));
         return;
       default:
     }
@@ -197,44 +209,36 @@ class Reader {
 
   #checked(record: RecordOf<"checked">, block: Block): void {
     if (record.isCounted) this.#checks++;
-    const counted = record.isCounted ? `check ${this.#checks}` : "check, not counted";
-    this.#add(
-      block,
-      "checked",
-      `${counted}: ${record.asked} answered ${record.outcome} after ${record.latencyMs} ms`,
-    );
+    this.#add(block, "checked", checkedText(record, this.#checks));
   }
 
-  #decided({ verdict, by, who, reason }: RecordOf<"decided">, block: Block): void {
-    const isCommit = verdict === "commit";
-    this.#add(
-      block,
-      isCommit ? "committed" : "rolledBack",
-      because(who === "" ? `by ${by}` : `by ${by}, ${who}`, reason),
-    );
+  #decided(record: RecordOf<"decided">, block: Block): void {
+    const isCommit = record.verdict === "commit";
+    this.#add(block, isCommit ? "committed" : "rolledBack", decidedText(record));
     if (!isCommit) return;
     for (const [at, message] of this.#messages.entries()) {
       const { topicNo } = message;
       const slot = this.#firstSlot + at;
-      if (isDelayed(message)) this.#later.set(keyOf(topicNo, { block: this.#block, slot }), slot);
+      if (isDelayed(message))
+        this.#later.set(placeKey(topicNo, { block: this.#block, slot }), slot);
       this.#place(topicNo, slot, block.atMs);
     }
   }
 
   /** A delayed message of this transaction enters its topic. */
   #due({ topicNo, place }: RecordOf<"due">, block: Block): void {
-    const slot = this.#later.get(keyOf(topicNo, place));
+    const slot = this.#later.get(placeKey(topicNo, place));
     if (slot === undefined) return;
     this.#add(block, "due", `in ${this.#source.topicName(topicNo)}`);
     const offset =
       this.#source.offsetOf(topicNo, place, block.atMs) ??
-      this.#moved.get(keyOf(topicNo, place))?.offset;
+      this.#moved.get(placeKey(topicNo, place))?.offset;
     if (offset !== undefined) this.#slots.set(`${topicNo}:${offset}`, slot);
   }
 
   #recalled({ topicNo, places, client }: RecordOf<"recalled">, block: Block): void {
     for (const place of places)
-      if (this.#later.delete(keyOf(topicNo, place)))
+      if (this.#later.delete(placeKey(topicNo, place)))
         this.#add(block, "recalled", `out of ${this.#source.topicName(topicNo)} by ${client}`);
   }
 
@@ -247,13 +251,9 @@ class Reader {
     for (const offset of offsets) this.#of(cursorNo, offset, block, "acked", "");
   }
 
-  #returned(
-    { cursorNo, offset, cause, readyAtMs, reason }: RecordOf<"returned">,
-    block: Block,
-  ): void {
-    const wait =
-      readyAtMs > 0 ? `, again in ${Math.max(0, Math.round(readyAtMs - block.atMs))} ms` : "";
-    this.#of(cursorNo, offset, block, "returned", because(`${cause}${wait}`, reason));
+  #returned(record: RecordOf<"returned">, block: Block): void {
+    const { cursorNo, offset } = record;
+    this.#of(cursorNo, offset, block, "returned", returnedText(record, block.atMs));
   }
 
   #buried({ cursorNo, offset, deadTopicNo, reason }: RecordOf<"buried">, block: Block): void {
@@ -272,8 +272,8 @@ class Reader {
     for (const { at, from } of record.scheduled) this.#movedLater(from, block, first + at);
     // Only the first move tells where it was when it became visible.
     for (const { topicNo, offset, from } of record.entries)
-      if (from.block === this.#block && !this.#moved.has(keyOf(topicNo, from)))
-        this.#moved.set(keyOf(topicNo, from), { topicNo, offset });
+      if (from.block === this.#block && !this.#moved.has(placeKey(topicNo, from)))
+        this.#moved.set(placeKey(topicNo, from), { topicNo, offset });
     for (const { transactionId, at } of record.transactions) {
       if (transactionId !== this.#id) continue;
       this.#block = block.number;
@@ -283,10 +283,10 @@ class Reader {
 
   #movedLater(from: Place, block: Block, to: number): void {
     for (const { topicNo } of this.#messages) {
-      const slot = this.#later.get(keyOf(topicNo, from));
+      const slot = this.#later.get(placeKey(topicNo, from));
       if (slot === undefined) continue;
-      this.#later.delete(keyOf(topicNo, from));
-      this.#later.set(keyOf(topicNo, { block: block.number, slot: to }), slot);
+      this.#later.delete(placeKey(topicNo, from));
+      this.#later.set(placeKey(topicNo, { block: block.number, slot: to }), slot);
     }
   }
 
@@ -294,7 +294,7 @@ class Reader {
     const place = { block: this.#block, slot };
     const offset =
       this.#source.offsetOf(topicNo, place, atMs) ??
-      this.#moved.get(keyOf(topicNo, place))?.offset ??
+      this.#moved.get(placeKey(topicNo, place))?.offset ??
       null;
     if (offset !== null) this.#slots.set(`${topicNo}:${offset}`, slot);
   }
@@ -322,21 +322,3 @@ class Reader {
     this.events.push({ atMs: block.atMs, event, text });
   }
 }
-
-/** Messages of a block are numbered in the order of its records (L3). */
-function slotOf(wanted: RecordOf<"prepared" | "moved">, block: Block): number {
-  let slot = 0;
-  for (const record of block.records) {
-    if (record === wanted) return slot;
-    if ("messages" in record) slot += record.messages.length;
-  }
-  return slot;
-}
-
-const keyOf = (topicNo: number, { block, slot }: Place): string => `${topicNo}:${block}.${slot}`;
-
-const because = (what: string, reason: string): string =>
-  reason === "" ? what : `${what}: ${reason}`;
-
-const plural = (count: number, noun: string): string =>
-  count === 1 ? `1 ${noun}` : `${count} ${noun}s`;

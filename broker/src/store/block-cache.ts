@@ -39,6 +39,11 @@ export class BlockCache {
     return entry.block;
   }
 
+  /** Not a use: whoever looks so wants it to stay no longer. */
+  peek(number: number): SealedBlock | null {
+    return this.#entries.get(number)?.block ?? null;
+  }
+
   message(number: number, slot: number): Uint8Array | null {
     const entry = this.#entries.get(number);
     if (entry === undefined) return null;

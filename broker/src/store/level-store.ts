@@ -27,7 +27,7 @@ import { type LogStart, retiredBlock, startWith, writeLogStart } from "./log-sta
 import { type OpenedLog, openLog } from "./open-log.ts";
 import { replay } from "./replay.ts";
 import type { Segments } from "./segments.ts";
-import type { Block, BlockStore, CheckpointPart, Front, Recovered, Retired } from "./store.ts";
+import type { Block, BlockStore, CheckpointPart, Front, Recovered, Retired, Use } from "./store.ts";
 import { type VerifyProgress, type VerifyReport, verifyDirectory } from "./verify-store.ts";
 
 const MIB = 1_048_576;
@@ -202,8 +202,12 @@ export class LevelStore implements BlockStore {
     return this.#cache.message(block, slot);
   }
 
-  async readMessages(block: number, slots: readonly number[]): Promise<readonly Uint8Array[]> {
-    const sealed = await this.#read(block);
+  async readMessages(
+    block: number,
+    slots: readonly number[],
+    use: Use = "deliver",
+  ): Promise<readonly Uint8Array[]> {
+    const sealed = await this.#read(block, use);
     return slots.map((slot) => {
       const message = sealed.message(slot);
       if (message === null)
@@ -213,7 +217,7 @@ export class LevelStore implements BlockStore {
   }
 
   async readBlock(block: number): Promise<Block> {
-    return (await this.#read(block)).decode();
+    return (await this.#read(block, "once")).decode();
   }
 
   async saveCheckpoint(
@@ -307,23 +311,23 @@ export class LevelStore implements BlockStore {
   }
 
   /** A damaged or unreadable block is refused to who asked; the store goes on with the others. */
-  async #read(block: number): Promise<SealedBlock> {
+  async #read(block: number, use: Use = "deliver"): Promise<SealedBlock> {
     this.#refuseUnlessUsable();
     if (block < this.first) throw retiredBlock(block);
-    const cached = this.#cache.get(block);
+    const cached = use === "once" ? this.#cache.peek(block) : this.#cache.get(block);
     if (cached !== null) return cached;
     let reading = this.#reading.get(block);
     if (reading === undefined) {
-      reading = this.#load(block);
+      reading = this.#load(block, use);
       this.#reading.set(block, reading);
     }
     return reading;
   }
 
-  async #load(block: number): Promise<SealedBlock> {
+  async #load(block: number, use: Use): Promise<SealedBlock> {
     try {
       const sealed = await this.#segments.read(block);
-      this.#cache.add(sealed);
+      if (use !== "once") this.#cache.add(sealed);
       return sealed;
     } catch (error) {
       throw storageError(error, `Block ${block} cannot be read`);

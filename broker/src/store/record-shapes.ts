@@ -415,4 +415,24 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
     write: (code) => [code],
     read: () => ({ kind: "clock" }),
   },
+  groupPaused: {
+    code: 40,
+    write: (code, r) => [code, r.groupNo, r.isPaused, r.operator, r.reason],
+    read: (f) => ({
+      kind: "groupPaused",
+      groupNo: f.number(),
+      isPaused: f.flag(),
+      ...operatorAndReason(f),
+    }),
+  },
+  skipped: {
+    code: 41,
+    write: (code, r) => [code, r.cursorNo, writeOffsets(r.offsets), r.operator, r.reason],
+    read: (f) => ({
+      kind: "skipped",
+      cursorNo: f.number(),
+      offsets: f.offsets(),
+      ...operatorAndReason(f),
+    }),
+  },
 };

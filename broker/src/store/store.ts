@@ -48,6 +48,9 @@ export interface Front {
   readonly bytes: number;
 }
 
+/** What a read is for. `once`: nobody will want the block again soon, so it pushes nothing out of memory. */
+export type Use = "deliver" | "once";
+
 export interface BlockStore {
   /** 128 random bits (hex), made with the store. */
   readonly storeId: string;
@@ -68,9 +71,9 @@ export interface BlockStore {
   append(block: Block): Promise<void>;
   /** The encoded message at a place if it is in memory (written or read lately), else null. */
   cached(block: number, slot: number): Uint8Array | null;
-  /** The encoded messages of these slots. Rejects with STORE_CORRUPT. */
-  readMessages(block: number, slots: readonly number[]): Promise<readonly Uint8Array[]>;
-  /** A whole block; its messages' `data` is null. */
+  /** The encoded messages of these slots. Rejects with STORE_CORRUPT. `use`: "deliver" unless said. */
+  readMessages(block: number, slots: readonly number[], use?: Use): Promise<readonly Uint8Array[]>;
+  /** A whole block; its messages' `data` is null. For inspectors: read once. */
   readBlock(block: number): Promise<Block>;
   /**
    * Keeps `parts` as the state after block `block`, durable when resolved; older checkpoints may go.

@@ -1,14 +1,9 @@
 /** `escrow dlq list|show`: what a group could not process. Replay and purge stand in replay.ts. */
-import {
-  type DeadLetterView,
-  decodeMessage,
-  EscrowError,
-  type WireMessage,
-} from "@escrowmq/protocol";
-import { bodyText, jsonText, safe, shellWord } from "../escape.ts";
-import { UsageError } from "../failure.ts";
+import type { DeadLetterView, WireMessage } from "@escrowmq/protocol";
+import { jsonText, safe, shellWord } from "../escape.ts";
 import { count, size } from "../format.ts";
-import { integer } from "../parse.ts";
+import { bodyPart, decoded, messageLines } from "../message-card.ts";
+import { offsetOf } from "../parse.ts";
 import type { Column, Printer } from "../print.ts";
 import { type PageOptions, pageFields, type Verb, withPage } from "../verb.ts";
 
@@ -29,7 +24,10 @@ export const dlqList: Verb<PageOptions> = {
 export const dlqShow: Verb = {
   examples: ["escrow dlq show billing 17", "escrow dlq show billing 17 --json"],
   run: async (session, _options, group, offset) => {
-    const view = await session.request("dlq.show", { group, offset: offsetOf(offset) });
+    const view = await session.request("dlq.show", {
+      group,
+      offset: offsetOf(offset, "escrow dlq list"),
+    });
     const message = view.message === undefined ? undefined : decoded(view.message);
     if (session.print.isJson) session.print.line(jsonText({ ...view, message }, 2));
     else session.print.line(letter(session.print, group, view, message));
@@ -51,25 +49,6 @@ const REASON_SHOWN_MAX = 80;
 const shortened = (reason: string): string =>
   reason.length > REASON_SHOWN_MAX ? `${reason.slice(0, REASON_SHOWN_MAX - 1)}…` : reason;
 
-function offsetOf(text: string): number {
-  try {
-    return integer(0, Number.MAX_SAFE_INTEGER)(text);
-  } catch {
-    // Expected: the parser's own error is commander's, for options; an argument gets a usage error.
-    throw new UsageError(`The offset must be a number as escrow dlq list shows it, not ${text}.`);
-  }
-}
-
-/** The message, or its bytes as they are when they are none: an operator must see that, too. */
-function decoded(bytes: Uint8Array): WireMessage | Uint8Array {
-  try {
-    return decodeMessage(bytes);
-  } catch (error) {
-    if (EscrowError.is(error)) return bytes;
-    throw error;
-  }
-}
-
 function letter(
   print: Printer,
   group: string,
@@ -86,24 +65,5 @@ function letter(
   ];
   const title = print.paint("bold", safe`Dead letter ${view.offset} of group ${group}`);
   const again = `Deliver it again: escrow dlq replay ${shellWord(group)} --offset ${view.offset} --reason "…"`;
-  return `${print.card(title, lines)}\n${body(message)}\n${again}`;
-}
-
-function messageLines(message: WireMessage | Uint8Array | undefined) {
-  if (message === undefined || message instanceof Uint8Array) return [];
-  const headers = Object.entries(message.headers ?? {});
-  return [
-    { label: "message id", text: message.id },
-    ...(message.key === undefined ? [] : [{ label: "key", text: message.key }]),
-    ...(message.tag === undefined ? [] : [{ label: "tag", text: message.tag }]),
-    ...(headers.length === 0
-      ? []
-      : [{ label: "headers", text: headers.map(([name, value]) => `${name}: ${value}`) }]),
-  ];
-}
-
-function body(message: WireMessage | Uint8Array | undefined): string {
-  if (message === undefined) return "";
-  if (message instanceof Uint8Array) return `\nIts bytes are no message: ${bodyText(message)}\n`;
-  return `\n${message.body.length === 0 ? "(the body is empty)" : bodyText(message.body)}\n`;
+  return `${print.card(title, lines)}\n${bodyPart(message)}\n${again}`;
 }

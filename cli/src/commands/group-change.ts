@@ -1,8 +1,9 @@
 /** `escrow group reset|delete`: what moves or ends a group's progress. */
-import type { ResetView } from "@escrowmq/protocol";
+import type { ResetView, TopicResetView } from "@escrowmq/protocol";
 import { confirmName } from "../confirm.ts";
 import type { Position } from "../connect.ts";
 import { safe } from "../escape.ts";
+import { UsageError } from "../failure.ts";
 import { count, plural } from "../format.ts";
 import { position } from "../parse.ts";
 import type { Session } from "../session.ts";
@@ -16,7 +17,7 @@ import {
 } from "../verb.ts";
 
 interface ResetOptions extends ReasonOptions, YesOptions {
-  readonly topic: string;
+  readonly topic?: string;
   readonly to: Position;
   readonly dryRun?: true;
 }
@@ -25,26 +26,30 @@ export const groupReset: Verb<ResetOptions> = {
   examples: [
     "escrow group reset billing --topic orders --to earliest --dry-run",
     'escrow group reset billing --topic orders --to time:2025-01-31T09:00 --reason "wrong tax rate" --yes billing',
+    "escrow group reset billing --to time:2025-01-31T09:00 --dry-run",
   ],
   options: (command) =>
     withYes(withReasonUnlessDry(command))
-      .requiredOption("--topic <topic>", "the topic to move in")
+      .option("--topic <topic>", "the topic to move in; else all that the group reads")
       .requiredOption("--to <position>", "earliest, latest, offset:N or time:ISO", position),
   run: async (session, options, group) => {
     const audit = session.audit(options.dryRun ? (options.reason ?? "dry run") : options.reason);
-    const request = { group, topic: options.topic, ...options.to, ...audit };
+    if (options.topic === undefined && options.to.from === "offset")
+      throw new UsageError("An offset means something in one topic only: give --topic.");
+    const where = options.topic === undefined ? {} : { topic: options.topic };
+    const request = { group, ...where, ...options.to, ...audit };
     const plan = await session.request("group.reset", { ...request, dryRun: true });
     if (options.dryRun) {
-      session.print.answer(plan, `Would move ${effect(group, plan)}`);
+      session.print.answer(plan, effects("Would move", group, plan));
       return undefined;
     }
     await confirmName(
       session,
-      { name: group, says: `This moves ${effect(group, plan)}` },
+      { name: group, says: effects("This moves", group, plan).replaceAll("\n", " ") },
       options.yes,
     );
     const done = await session.request("group.reset", request);
-    session.print.answer(done, `Moved ${effect(group, done)}`);
+    session.print.answer(done, effects("Moved", group, done));
     return undefined;
   },
 };
@@ -65,7 +70,12 @@ export const groupDelete: Verb<ReasonOptions & YesOptions> = {
   },
 };
 
-function effect(group: string, view: ResetView): string {
+function effects(verb: string, group: string, { topics }: ResetView): string {
+  if (topics.length === 0) return safe`Group ${group} reads no topic: there is nothing to move.`;
+  return topics.map((view) => `${verb} ${effect(group, view)}`).join("\n");
+}
+
+function effect(group: string, view: TopicResetView): string {
   const path = safe`group ${group} in ${view.topic} from offset ${count(view.fromOffset)} to ${count(view.toOffset)}`;
   const again = `${plural(view.redelivered, "settled message")} delivered again`;
   const skipped = `${plural(view.skipped, "unsettled message")} skipped`;

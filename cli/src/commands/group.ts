@@ -1,10 +1,16 @@
 /** `escrow group …`: consumer groups, their progress and their policy. */
-import type { ConsumerView, GroupPolicyView, GroupTopicView, GroupView } from "@escrowmq/protocol";
+import type {
+  ConsumerView,
+  GroupChangeView,
+  GroupPolicyView,
+  GroupTopicView,
+  GroupView,
+} from "@escrowmq/protocol";
 import { lastWord, safe, shellWord } from "../escape.ts";
 import { UsageError } from "../failure.ts";
 import { count, size, span } from "../format.ts";
 import { duration, durations, integer } from "../parse.ts";
-import type { Column } from "../print.ts";
+import type { CardLine, Column, Printer } from "../print.ts";
 import type { Session } from "../session.ts";
 import { type PageOptions, pageFields, type Verb, withPage } from "../verb.ts";
 
@@ -80,6 +86,11 @@ const COLUMNS: readonly Column<GroupView>[] = [
   { head: "WAITING", of: (group) => total(group, (topic) => topic.waiting), align: "right" },
   { head: "CONSUMERS", of: (group) => count(group.consumers.length), align: "right" },
   {
+    head: "STATE",
+    of: (group) => (group.paused === undefined ? "open" : "paused"),
+    style: (group) => (group.paused === undefined ? undefined : "yellow"),
+  },
+  {
     head: "DEAD LETTERS",
     of: (group) => count(group.deadLetters),
     align: "right",
@@ -121,11 +132,13 @@ const CONSUMER_COLUMNS: readonly Column<ConsumerView>[] = [
 function describe(session: Session, view: GroupView): string {
   const { print } = session;
   const card = print.card(print.paint("bold", safe`Group ${view.group}`), [
+    state(print, view),
     { label: "lease", text: span(view.policy.leaseMs) },
     { label: "attempts", text: count(view.policy.attemptsMax) },
     { label: "retry after", text: view.policy.retryDelaysMs.map(span).join(", ") || "at once" },
     { label: "jitter", text: `${view.policy.jitterPercent} %` },
     deadLetters(view),
+    ...changes(print, view),
   ]);
   const topics =
     view.topics.length === 0
@@ -136,6 +149,42 @@ function describe(session: Session, view: GroupView): string {
       ? "No consumer is connected."
       : print.table(CONSUMER_COLUMNS, view.consumers);
   return `${card}\n\n${topics}\n\n${consumers}`;
+}
+
+const state = (print: Printer, { group, paused }: GroupView): CardLine =>
+  paused === undefined
+    ? { label: "state", text: "open" }
+    : {
+        label: "state",
+        text: [
+          `paused since ${print.zonedTime(paused.atMs)} by ${paused.operator}: ${paused.reason}`,
+          `Deliver to it again: escrow group resume ${shellWord(group)} --reason "…"`,
+        ],
+        style: "yellow",
+      };
+
+const changes = (print: Printer, view: GroupView): readonly CardLine[] =>
+  view.changes.length === 0
+    ? []
+    : [
+        {
+          label: "last changes",
+          text: view.changes.map(
+            (change) =>
+              `${print.zonedTime(change.atMs)} ${changed(change)} by ${change.operator}: ${change.reason}`,
+          ),
+        },
+      ];
+
+function changed({ what, topic, offset, count: times }: GroupChangeView): string {
+  switch (what) {
+    case "reset":
+      return times === 1 ? `reset in ${topic} to offset ${offset}` : `reset in ${times} topics`;
+    case "skipped":
+      return times === 1 ? `skipped ${topic}@${offset}` : `skipped ${times} messages of ${topic}`;
+    default:
+      return what;
+  }
 }
 
 const deadLetters = (view: GroupView) =>

@@ -6,7 +6,7 @@ import { safe, shellWord } from "../escape.ts";
 import { UsageError } from "../failure.ts";
 import { plural } from "../format.ts";
 import type { Io } from "../io.ts";
-import { duration, each, integer, type Pair, pair, pointInTime } from "../parse.ts";
+import { duration, each, integer, type Pair, pair, time } from "../parse.ts";
 import type { Session } from "../session.ts";
 import type { Verb } from "../verb.ts";
 
@@ -20,7 +20,7 @@ interface SendOptions {
   readonly bodyFile?: string;
   readonly count: number;
   readonly delay?: number;
-  readonly at?: Date;
+  readonly at?: number;
   readonly ttl?: number;
 }
 
@@ -45,7 +45,7 @@ export const send: Verb<SendOptions> = {
       .option("--delay <duration>", "consumers see it so much later: 30s, 10m, 2d", duration)
       .addOption(
         new Option("--at <time>", "consumers see it from then on: 2026-12-24T18:00Z")
-          .argParser(pointInTime)
+          .argParser(time)
           .conflicts("delay"),
       )
       .option("--ttl <duration>", "who has not been sent it by then never gets it", duration)
@@ -130,7 +130,7 @@ const fields = (options: SendOptions): Omit<OutgoingMessage, "body"> => ({
     ? {}
     : { headers: Object.fromEntries(options.header.map(({ name, value }) => [name, value])) }),
   ...(options.delay === undefined ? {} : { delayMs: options.delay }),
-  ...(options.at === undefined ? {} : { deliverAt: options.at }),
+  ...(options.at === undefined ? {} : { deliverAt: new Date(options.at) }),
   ...(options.ttl === undefined ? {} : { ttlMs: options.ttl }),
 });
 

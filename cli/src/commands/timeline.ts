@@ -3,32 +3,10 @@
  * All times are the broker's; the second column counts from the prepare.
  */
 import type { TimelineEvent, TransactionState, TransactionTimeline } from "@escrowmq/protocol";
-import { escapeText, lastWord, safe } from "../escape.ts";
-import { count, exactSpan, plural, size, span } from "../format.ts";
-import type { CardLine, Printer, Style } from "../print.ts";
-
-interface Look {
-  readonly mark: string;
-  readonly says: string;
-  readonly style: Style;
-}
-
-const EVENTS: Readonly<Record<TimelineEvent["event"], Look>> = {
-  prepared: { mark: "○", says: "prepared", style: "cyan" },
-  checked: { mark: "?", says: "checked", style: "magenta" },
-  parked: { mark: "=", says: "parked", style: "yellow" },
-  resumed: { mark: "○", says: "resumed", style: "cyan" },
-  committed: { mark: "●", says: "committed", style: "green" },
-  rolledBack: { mark: "×", says: "rolled back", style: "red" },
-  due: { mark: "●", says: "due", style: "green" },
-  recalled: { mark: "×", says: "recalled", style: "yellow" },
-  delivered: { mark: "→", says: "delivered", style: "cyan" },
-  acked: { mark: "✓", says: "acked", style: "green" },
-  returned: { mark: "←", says: "returned", style: "yellow" },
-  buried: { mark: "†", says: "buried", style: "red" },
-  replayed: { mark: "→", says: "replayed", style: "cyan" },
-  purged: { mark: "×", says: "purged", style: "red" },
-};
+import { lastWord, safe } from "../escape.ts";
+import { eventLines, type Look } from "../event-lines.ts";
+import { count, plural, size, span } from "../format.ts";
+import type { CardLine, Printer } from "../print.ts";
 
 const STATES: Readonly<Record<TransactionState, Look>> = {
   undecided: { mark: "○", says: "undecided", style: "cyan" },
@@ -108,18 +86,7 @@ function deliveries(view: TransactionTimeline): string | undefined {
 }
 
 function timeline(print: Printer, view: TransactionTimeline): string {
-  const rows = view.timeline.map((line) => ({
-    line,
-    look: EVENTS[line.event] ?? { mark: "·", says: escapeText(line.event), style: "dim" },
-    offset: `+${exactSpan(line.atMs - view.preparedAtMs)}`,
-  }));
-  const offsetWidth = Math.max(0, ...rows.map((row) => row.offset.length));
-  const saysWidth = Math.max(0, ...rows.map((row) => row.look.says.length));
-  const lines = rows.map(({ line, look, offset }) => {
-    const time = print.paint("dim", print.localTime(line.atMs));
-    const event = print.paint(look.style, `${look.mark} ${look.says.padEnd(saysWidth)}`);
-    return `  ${time}  ${offset.padStart(offsetWidth)}  ${event}  ${escapeText(line.text)}`.trimEnd();
-  });
+  const lines = eventLines(print, view.timeline, view.preparedAtMs);
   if (view.isHistoryRetired)
     lines.unshift(
       `  ${print.paint("yellow", "What happened before this was removed by retention.")}`,

@@ -28,4 +28,11 @@ export const SEEDS: Readonly<Record<string, number>> = {
   "a segment goes though a scheduled message is in it": 10,
   "a scheduled message is looked for where it stood before it was copied forward": 54,
   "a checkpoint forgets that a topic has messages with a time to live": 15,
+  "a pause ends with a restart": 5,
+  "a checkpoint forgets that a group is paused": 11,
+  "what came back is delivered to a paused group": 1,
+  "a resumed group waits for something new": 2,
+  "who holds a skipped message may still ack it": 3,
+  "a skip is forgotten at recovery": 11,
+  "a skip of what comes next passes over what stands before it": 3,
 };

@@ -1,0 +1,46 @@
+/**
+ * Reads of the log for operators' questions: blocks that nobody else wants now, and maybe many of them.
+ *
+ * Invariants
+ * - Q1 They wait in one line with the reads for deliveries and checks (reading.ts), one block at a time for each
+ *   question, and push nothing out of the block cache.
+ * - Q2 The event loop has its turn in between, however fast the blocks come.
+ */
+import type { Block, BlockStore } from "../store/store.ts";
+import type { Clock } from "./clock.ts";
+import type { Reading } from "./reading.ts";
+
+export interface LogReaderOptions {
+  readonly store: BlockStore;
+  readonly reading: Reading;
+  /** What a block has at most. */
+  readonly blockBytesMax: number;
+  readonly clock: Clock;
+}
+
+export class LogReader {
+  readonly #options: LogReaderOptions;
+
+  constructor(options: LogReaderOptions) {
+    this.#options = options;
+  }
+
+  /** For how long a question has been worked on. */
+  nowMs(): number {
+    return this.#options.clock.monotonicMs();
+  }
+
+  block(block: number): Promise<Block> {
+    return this.#read(() => this.#options.store.readBlock(block));
+  }
+
+  messages(block: number, slots: readonly number[]): Promise<readonly Uint8Array[]> {
+    return this.#read(() => this.#options.store.readMessages(block, slots, "once"));
+  }
+
+  async #read<Result>(read: () => Promise<Result>): Promise<Result> {
+    const { reading, blockBytesMax, clock } = this.#options;
+    await new Promise<void>((resolve) => clock.soon(resolve));
+    return reading.run(blockBytesMax, read);
+  }
+}
