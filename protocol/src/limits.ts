@@ -144,7 +144,7 @@ export const LIMIT_TABLE = {
     reason: "a filter is judged once for each message; what is longer belongs in the consumer",
   },
   filterConditionsMax: {
-    value: 128,
+    value: 64,
     unit: "items",
     reason: "comparisons of one filter; a long choice is one IN",
   },

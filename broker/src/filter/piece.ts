@@ -6,7 +6,8 @@
 /** A character of the run that stands for any one. */
 export const ANY_ONE = -1;
 const BITS = 32;
-/** Below so many comparisons at worst the engine's own search is quicker. */
+const ASCII = 128;
+/** The engine's own search is quicker as a rule, and much slower at its worst: up to so many steps it may be. */
 const QUICK_STEPS_MAX = 16_384;
 
 export class Piece {
@@ -65,29 +66,47 @@ export class Piece {
 class Bits {
   readonly #words: number;
   readonly #lastBit: number;
-  readonly #byPoint = new Map<number, Int32Array>();
+  /** Of the ASCII characters, found without a search. */
+  readonly #ascii: Int32Array[];
+  readonly #others = new Map<number, Int32Array>();
   /** Of a character that is not in the run: where any may stand. */
-  readonly #others: Int32Array;
+  readonly #any: Int32Array;
 
   constructor(points: readonly number[]) {
     this.#words = Math.ceil(points.length / BITS);
     this.#lastBit = (points.length - 1) % BITS;
-    this.#others = new Int32Array(this.#words);
+    this.#any = new Int32Array(this.#words);
+    for (const [place, point] of points.entries()) if (point === ANY_ONE) setBit(this.#any, place);
+    this.#ascii = new Array<Int32Array>(ASCII).fill(this.#any);
     for (const [place, point] of points.entries())
-      if (point === ANY_ONE) setBit(this.#others, place);
-    for (const [place, point] of points.entries())
-      if (point !== ANY_ONE) setBit(this.#masksOf(point), place);
+      if (point !== ANY_ONE) setBit(this.#ownMasksOf(point), place);
   }
 
   endAfter(text: string, from: number): number {
     if (this.#words === 0) return from;
+    return this.#words === 1 ? this.#endOfShort(text, from) : this.#endOfLong(text, from);
+  }
+
+  /** Bit n of `ends` says: the first n + 1 characters of the run end here. */
+  #endOfShort(text: string, from: number): number {
+    let ends = 0;
+    for (let at = from; at < text.length; ) {
+      const point = text.codePointAt(at) ?? 0;
+      at += unitsOf(point);
+      ends = ((ends << 1) | 1) & (this.#masksOf(point)[0] ?? 0);
+      if (((ends >>> this.#lastBit) & 1) === 1) return at;
+    }
+    return -1;
+  }
+
+  /** The same in many words: the highest bit of each is carried into the next. */
+  #endOfLong(text: string, from: number): number {
     const words = this.#words;
-    // Bit n says: the first n + 1 characters of the run end here.
     const ends = new Int32Array(words);
     for (let at = from; at < text.length; ) {
       const point = text.codePointAt(at) ?? 0;
       at += unitsOf(point);
-      const masks = this.#byPoint.get(point) ?? this.#others;
+      const masks = this.#masksOf(point);
       let carried = 1;
       for (let word = 0; word < words; word++) {
         const before = ends[word] ?? 0;
@@ -100,10 +119,15 @@ class Bits {
   }
 
   #masksOf(point: number): Int32Array {
-    const known = this.#byPoint.get(point);
-    if (known !== undefined) return known;
-    const masks = this.#others.slice();
-    this.#byPoint.set(point, masks);
+    return (point < ASCII ? this.#ascii[point] : this.#others.get(point)) ?? this.#any;
+  }
+
+  #ownMasksOf(point: number): Int32Array {
+    const known = this.#masksOf(point);
+    if (known !== this.#any) return known;
+    const masks = this.#any.slice();
+    if (point < ASCII) this.#ascii[point] = masks;
+    else this.#others.set(point, masks);
     return masks;
   }
 }
