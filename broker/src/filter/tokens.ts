@@ -70,7 +70,7 @@ export function tokensOf(text: string, from: number): Token[] {
 }
 
 /** Where the match that begins at `at` ends; `at`: there is none. */
-function endOf(pattern: RegExp, text: string, at: number): number {
+function endOf(pattern: typeof SPACE, text: string, at: number): number {
   pattern.lastIndex = at;
   return pattern.test(text) ? pattern.lastIndex : at;
 }
