@@ -68,3 +68,16 @@ describe.each([
     expect(Math.min(seen.true, seen.false)).toBeGreaterThan(numRuns / 20);
   });
 });
+
+describe("each character of a pattern counts, wherever it stands", () => {
+  test.each([1, 2, 31, 32, 33, 63, 64, 65, 96, 250])("of %i characters", (length) => {
+    const signs = Array.from({ length }, (_, at) => (at % 3 === 1 ? "_" : ("abé"[at % 2] ?? "a")));
+    const pattern = likePattern(`%${signs.join("")}%`, null, "", 0);
+    const text = signs.map((sign) => (sign === "_" ? "🙂" : sign));
+    const around = (characters: readonly string[]) => `xx${characters.join("")}x`;
+    expect(fits(pattern, around(text))).toBe(true);
+    expect(fits(pattern, around(text.slice(1)))).toBe(false);
+    for (const [at, sign] of signs.entries())
+      if (sign !== "_") expect(fits(pattern, around(text.with(at, "y")))).toBe(false);
+  });
+});
