@@ -106,6 +106,11 @@ export const LIMIT_TABLE = {
     unit: "bytes",
     reason: "sends and prepares that a client may have unanswered, until the broker says less",
   },
+  filterCharactersMax: {
+    value: 2_048,
+    unit: "characters",
+    reason: "a filter is evaluated for every message",
+  },
   leaseMsMin: {
     value: 1_000,
     unit: "ms",

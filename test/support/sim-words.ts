@@ -60,6 +60,14 @@ export function sayRecord(names: Names, record: LogRecord): string {
       return `progress opened at ${place(record.cursorNo, record.nextOffset)}`;
     case "cursorReset":
       return `progress reset to ${place(record.cursorNo, record.nextOffset)} by ${record.operator}${because(record.reason)}`;
+    case "cursorFiltered":
+      return record.filter === ""
+        ? `no filter at ${place(record.cursorNo, 0)}`
+        : `filter ${record.filter} at ${place(record.cursorNo, 0)}`;
+    case "taken": {
+      const matching = record.offsets.map((offset) => place(record.cursorNo, offset)).join(", ");
+      return `taken in up to ${record.nextOffset}: ${matching || "none"}, ${record.filtered} passed over`;
+    }
     case "sent":
       return `sent ${record.sendId}: ${bodies(record.messages)}`;
     case "prepared": {

@@ -133,6 +133,11 @@ export class Consumers {
     for (const cursor of this.#core().state.readers.get(topicNo) ?? []) this.stir(cursor);
   }
 
+  /** Somebody has a subscription that names it. */
+  isRead(cursor: Cursor): boolean {
+    return this.#feeds.has(cursor.no);
+  }
+
   stir(cursor: Cursor): void {
     const feed = this.#feeds.get(cursor.no);
     if (feed !== undefined) this.#stirred.add(feed);
@@ -173,6 +178,7 @@ export class Consumers {
 
   /** Delivers what there is credit for, up to the step's budget. */
   pump(turn: Turn): void {
+    this.#stirLoosened();
     const { deliveriesPerStepMax, deliveryBytesPerStepMax } = this.#core().policy;
     const budget = { messages: deliveriesPerStepMax, bytes: deliveryBytesPerStepMax };
     while (budget.messages > 0 && budget.bytes > 0 && this.#stirred.size > 0) {
@@ -186,6 +192,12 @@ export class Consumers {
         if (!isQuiet) this.#stirred.add(feed);
       }
     }
+  }
+
+  #stirLoosened(): void {
+    const { loosened } = this.#core().state;
+    for (const cursor of loosened) this.stir(cursor);
+    loosened.clear();
   }
 
   #feedOf(cursor: Cursor): Feed {
@@ -222,6 +234,7 @@ export class Consumers {
       this.#deliver(feed, subscription, offsets, turn);
     }
     feed.turn %= Math.max(1, feed.subscriptions.length);
+    if (feed.cursor.takesIn) this.#core().windows.ask(feed.cursor, feed.topic, turn);
     return passed >= feed.subscriptions.length;
   }
 
@@ -292,12 +305,16 @@ const leaseMsOf = (subscription: Subscription): number =>
 
 /** Shares what is ready among those who read, in slices: one record for many deliveries. */
 function sliceOf({ cursor, topic, subscriptions }: Feed): number {
-  const ready = cursor.readyCount + topic.nextOffset - cursor.nextOffset;
+  const ready = cursor.readyCount + topic.nextOffset - freshOffset(cursor, topic);
   return Math.min(SLICE_MAX, Math.max(1, Math.ceil(ready / subscriptions.length)));
 }
 
 const isSomethingThere = ({ cursor, topic }: Feed): boolean =>
-  topic.nextLive(cursor.nextOffset) < topic.nextOffset || cursor.readyAgain().next().done !== true;
+  freshOffset(cursor, topic) < topic.nextOffset || cursor.readyCount > 0;
+
+/** The first that is read straight from the index. What is taken in first comes as ready (windows.ts). */
+const freshOffset = (cursor: Cursor, topic: Topic): number =>
+  cursor.takesIn ? topic.nextOffset : topic.nextLive(cursor.nextOffset);
 
 /** The next offsets for this subscription, as far as its credit goes. Redeliveries and fresh ones take turns. */
 function pick(feed: Feed, subscription: Subscription, most: number, budgetBytes: number): number[] {
@@ -308,7 +325,7 @@ function pick(feed: Feed, subscription: Subscription, most: number, budgetBytes:
   let bytes = subscription.creditBytes;
   const again = cursor.readyAgain();
   let nextAgain = again.next();
-  let fresh = topic.nextLive(cursor.nextOffset);
+  let fresh = freshOffset(cursor, topic);
   const stopAtBytes = bytes - budgetBytes;
   while (picked.length < most && messages > 0 && bytes > stopAtBytes) {
     const isFreshThere = fresh < topic.nextOffset;
