@@ -93,7 +93,11 @@ export class Consumers {
       leased: new Set<number>(),
     };
     connection.subscriptions.set(no, subscription);
-    for (const feed of feeds) feed.subscriptions.push(subscription);
+    for (const feed of feeds) {
+      feed.subscriptions.push(subscription);
+      // What does not match is passed over without credit.
+      if (feed.cursor.takesIn) this.#stirred.add(feed);
+    }
   }
 
   /** Takes the subscription away; its leases must have been returned before. */

@@ -169,7 +169,12 @@ export class Cursor {
   }
 
   /** Everything before `nextOffset` was looked at: these matched (V6). `keys`: theirs; none without an order. */
-  take(nextOffset: number, offsets: readonly number[], keys: readonly number[], filtered: number): void {
+  take(
+    nextOffset: number,
+    offsets: readonly number[],
+    keys: readonly number[],
+    filtered: number,
+  ): void {
     invariant(nextOffset > this.#nextOffset, "a message is taken in once");
     this.#nextOffset = nextOffset;
     this.#filtered += filtered;

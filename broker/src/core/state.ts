@@ -9,7 +9,7 @@
  *   `neededBlock` is not after it: what is before that block may be removed from the store.
  */
 import { Cursor } from "./cursor.ts";
-import { buried, ended, endDeadLetter, passOver, replayed } from "./dead-letters.ts";
+import { buried, endDeadLetter, ended, passOver, replayed } from "./dead-letters.ts";
 import { DecisionColumns, DigestColumns } from "./decisions.ts";
 import { Entries } from "./entries.ts";
 import { type HashKey, IdHash } from "./id-hash.ts";
@@ -19,13 +19,13 @@ import type { Endpoint, GroupPolicy, LogRecord, Place, RecordOf } from "./record
 import { Remembered } from "./remembered.ts";
 import { Topic } from "./topic.ts";
 import {
+  count,
   type Decision,
   type Transaction,
   type TransactionFacts,
   type TransactionProgress,
   totalBytes,
   type UndecidedTotals,
-  count,
 } from "./transaction.ts";
 import { Transactions } from "./transactions.ts";
 

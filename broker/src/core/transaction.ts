@@ -77,12 +77,7 @@ export interface UndecidedTotals {
 }
 
 /** Counts one in, or out again. */
-export function count(
-  totals: UndecidedTotals,
-  by: 1 | -1,
-  bytes: number,
-  isParked: boolean,
-): void {
+export function count(totals: UndecidedTotals, by: 1 | -1, bytes: number, isParked: boolean): void {
   totals.count += by;
   totals.bytes += by * bytes;
   if (isParked) totals.parked += by;

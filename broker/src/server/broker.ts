@@ -12,7 +12,7 @@
 import { type DoctorView, EscrowError, type StatsView } from "@escrowmq/protocol";
 import type { Engine } from "../core/engine.ts";
 import { heldBytes } from "../core/retention-views.ts";
-import type { Admission, ConnectionId, CoreFigures, Inspection, Input } from "../core/types.ts";
+import type { Admission, ConnectionId, CoreFigures, Input, Inspection } from "../core/types.ts";
 import { stats } from "../core/views.ts";
 import type { BlockStore } from "../store/store.ts";
 import type { CheckEndpointClient } from "./check-endpoint.ts";

@@ -140,7 +140,14 @@ class Verdict {
   get answer(): Input {
     const { cursorNo, questionNo } = this.#question;
     const { count } = this;
-    return { kind: "looked", cursorNo, questionNo, count, matches: this.#matches, keys: this.#keys };
+    return {
+      kind: "looked",
+      cursorNo,
+      questionNo,
+      count,
+      matches: this.#matches,
+      keys: this.#keys,
+    };
   }
 
   judge(data: Uint8Array): void {
