@@ -106,11 +106,6 @@ export const LIMIT_TABLE = {
     unit: "bytes",
     reason: "sends and prepares that a client may have unanswered, until the broker says less",
   },
-  filterCharactersMax: {
-    value: 2_048,
-    unit: "characters",
-    reason: "a filter is evaluated for every message",
-  },
   leaseMsMin: {
     value: 1_000,
     unit: "ms",
@@ -142,6 +137,26 @@ export const LIMIT_TABLE = {
     value: 9_000,
     unit: "ms",
     reason: "two missed pings in a row find a half-open peer within 30 s",
+  },
+  filterCharactersMax: {
+    value: 2_048,
+    unit: "characters",
+    reason: "a filter is judged once for each message; what is longer belongs in the consumer",
+  },
+  filterConditionsMax: {
+    value: 128,
+    unit: "items",
+    reason: "comparisons of one filter; a long choice is one IN",
+  },
+  filterDepthMax: {
+    value: 16,
+    unit: "levels",
+    reason: "parentheses and NOTs in each other; deeper nesting is an attack",
+  },
+  filterPatternCharactersMax: {
+    value: 256,
+    unit: "characters",
+    reason: "what LIKE and its kin look for, at a cost for each 32 of them",
   },
 } as const satisfies Record<string, Limit>;
 
