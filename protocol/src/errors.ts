@@ -53,6 +53,9 @@ export const ERROR_TABLE = {
   FILTER_INVALID: refusal(
     "A filter is malformed or past its limits; the detail says at which character and why.",
   ),
+  FILTER_CONFLICT: retriable(
+    "Others of the group read the topic with another filter; it is theirs as long as they are there.",
+  ),
   // Transactions.
   NO_CHECKER: refusal(
     "Nobody could answer for the group: no checker announced, no endpoint, and onUndecided is not rollback.",

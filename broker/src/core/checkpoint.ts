@@ -22,7 +22,7 @@ import { Topic, type TopicState } from "./topic.ts";
 import type { IndexPart } from "./topic-index.ts";
 import { readPart, type TransactionsPart } from "./transactions.ts";
 
-const VERSION = 5;
+const VERSION = 6;
 
 /** How much stands in one part at most. */
 export interface PartSizes {

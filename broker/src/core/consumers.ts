@@ -93,7 +93,11 @@ export class Consumers {
       leased: new Set<number>(),
     };
     connection.subscriptions.set(no, subscription);
-    for (const feed of feeds) feed.subscriptions.push(subscription);
+    for (const feed of feeds) {
+      feed.subscriptions.push(subscription);
+      // What does not match is passed over without credit.
+      if (feed.cursor.takesIn) this.#stirred.add(feed);
+    }
   }
 
   /** Takes the subscription away; its leases must have been returned before. */
@@ -131,6 +135,11 @@ export class Consumers {
   /** There may be something new to deliver from this topic. */
   stirTopic(topicNo: number): void {
     for (const cursor of this.#core().state.readers.get(topicNo) ?? []) this.stir(cursor);
+  }
+
+  /** Somebody has a subscription that names it. */
+  isRead(cursor: Cursor): boolean {
+    return this.#feeds.has(cursor.no);
   }
 
   stir(cursor: Cursor): void {
@@ -173,6 +182,7 @@ export class Consumers {
 
   /** Delivers what there is credit for, up to the step's budget. */
   pump(turn: Turn): void {
+    this.#stirLoosened();
     const { deliveriesPerStepMax, deliveryBytesPerStepMax } = this.#core().policy;
     const budget = { messages: deliveriesPerStepMax, bytes: deliveryBytesPerStepMax };
     while (budget.messages > 0 && budget.bytes > 0 && this.#stirred.size > 0) {
@@ -186,6 +196,12 @@ export class Consumers {
         if (!isQuiet) this.#stirred.add(feed);
       }
     }
+  }
+
+  #stirLoosened(): void {
+    const { loosened } = this.#core().state;
+    for (const cursor of loosened) this.stir(cursor);
+    loosened.clear();
   }
 
   #feedOf(cursor: Cursor): Feed {
@@ -222,6 +238,7 @@ export class Consumers {
       this.#deliver(feed, subscription, offsets, turn);
     }
     feed.turn %= Math.max(1, feed.subscriptions.length);
+    if (feed.cursor.takesIn) this.#core().windows.ask(feed.cursor, feed.topic, turn);
     return passed >= feed.subscriptions.length;
   }
 
@@ -292,12 +309,16 @@ const leaseMsOf = (subscription: Subscription): number =>
 
 /** Shares what is ready among those who read, in slices: one record for many deliveries. */
 function sliceOf({ cursor, topic, subscriptions }: Feed): number {
-  const ready = cursor.readyCount + topic.nextOffset - cursor.nextOffset;
+  const ready = cursor.readyCount + topic.nextOffset - freshOffset(cursor, topic);
   return Math.min(SLICE_MAX, Math.max(1, Math.ceil(ready / subscriptions.length)));
 }
 
 const isSomethingThere = ({ cursor, topic }: Feed): boolean =>
-  topic.nextLive(cursor.nextOffset) < topic.nextOffset || cursor.readyAgain().next().done !== true;
+  freshOffset(cursor, topic) < topic.nextOffset || cursor.readyCount > 0;
+
+/** The first that is read straight from the index. What is taken in first comes as ready (windows.ts). */
+const freshOffset = (cursor: Cursor, topic: Topic): number =>
+  cursor.takesIn ? topic.nextOffset : topic.nextLive(cursor.nextOffset);
 
 /** The next offsets for this subscription, as far as its credit goes. Redeliveries and fresh ones take turns. */
 function pick(feed: Feed, subscription: Subscription, most: number, budgetBytes: number): number[] {
@@ -308,7 +329,7 @@ function pick(feed: Feed, subscription: Subscription, most: number, budgetBytes:
   let bytes = subscription.creditBytes;
   const again = cursor.readyAgain();
   let nextAgain = again.next();
-  let fresh = topic.nextLive(cursor.nextOffset);
+  let fresh = freshOffset(cursor, topic);
   const stopAtBytes = bytes - budgetBytes;
   while (picked.length < most && messages > 0 && bytes > stopAtBytes) {
     const isFreshThere = fresh < topic.nextOffset;

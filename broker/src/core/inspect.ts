@@ -153,6 +153,11 @@ export function figures(
   const inspection: Inspection =
     frame.type === "stats"
       ? { kind: "stats", value }
-      : { kind: "doctor", value, groups: groupsBehind(core, turn.nowMs) };
+      : {
+          kind: "doctor",
+          value,
+          groups: groupsBehind(core, turn.nowMs),
+          standing: core.windows.standing(),
+        };
   turn.send({ kind: "inspect", to: from, re: frame.id, inspection });
 }

@@ -8,8 +8,8 @@
  * - A3 A place that somebody may still read is in a topic's index or in an undecided transaction, and
  *   `neededBlock` is not after it: what is before that block may be removed from the store.
  */
-import { groupOfDeadLetters } from "@escrowmq/protocol/names";
 import { Cursor } from "./cursor.ts";
+import { buried, endDeadLetter, ended, passOver, replayed } from "./dead-letters.ts";
 import { DecisionColumns, DigestColumns } from "./decisions.ts";
 import { Entries } from "./entries.ts";
 import { type HashKey, IdHash } from "./id-hash.ts";
@@ -19,6 +19,7 @@ import type { Endpoint, GroupPolicy, LogRecord, Place, RecordOf } from "./record
 import { Remembered } from "./remembered.ts";
 import { Topic } from "./topic.ts";
 import {
+  count,
   type Decision,
   type Transaction,
   type TransactionFacts,
@@ -58,6 +59,8 @@ export class State {
   /** The block that is being written or recovered. */
   block = 0;
   atMs = 0;
+  /** Cursors in which an end may have made others ready, or room for more; the consumers take them out. */
+  readonly loosened = new Set<Cursor>();
   /** When the broker was started. */
   openedAtMs = 0;
   /** Which save of the state is the last one (P9). */
@@ -106,6 +109,12 @@ export class State {
         return this.#cursorOpened(record);
       case "cursorReset":
         return this.#cursorReset(record);
+      case "cursorFiltered":
+        return this.cursor(record.cursorNo).setFilter(record.filter);
+      case "taken": {
+        const { cursorNo, nextOffset, offsets, keys, filtered } = record;
+        return this.cursor(cursorNo).take(nextOffset, offsets, keys, filtered);
+      }
       case "sent":
         return this.#sent(record);
       case "prepared":
@@ -125,20 +134,20 @@ export class State {
       case "acked": {
         const cursor = this.cursor(record.cursorNo);
         for (const offset of record.offsets) cursor.settle(offset);
-        return this.#ended(cursor, record.offsets);
+        return ended(this, cursor, record.offsets);
       }
       case "returned": {
         const { offset, cause, readyAtMs, isCounted, reason } = record;
         const cursor = this.cursor(record.cursorNo);
         cursor.giveBack(offset, cause, readyAtMs, isCounted, reason);
-        return this.#passOver(cursor, offset);
+        return passOver(this, cursor, offset);
       }
       case "buried":
-        return this.#buried(record);
+        return buried(this, record);
       case "replayed":
-        return this.#replayed(record);
+        return replayed(this, record);
       case "purged":
-        return this.#endDeadLetter(this.topic(record.deadTopicNo), record.offset);
+        return endDeadLetter(this, this.topic(record.deadTopicNo), record.offset);
       case "retired":
         return this.#retired(record);
       case "moved":
@@ -202,7 +211,7 @@ export class State {
     for (const cursor of this.cursors.values()) {
       cursor.restart(pausedMs);
       if (!this.topic(cursor.topicNo).isDeadLetters) continue;
-      for (const { offset } of [...cursor.entries()]) this.#passOver(cursor, offset);
+      for (const { offset } of [...cursor.entries()]) passOver(this, cursor, offset);
     }
     for (const transaction of this.transactions.values()) {
       transaction.nextCheckAtMs += pausedMs;
@@ -230,7 +239,7 @@ export class State {
     // A dead letter whose message is gone cannot be replayed.
     for (const topic of this.topics.values()) {
       for (const [offset, origin] of topic.origins)
-        if (origin.topicNo === topicNo) this.#endDeadLetter(topic, offset);
+        if (origin.topicNo === topicNo) endDeadLetter(this, topic, offset);
     }
   }
 
@@ -238,6 +247,7 @@ export class State {
     const known = this.groups.get(groupNo);
     if (known !== undefined) {
       known.policy = policy;
+      for (const cursor of known.cursors.values()) this.#order(cursor);
       return;
     }
     const created: Group = { no: groupNo, name: group, policy, cursors: new Map() };
@@ -257,7 +267,7 @@ export class State {
         cursor.topicNo,
         readers.filter((reader) => reader !== cursor),
       );
-      this.#ended(cursor, offsets);
+      ended(this, cursor, offsets);
     }
     this.groups.delete(groupNo);
     this.groupsByName.delete(group.name);
@@ -267,7 +277,7 @@ export class State {
     const cursor = this.cursor(cursorNo);
     const offsets = offsetsOf(cursor);
     cursor.reset(nextOffset);
-    this.#ended(cursor, offsets);
+    ended(this, cursor, offsets);
   }
 
   #cursorOpened({ cursorNo, groupNo, topicNo, nextOffset }: RecordOf<"cursorOpened">): void {
@@ -276,9 +286,16 @@ export class State {
 
   addCursor(cursor: Cursor): void {
     this.cursors.set(cursor.no, cursor);
+    this.#order(cursor);
     this.group(cursor.groupNo).cursors.set(cursor.topicNo, cursor);
     this.readers.get(cursor.topicNo)?.push(cursor);
     this.nextCursorNo = Math.max(this.nextCursorNo, cursor.no + 1);
+  }
+
+  /** Dead letters have no order: each was the end of one. */
+  #order(cursor: Cursor): void {
+    const isOrdered = this.group(cursor.groupNo).policy.isOrdered;
+    cursor.setOrdered(isOrdered && !this.topic(cursor.topicNo).isDeadLetters);
   }
 
   #sent({ sendId, digest, messages }: RecordOf<"sent">): void {
@@ -333,10 +350,10 @@ export class State {
       const cursor = this.cursor(cursorNo);
       if (verdict === "commit") {
         cursor.settle(offset);
-        this.#ended(cursor, [offset]);
+        ended(this, cursor, [offset]);
       } else {
         cursor.giveBack(offset, "rolledBack", 0, false, "");
-        this.#passOver(cursor, offset);
+        passOver(this, cursor, offset);
       }
     }
   }
@@ -391,63 +408,6 @@ export class State {
       cursor.deliver(offsets[at] ?? 0, firstDeliveryNo + at);
   }
 
-  /** D8: out of the group and into the dead-letter topic in one record; the bytes stay where they are. */
-  #buried({ cursorNo, offset, deadTopicNo, reason }: RecordOf<"buried">): void {
-    const cursor = this.cursor(cursorNo);
-    const topic = this.topic(cursor.topicNo);
-    const dead = this.topic(deadTopicNo);
-    // The attempt that failed is used up, too.
-    const attempts = (cursor.entry(offset)?.failures ?? 0) + 1;
-    cursor.settle(offset);
-    const at = dead.append(topic.placeOf(offset), topic.bytesOf(offset), this.atMs);
-    const visibleAtMs = topic.atMsOf(offset);
-    const atMs = this.atMs;
-    dead.origins.set(at, { topicNo: topic.no, offset, attempts, reason, atMs, visibleAtMs });
-    this.#ended(cursor, [offset]);
-  }
-
-  #replayed({ deadTopicNo, offset }: RecordOf<"replayed">): void {
-    const dead = this.topic(deadTopicNo);
-    const origin = dead.origins.get(offset);
-    invariant(origin !== undefined, "a record replays a dead letter that exists");
-    const group = this.groupsByName.get(groupOfDeadLetters(dead.name));
-    const cursor = group?.cursors.get(origin.topicNo);
-    if (cursor !== undefined) {
-      const topic = this.topic(origin.topicNo);
-      const isGone =
-        origin.offset < topic.firstOffset ||
-        (topic.isDeadLetters && !topic.origins.has(origin.offset));
-      if (isGone)
-        topic.revive(origin.offset, dead.placeOf(offset), dead.bytesOf(offset), origin.visibleAtMs);
-      cursor.replay(origin.offset);
-      this.#ended(cursor, [origin.offset]);
-    }
-    this.#endDeadLetter(dead, offset);
-  }
-
-  #endDeadLetter(dead: Topic, offset: number): void {
-    dead.origins.delete(offset);
-    const readers = this.readers.get(dead.no) ?? [];
-    for (const reader of readers) this.#passOver(reader, offset);
-    if (!readers.some((reader) => reader.entry(offset) !== undefined)) dead.forget(offset);
-  }
-
-  /**
-   * These offsets have no entry in the cursor any more. What is held for readers only (O3, and a dead letter
-   * that ended while it was under way) is let go with the last one.
-   */
-  #ended(cursor: Cursor, offsets: readonly number[]): void {
-    const topic = this.topic(cursor.topicNo);
-    if (!topic.isDeadLetters && !topic.hasRevived) return;
-    const readers = this.readers.get(topic.no) ?? [];
-    for (const offset of offsets) {
-      const isHeld =
-        topic.origins.has(offset) || (!topic.isDeadLetters && offset >= topic.firstOffset);
-      if (isHeld || readers.some((reader) => reader.entry(offset) !== undefined)) continue;
-      topic.forget(offset);
-    }
-  }
-
   /** What is left of each group's work there expires with the messages, and is counted (V5). */
   #retired({ topicNo, beforeOffset }: RecordOf<"retired">): void {
     const topic = this.topic(topicNo);
@@ -455,20 +415,11 @@ export class State {
     for (const cursor of this.readers.get(topicNo) ?? []) {
       const fresh = topic.liveBetween(Math.max(first, cursor.nextOffset), beforeOffset);
       topic.expired += cursor.expire(first, beforeOffset, fresh);
+      if (cursor.takesIn) this.loosened.add(cursor);
     }
     for (let offset = first; topic.isDeadLetters && offset < beforeOffset; offset++)
       if (topic.origins.delete(offset)) topic.expired++;
     topic.retire(beforeOffset);
-  }
-
-  /** O2: a dead letter that was replayed or purged does not come again to those who read dead letters. */
-  #passOver(reader: Cursor, offset: number): void {
-    const topic = this.topic(reader.topicNo);
-    if (!topic.isDeadLetters || topic.origins.has(offset)) return;
-    const kind = reader.entry(offset)?.kind;
-    if (kind !== "ready" && kind !== "waiting") return;
-    reader.settle(offset);
-    this.#ended(reader, [offset]);
   }
 
   /** F1. What is named was there when the record was made. */
@@ -490,9 +441,3 @@ export class State {
 
 const offsetsOf = (cursor: Cursor): readonly number[] =>
   Array.from(cursor.entries(), ({ offset }) => offset);
-
-function count(totals: UndecidedTotals, by: 1 | -1, bytes: number, isParked: boolean): void {
-  totals.count += by;
-  totals.bytes += by * bytes;
-  if (isParked) totals.parked += by;
-}

@@ -12,7 +12,7 @@
 import { type DoctorView, EscrowError, type StatsView } from "@escrowmq/protocol";
 import type { Engine } from "../core/engine.ts";
 import { heldBytes } from "../core/retention-views.ts";
-import type { Admission, ConnectionId, CoreFigures, GroupBehind, Input } from "../core/types.ts";
+import type { Admission, ConnectionId, CoreFigures, Input, Inspection } from "../core/types.ts";
 import { stats } from "../core/views.ts";
 import type { BlockStore } from "../store/store.ts";
 import type { CheckEndpointClient } from "./check-endpoint.ts";
@@ -24,6 +24,7 @@ import { examine, type Unreadable } from "./doctor.ts";
 import { Flow } from "./flow.ts";
 import { type Listener, listen } from "./listener.ts";
 import type { Log } from "./log.ts";
+import { Looker } from "./looker.ts";
 import { Loop } from "./loop.ts";
 import { blockBytesMax, openBytesMax } from "./memory-budget.ts";
 import { type Figures, Metrics } from "./metrics.ts";
@@ -248,6 +249,16 @@ class RunningBroker implements Broker, SessionHost {
   }
 
   #serve(engine: Engine, store: BlockStore, checkpointer: Checkpointer, retirer: Retirer): Serving {
+    const looker = new Looker({
+      store,
+      reading: this.flow.reading,
+      blockBytesMax: blockBytesMax(this.flow.shares),
+      clock: this.#clock,
+      log: this.#log,
+      unreadable: (error) => this.#noteUnreadable(error),
+      // Of this engine only: the next one numbers its questions anew.
+      take: (input) => loop.take(input),
+    });
     const dispatch = new Dispatch({
       store,
       sessions: this.#sessions,
@@ -261,7 +272,8 @@ class RunningBroker implements Broker, SessionHost {
       unreadable: (error) => this.#noteUnreadable(error),
       take: (input) => this.take(input),
       stats: (figures) => this.#stats(figures, store),
-      doctor: (figures, groups) => this.#doctor(figures, groups, store),
+      doctor: (inspection) => this.#doctor(inspection, store),
+      looker,
     });
     const loop = new Loop({
       engine,
@@ -413,13 +425,14 @@ class RunningBroker implements Broker, SessionHost {
     this.#unreadable = { reads: this.#unreadable.reads + 1, last };
   }
 
-  #doctor(figures: CoreFigures, groups: readonly GroupBehind[], store: BlockStore): DoctorView {
+  #doctor({ value, groups, standing }: DoctorInspection, store: BlockStore): DoctorView {
     const { policy, sendFreeBytesMin, memoryBytesMax, isExposed, host } = this.#options;
     const { allowedOrigins, endpointRanges } = this.#options;
     const { memory, pausedConnections } = this.#figures();
     return examine({
-      stats: this.#stats(figures, store),
+      stats: this.#stats(value, store),
       groups,
+      standing,
       policy,
       freeBytes: this.#freeBytes,
       sendFreeBytesMin,
@@ -436,6 +449,8 @@ class RunningBroker implements Broker, SessionHost {
   }
 }
 
+type DoctorInspection = Extract<Inspection, { readonly kind: "doctor" }>;
+
 const NO_FIGURES: Figures = {
   connections: 0,
   undecided: 0,
@@ -445,6 +460,9 @@ const NO_FIGURES: Figures = {
   messages: 0,
   leased: 0,
   waiting: 0,
+  held: 0,
+  filtered: 0,
+  standing: 0,
   deadLetters: 0,
   retired: 0,
   expired: 0,

@@ -19,7 +19,6 @@ import type {
   ConnectionId,
   CoreFigures,
   Delivery,
-  GroupBehind,
   Input,
   Inspection,
   Send,
@@ -27,6 +26,7 @@ import type {
 import type { BlockStore } from "../store/store.ts";
 import type { CheckEndpointClient } from "./check-endpoint.ts";
 import type { Log } from "./log.ts";
+import type { Looker } from "./looker.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Asking, Reading } from "./reading.ts";
 import type { Session } from "./session.ts";
@@ -47,10 +47,12 @@ export interface DispatchOptions {
   readonly unreadable: (error: unknown) => void;
   readonly take: (input: Input) => void;
   readonly stats: (figures: CoreFigures) => StatsView;
-  readonly doctor: (figures: CoreFigures, groups: readonly GroupBehind[]) => DoctorView;
+  readonly doctor: (inspection: Extract<Inspection, { readonly kind: "doctor" }>) => DoctorView;
+  readonly looker: Looker;
 }
 
 type SendOf<Kind extends Send["kind"]> = Extract<Send, { readonly kind: Kind }>;
+type PeerSend = Exclude<Send, SendOf<"askEndpoint" | "look">>;
 type DeliveryFrame = BrokerFrames["deliver"]["deliveries"][number];
 
 export class Dispatch {
@@ -64,17 +66,21 @@ export class Dispatch {
     const touched = new Set<Session>();
     for (const send of sends) {
       this.#options.metrics.said(send);
-      const session = send.kind === "askEndpoint" ? undefined : this.#options.sessions.get(send.to);
       if (send.kind === "askEndpoint") void this.#askEndpoint(send);
-      else if (session !== undefined) {
-        touched.add(session);
-        this.#toSession(session, send);
-      }
+      else if (send.kind === "look") this.#options.looker.look(send);
+      else this.#toPeer(send, touched);
     }
     for (const session of touched) session.flush();
   }
 
-  #toSession(session: Session, send: Exclude<Send, SendOf<"askEndpoint">>): void {
+  #toPeer(send: PeerSend, touched: Set<Session>): void {
+    const session = this.#options.sessions.get(send.to);
+    if (session === undefined) return;
+    touched.add(session);
+    this.#toSession(session, send);
+  }
+
+  #toSession(session: Session, send: PeerSend): void {
     switch (send.kind) {
       case "frame":
         return session.outbox.add(send.frame, 0, itemsOf(send.frame));
@@ -231,7 +237,7 @@ export class Dispatch {
       case "stats":
         return stats(inspection.value);
       case "doctor":
-        return doctor(inspection.value, inspection.groups);
+        return doctor(inspection);
     }
   }
 

@@ -1,13 +1,15 @@
 /** What is exposed, and what is near a limit, in words that an operator can act on. */
 import type { DoctorView, Finding, StatsView } from "@escrowmq/protocol";
 import type { Policy } from "../core/policy.ts";
-import type { GroupBehind } from "../core/types.ts";
+import type { GroupBehind, GroupStanding } from "../core/types.ts";
 import type { MemoryFigures } from "./flow.ts";
 
 export interface Patient {
   readonly stats: Omit<StatsView, "version" | "uptimeMs">;
   /** That hold messages back, have lost some, or are about to. */
   readonly groups: readonly GroupBehind[];
+  /** That take nothing more in for now. */
+  readonly standing: readonly GroupStanding[];
   readonly policy: Policy;
   readonly freeBytes: number;
   readonly sendFreeBytesMin: number;
@@ -46,6 +48,7 @@ export const examine = (patient: Patient): DoctorView => ({
     deadLetters(patient),
     decisions(patient),
     ...retention(patient),
+    ...standing(patient),
     store(patient),
   ],
 });
@@ -110,6 +113,19 @@ const deadLetters = ({ stats }: Patient): Finding =>
   stats.deadLetters === 0
     ? ok("dead letters", "No dead letters.")
     : warning("dead letters", `${stats.deadLetters} dead letters: escrow dlq list GROUP`);
+
+const standing = ({ standing: groups }: Patient): readonly Finding[] =>
+  groups.map(({ group, topic, because, held }) =>
+    because === "unreadable"
+      ? error(
+          "standing still",
+          `Group ${group} stands still in ${topic}: the next message cannot be read. It is tried again; see the log.`,
+        )
+      : warning(
+          "standing still",
+          `Group ${group} takes nothing more in from ${topic}: ${held} messages wait behind others of their keys. See who is stuck: escrow group describe ${group}`,
+        ),
+  );
 
 function decisions({ stats, policy }: Patient): Finding {
   const text = `${stats.decisionsKept} decisions kept of at most ${policy.decisionsKeptMax}.`;

@@ -104,6 +104,7 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       p.attemptsMax,
       p.retryDelaysMs,
       p.jitterPercent,
+      p.isOrdered,
     ],
     read: (f) => ({
       kind: "groupUpdated",
@@ -114,6 +115,7 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
         attemptsMax: f.number(),
         retryDelaysMs: f.numbers(),
         jitterPercent: f.number(),
+        isOrdered: f.flag(),
       },
     }),
   },
@@ -340,6 +342,30 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
         from: { block, slot },
       })),
       transactions: f.named((transactionId, at) => ({ transactionId, at })),
+    }),
+  },
+  cursorFiltered: {
+    code: 30,
+    write: (code, r) => [code, r.cursorNo, r.filter],
+    read: (f) => ({ kind: "cursorFiltered", cursorNo: f.number(), filter: f.text() }),
+  },
+  taken: {
+    code: 31,
+    write: (code, r) => [
+      code,
+      r.cursorNo,
+      r.nextOffset,
+      writeOffsets(r.offsets),
+      r.keys,
+      r.filtered,
+    ],
+    read: (f) => ({
+      kind: "taken",
+      cursorNo: f.number(),
+      nextOffset: f.number(),
+      offsets: f.offsets(),
+      keys: f.numbers(),
+      filtered: f.number(),
     }),
   },
   clock: {
