@@ -96,6 +96,8 @@ export const CLIENT_FRAMES = {
         ...startAt,
         /** Which messages; of the whole group. */
         filter: optional(characters(LIMITS.filterCharactersMax)),
+        /** How long its turn is among the topics; of this subscription. */
+        weight: optional(integer(1, LIMITS.weightMax)),
       }),
       1,
       64,

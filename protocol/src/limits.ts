@@ -158,6 +158,12 @@ export const LIMIT_TABLE = {
     unit: "characters",
     reason: "what LIKE and its kin look for, at a cost for each 32 of them",
   },
+  weightMax: {
+    value: 16,
+    unit: "items",
+    reason:
+      "messages of one topic before another one's turn; more is nearly never for the light ones",
+  },
 } as const satisfies Record<string, Limit>;
 
 export type LimitName = keyof typeof LIMIT_TABLE;

@@ -5,8 +5,9 @@
  * - D10 A subscription never has more delivered to it than it granted, in messages and in bytes.
  * - D11 One group's feeds never touch another's cursor.
  * - D12 Redeliveries and first deliveries take turns; so do the consumers of a group, and the topics of
- *   a consumer. A consumer that is slow or congested holds nothing but its own leases.
- * - Y1 A feed that has something to deliver is stirred, or it is starved with each of its subscriptions. So
+ *   a consumer, by their weights if it gave them any (weights.ts). A consumer that is slow or congested holds nothing but its own leases.
+ * - Y1 A feed that has something to deliver is stirred, or it is starved with each of its subscriptions, for
+ *   want of credit or because it is the turn of another one, which is stirred then. So
  *   credit costs a look at what waits for it, and not at every topic of the consumer.
  */
 
@@ -20,6 +21,7 @@ import { tokenOf } from "./token.ts";
 import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
 import type { Delivery } from "./types.ts";
+import { Weights } from "./weights.ts";
 
 export interface Subscription {
   readonly no: number;
@@ -27,9 +29,11 @@ export interface Subscription {
   readonly group: Group;
   readonly leaseMs: number | undefined;
   readonly feeds: readonly Feed[];
+  /** Null: its topics are worth the same. */
+  readonly weights: Weights<Feed> | null;
   creditMessages: number;
   creditBytes: number;
-  /** Feeds that had something for it when it had no credit. */
+  /** Feeds that had something for it when it had no credit, or when it was the turn of another. */
   readonly starved: Set<Feed>;
   /** The feed that gave it something last: others come first when there is credit again (D12). */
   lastFed: Feed | null;
@@ -78,6 +82,7 @@ export class Consumers {
     group: Group,
     cursors: readonly Cursor[],
     leaseMs: number | undefined,
+    weights: readonly number[] = [],
   ): void {
     const feeds = cursors.map((cursor) => this.#feedOf(cursor));
     const subscription = {
@@ -86,6 +91,7 @@ export class Consumers {
       group,
       leaseMs,
       feeds,
+      weights: weightsOf(feeds, weights),
       creditMessages: 0,
       creditBytes: 0,
       starved: new Set(feeds),
@@ -148,9 +154,10 @@ export class Consumers {
   }
 
   stirSubscription(subscription: Subscription): void {
-    const { starved, lastFed } = subscription;
-    // Else a backlog in one topic would take all credit (D12).
-    if (lastFed !== null && starved.delete(lastFed)) starved.add(lastFed);
+    const { starved, lastFed, weights } = subscription;
+    // Else a backlog in one topic would take all credit (D12). With weights its turn may go on.
+    const isOver = weights === null || weights.current !== lastFed;
+    if (lastFed !== null && isOver && starved.delete(lastFed)) starved.add(lastFed);
     for (const feed of starved) this.#stirred.add(feed);
     starved.clear();
   }
@@ -225,8 +232,10 @@ export class Consumers {
     while (left > 0 && budget.bytes > 0 && passed < feed.subscriptions.length) {
       const subscription = feed.subscriptions[feed.turn++ % feed.subscriptions.length];
       if (subscription === undefined) break;
-      const offsets = pick(feed, subscription, Math.min(left, sliceOf(feed)), budget.bytes);
+      const slice = Math.min(left, sliceOf(feed), this.#turnOf(subscription, feed));
+      const offsets = pick(feed, subscription, slice, budget.bytes);
       if (offsets.length === 0) {
+        this.#cannot(subscription, feed);
         if (isSomethingThere(feed)) subscription.starved.add(feed);
         passed++;
         continue;
@@ -236,10 +245,45 @@ export class Consumers {
       budget.messages -= offsets.length;
       for (const offset of offsets) budget.bytes -= feed.topic.bytesOf(offset);
       this.#deliver(feed, subscription, offsets, turn);
+      // It comes round again, after the others.
+      if (this.#isTurnOver(subscription, feed, offsets.length)) break;
     }
     feed.turn %= Math.max(1, feed.subscriptions.length);
     if (feed.cursor.takesIn) this.#core().windows.ask(feed.cursor, feed.topic, turn);
     return passed >= feed.subscriptions.length;
+  }
+
+  /** How many messages it may have now from this feed; 0: it is the turn of another, which has something. */
+  #turnOf({ weights }: Subscription, feed: Feed): number {
+    if (weights === null) return SLICE_MAX;
+    const { current } = weights;
+    if (current === null || current === feed || !isSomethingThere(current))
+      return weights.turnOf(feed);
+    this.#stirred.add(current);
+    return 0;
+  }
+
+  #isTurnOver(subscription: Subscription, feed: Feed, messages: number): boolean {
+    const { weights } = subscription;
+    if (weights === null) return false;
+    weights.took(feed, messages);
+    if (weights.current !== null) return false;
+    this.#wake(subscription);
+    return true;
+  }
+
+  /** What is too large waits for the end of what is under way, and its turn with it; else others would pass it for ever. */
+  #cannot(subscription: Subscription, feed: Feed): void {
+    const { weights, creditMessages, leased } = subscription;
+    if (weights === null || weights.current !== feed) return;
+    if (isSomethingThere(feed) && (creditMessages === 0 || leased.size > 0)) return;
+    weights.end();
+    this.#wake(subscription);
+  }
+
+  /** Those that waited for the end of a turn. */
+  #wake(subscription: Subscription): void {
+    if (subscription.creditMessages > 0) this.stirSubscription(subscription);
   }
 
   #deliver(feed: Feed, subscription: Subscription, offsets: readonly number[], turn: Turn): void {
@@ -299,6 +343,12 @@ export class Consumers {
           : { ...origin, topic: state.topics.get(origin.topicNo)?.name ?? "" },
     };
   }
+}
+
+/** Topics that are worth the same take turns without any book-keeping. */
+function weightsOf(feeds: readonly Feed[], weights: readonly number[]): Weights<Feed> | null {
+  if (new Set(weights).size < 2) return null;
+  return new Weights(new Map(feeds.map((feed, at) => [feed, weights[at] ?? 1])));
 }
 
 /** Entries take it for granted that whoever holds them is known to others. */

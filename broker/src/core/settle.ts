@@ -65,7 +65,8 @@ export function subscribe(
   // From here it must succeed.
   const group = openGroup(core, turn, frame.group);
   const cursors = frame.topics.map((start) => openCursor(core, turn, group, start));
-  core.consumers.subscribe(connection, frame.subscription, group, cursors, frame.leaseMs);
+  const weights = frame.topics.map(({ weight = 1 }) => weight);
+  core.consumers.subscribe(connection, frame.subscription, group, cursors, frame.leaseMs, weights);
   turn.ok(from, frame.id);
 }
 
