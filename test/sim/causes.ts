@@ -94,6 +94,12 @@ export function demandCause(record: LogRecord, moment: Moment): void {
       return demand(frame?.type === "dlq.replay", "D8", () => "replayed by nobody");
     case "purged":
       return demand(frame?.type === "dlq.purge", "D8", () => "purged by nobody");
+    case "taken": {
+      const isAnswer = input.kind === "looked" && input.cursorNo === record.cursorNo;
+      return demand(isAnswer, "V6", () => `cursor ${record.cursorNo} takes in without a look`);
+    }
+    case "cursorFiltered":
+      return demand(frame?.type === "subscribe", "D13", () => "filtered by nobody");
     case "cursorReset":
       return demand(frame?.type === "group.reset", "D4", () => "reset by nobody");
     default:

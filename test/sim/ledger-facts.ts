@@ -28,6 +28,8 @@ export interface LedgerEntry {
   number: number;
   deliveries: number;
   failures: number;
+  /** By what it is ordered; 0: by nothing. */
+  key: number;
 }
 
 export interface LedgerCursor {
@@ -40,6 +42,10 @@ export interface LedgerCursor {
   nextDeliveryNo: number;
   /** Lost to the group by retention. */
   expired: number;
+  /** "": none. */
+  filter: string;
+  filtered: number;
+  /** In the order in which they were taken in, or delivered first. */
   readonly entries: Map<number, LedgerEntry>;
 }
 
@@ -48,7 +54,10 @@ export interface LedgerTopic {
   readonly name: string;
   readonly places: Place[];
   readonly isDeadLetters: boolean;
-  readonly origins: Map<number, { readonly topicNo: number; readonly offset: number }>;
+  readonly origins: Map<
+    number,
+    { readonly topicNo: number; readonly offset: number; readonly key: number }
+  >;
   settings: TopicSettings;
   /** Offsets before it were retired; their places are remembered, for what was revived. */
   firstOffset: number;

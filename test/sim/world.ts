@@ -15,6 +15,8 @@ import { Auditor } from "./auditor.ts";
 import { FAULTS, policyOf } from "./chances.ts";
 import { Consumer } from "./consumer.ts";
 import { finalOf } from "./final-of.ts";
+import { Kinds } from "./kinds.ts";
+import { isBehindPending, isFullOfHeld } from "./ledger-windows.ts";
 import { Link, type LinkEnds } from "./link.ts";
 import { Machine, type MachineOptions, openStore } from "./machine.ts";
 import { Operator } from "./operator.ts";
@@ -61,6 +63,7 @@ export class World {
   readonly database = new Database();
   readonly topics: readonly string[];
   readonly groups: readonly string[];
+  readonly kinds: Kinds;
   /** Clients begin new things. */
   isBusy = true;
   /** Faults are over for good. */
@@ -95,6 +98,14 @@ export class World {
     });
     this.topics = ["orders", "mail", "stock"].slice(0, random.between(1, 3));
     this.groups = ["billing", "ledger", "search"].slice(0, random.between(1, 3));
+    this.kinds = new Kinds(random.fork(), [...this.groups, "support"]);
+    for (const group of this.groups) {
+      const filter = this.kinds.filterOf(group);
+      if (filter !== undefined) this.history.wants.set(group, filter.wants);
+      const order = this.kinds.orderOf(group);
+      if (order === "always") this.history.ordered.add(group);
+      if (order !== "never") this.history.mayHold.add(group);
+    }
     this.#operator = new Operator(this, "ann");
     this.#hire();
   }
@@ -131,8 +142,9 @@ export class World {
   /** Every message is another one, so that what is delivered says which it is. */
   newMessage(topic: string): SimMessage {
     const id = this.newId("m");
-    const data = encodeMessage({ id, topic, body: utf8.encode(id) });
-    const message = { id, topic, data, digest: crc32(data) };
+    const kind = this.kinds.next();
+    const data = encodeMessage({ id, topic, ...kind, body: utf8.encode(id) });
+    const message = { id, topic, ...kind, data, digest: crc32(data) };
     this.history.says(message);
     return message;
   }
@@ -300,9 +312,12 @@ export class World {
     for (const { id, state } of ledger.undecided.values()) if (state !== "parked") return id;
     for (const cursor of ledger.cursors.values()) {
       const { name, places } = ledger.topic(cursor.topicNo);
-      if (ledger.nextFresh(cursor) < places.length) return `${ledger.groupName(cursor)} in ${name}`;
+      const isFull = isFullOfHeld(cursor, this.auditor.policy.takenInMax);
+      if (ledger.nextFresh(cursor) < places.length && !isFull)
+        return `${ledger.groupName(cursor)} in ${name}`;
       for (const [offset, { kind }] of cursor.entries)
-        if (kind !== "pending") return `${ledger.groupName(cursor)} in ${name}/${offset}, ${kind}`;
+        if (kind !== "pending" && !isBehindPending(cursor, offset))
+          return `${ledger.groupName(cursor)} in ${name}/${offset}, ${kind}`;
     }
     return "";
   }
@@ -325,10 +340,22 @@ export class World {
     demand(this.#machine.isServing, "P5", () => "it does not start again");
   }
 
+  #keyedReads(group: string): number {
+    const reads = [...this.history.reads.values()];
+    return reads.filter(
+      ({ key, message }) =>
+        key.startsWith(`${group} `) && this.history.messages.get(message)?.key !== undefined,
+    ).length;
+  }
+
   #counts(): Record<string, number> {
     const { faults, disk } = this.#machine.disk;
     let retired = 0;
     let expired = 0;
+    let filtered = 0;
+    let keyed = 0;
+    for (const cursor of this.auditor.ledger.cursors.values()) filtered += cursor.filtered;
+    for (const group of this.history.ordered) keyed += this.#keyedReads(group);
     for (const topic of this.auditor.ledger.topics.values()) {
       retired += topic.firstOffset;
       expired += topic.expired;
@@ -342,6 +369,8 @@ export class World {
       deliveries,
       retired,
       expired,
+      filtered,
+      keyed,
       removedBlocks: disk.first - 1,
       refusedStarts: this.#machine.refusals,
       failStops: this.#machine.failStops,
