@@ -45,7 +45,7 @@ const SUBSCRIPTION = 1;
 
 /**
  * Connects a consumer and subscribes; no message comes before it is read. Rejects with UNREACHABLE when
- * that takes longer than `requestTimeoutMs`, INVALID_ARGUMENT for an unusable option, TOPIC_NOT_FOUND,
+ * that takes longer than `requestTimeoutMs`, INVALID_ARGUMENT for an unusable option, FILTER_INVALID, TOPIC_NOT_FOUND,
  * CLOSED when the signal aborts. The second argument replaces sockets, clock and randomness, for tests.
  */
 export async function createConsumer<const Subscriptions extends readonly TopicSubscription[]>(
@@ -147,10 +147,11 @@ class ConnectedConsumer implements Consumer<unknown>, Session {
 
   async setUp(): Promise<void> {
     const { group, subscribe, leaseMs } = this.#options;
-    const topics = subscribe.map(({ topic, from, at }) => ({
+    const topics = subscribe.map(({ topic, from, at, filter }) => ({
       topic: topicNameOf(topic),
       ...(from === undefined ? {} : { from }),
       ...(at === undefined ? {} : { at }),
+      ...(filter === undefined ? {} : { filter }),
     }));
     const fields = { group, topics, ...(leaseMs === undefined ? {} : { leaseMs }) };
     await this.#calls.request(

@@ -74,6 +74,11 @@ export interface TopicSubscription {
   readonly from?: "earliest" | "latest" | "offset" | "time";
   /** The offset, or the time in ms since 1970, that `from` names. */
   readonly at?: number;
+  /**
+   * Only the messages that match: tags, as "paid || shipped", or "sql: amount > 100 AND region = 'eu'" over
+   * their headers. It is the whole group's: others of it must subscribe with the same one (FILTER_CONFLICT).
+   */
+  readonly filter?: string;
 }
 
 /** The bodies of a subscription: what the topic's codec decodes, or bytes for a topic by name. */

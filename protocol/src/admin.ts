@@ -38,6 +38,8 @@ export interface GroupPolicyView {
   readonly attemptsMax: number;
   readonly retryDelaysMs: readonly number[];
   readonly jitterPercent: number;
+  /** Messages of one key are delivered one after the other. */
+  readonly ordered: boolean;
 }
 
 /** Why nothing is delivered to a group for now. */
@@ -64,13 +66,24 @@ export interface GroupChangeView {
 export interface GroupTopicView {
   readonly topic: string;
   readonly nextOffset: number;
-  /** Visible and not yet settled for this group: ready + leased + waiting + pending. */
+  /** Visible and not yet settled for this group: ready + leased + waiting + pending + held. */
   readonly lag: number;
+  /** With a filter or an order: what was not looked at yet is among them. */
   readonly ready: number;
   readonly leased: number;
   readonly waiting: number;
   /** Acks that joined an undecided transaction. */
   readonly pending: number;
+  /** Ordered groups: behind another message of their key. */
+  readonly held: number;
+  /** Unsettled messages below `nextOffset`. */
+  readonly takenIn: number;
+  /** "": every message. */
+  readonly filter: string;
+  /** Messages that the filter passed over. */
+  readonly filtered: number;
+  /** Why nothing more is taken in, although there is more; absent while it is. */
+  readonly standsBecause?: "full" | "unreadable";
   /** Messages that retention took before this group had settled them. */
   readonly expired: number;
   /** Messages whose time to live was over before this group was sent them. */
@@ -198,7 +211,7 @@ export interface StandingView {
    * fresh: not given to it yet; ready: it came back; pending: its ack joined an undecided transaction;
    * settled: acked, skipped, passed over, or a dead letter by now.
    */
-  readonly state: "fresh" | "ready" | "leased" | "waiting" | "pending" | "settled";
+  readonly state: "fresh" | "held" | "ready" | "leased" | "waiting" | "pending" | "settled";
   /** Deliveries so far, and those of them that used up an attempt; 0 for what is fresh or settled. */
   readonly deliveries: number;
   readonly failures: number;
@@ -289,6 +302,12 @@ export interface StatsView {
   readonly messages: number;
   readonly leased: number;
   readonly waiting: number;
+  /** Behind another message of their key, in ordered groups. */
+  readonly held: number;
+  /** Messages that filters passed over. */
+  readonly filtered: number;
+  /** Groups, once a topic, that take nothing more in for now. */
+  readonly standing: number;
   readonly deadLetters: number;
   readonly blocks: number;
   /** Messages that retention took, and those among them that a group had not settled (once a group). */

@@ -50,6 +50,12 @@ export const ERROR_TABLE = {
   GROUP_IN_USE: refusal("The group still has connected consumers or undecided transactions."),
   SUBSCRIPTION_EXISTS: refusal("The connection has a subscription of that number already."),
   SUBSCRIPTION_NOT_FOUND: refusal("The connection has no subscription of that number."),
+  FILTER_INVALID: refusal(
+    "A filter is malformed or past its limits; the detail says at which character and why.",
+  ),
+  FILTER_CONFLICT: retriable(
+    "Others of the group read the topic with another filter; it is theirs as long as they are there.",
+  ),
   // Transactions.
   NO_CHECKER: refusal(
     "Nobody could answer for the group: no checker announced, no endpoint, and onUndecided is not rollback.",

@@ -9,6 +9,7 @@
 import {
   boolean,
   bytes,
+  characters,
   count,
   DELAY_MS,
   type Fields,
@@ -57,6 +58,8 @@ const groupPolicy = {
   attemptsMax: optional(integer(1, 1_000)),
   retryDelaysMs: optional(list(DELAY_MS, 1, 64)),
   jitterPercent: optional(integer(0, 100)),
+  /** Messages of one key one after the other. */
+  ordered: optional(boolean),
 };
 const startAt = {
   from: optional(oneOf("earliest", "latest", "offset", "time")),
@@ -88,7 +91,18 @@ export const CLIENT_FRAMES = {
     id,
     subscription: count,
     group: name,
-    topics: list(record({ topic: topicName, ...startAt }), 1, 64),
+    topics: list(
+      record({
+        topic: topicName,
+        ...startAt,
+        /** Which messages; of the whole group. */
+        filter: optional(characters(LIMITS.filterCharactersMax)),
+        /** How long its turn is among the topics; of this subscription. */
+        weight: optional(integer(1, LIMITS.weightMax)),
+      }),
+      1,
+      64,
+    ),
     leaseMs: optional(LEASE_MS),
   },
   unsubscribe: { id, subscription: count },

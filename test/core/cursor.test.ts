@@ -37,7 +37,7 @@ test("acks in any order leave nothing behind but the next offset", () => {
   for (const offset of [2, 0, 3, 1]) cursor.settle(offset);
   expect(cursor.unsettled).toBe(0);
   expect(cursor.nextOffset).toBe(4);
-  expect(cursor.counts).toEqual({ leased: 0, ready: 0, waiting: 0, pending: 0 });
+  expect(cursor.counts).toEqual({ leased: 0, ready: 0, waiting: 0, pending: 0, held: 0 });
 });
 
 test("only the number of the delivery under way is valid", () => {
@@ -98,14 +98,14 @@ describe("replay of a dead letter", () => {
   test("brings a settled message back with its attempts at 0", () => {
     const cursor = cursorAt(1);
     cursor.settle(0);
-    cursor.replay(0);
+    cursor.replay(0, 0);
     expect(cursor.entry(0)).toMatchObject({ deliveries: 0, failures: 0, state: { kind: "ready" } });
   });
 
   test("adds nothing for a message that is under way or comes anyway", () => {
     const cursor = cursorAt(1);
-    cursor.replay(0);
-    cursor.replay(5);
+    cursor.replay(0, 0);
+    cursor.replay(5, 0);
     expect(cursor.unsettled).toBe(1);
     expect(cursor.entry(0)?.state.kind).toBe("leased");
   });

@@ -23,7 +23,13 @@ export interface SaidMessage {
   readonly topic: string;
   /** Tells one content from another. */
   readonly digest: number;
+  readonly key?: string | undefined;
+  readonly tag?: string | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
 }
+
+/** What a group's filter lets pass, by a reading of its own: never by the broker's. */
+export type Wants = (message: SaidMessage) => boolean;
 
 export interface Send extends Operation {
   readonly id: string;
@@ -146,6 +152,12 @@ export class History {
   readonly groupPauses: GroupPause[] = [];
   /** Topics whose creation was answered ok. */
   readonly topics = new Set<string>();
+  /** Groups that have had a filter from their beginning, and the same one. */
+  readonly wants = new Map<string, Wants>();
+  /** Groups that have been ordered from their beginning. */
+  readonly ordered = new Set<string>();
+  /** Groups that ever were, so that a message may wait for another one. */
+  readonly mayHold = new Set<string>();
   /** What went wrong with the recording itself. */
   readonly problems: string[] = [];
   readonly counts: Record<Outcome, number> = { ok: 0, fail: 0, info: 0 };
@@ -227,6 +239,12 @@ export class History {
       });
     };
     return { heard };
+  }
+
+  /** As far as is known: true where there is no filter. */
+  isWanted(group: string, id: string): boolean {
+    const message = this.messages.get(id);
+    return message === undefined || this.wants.get(group)?.(message) !== false;
   }
 
   reader(group: string): Reader {
@@ -320,6 +338,9 @@ export class History {
     const { unseen: stillUnseen, ...rest } = known;
     const copy = Object.assign(new History(), rest);
     copy.#at = this.#at;
+    for (const [group, wants] of this.wants) copy.wants.set(group, wants);
+    for (const group of this.ordered) copy.ordered.add(group);
+    for (const group of this.mayHold) copy.mayHold.add(group);
     for (const [message, transaction] of stillUnseen) copy.#unseen.set(message, transaction);
     for (const { deliveries } of copy.reads.values())
       for (const { reader } of deliveries) copy.left(reader);

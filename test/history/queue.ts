@@ -5,7 +5,8 @@
  * - D1 Nothing is visible that nobody sent, or in another topic.  T3 Each message has one place.
  * - I3 Of a send all messages are visible or none; of a transaction all, exactly if it is committed (T1).
  * - I1 A send that was ok is there.  E2 One that failed is not.
- * - D2 Each group was given each visible message, unless an operator or retention took it.
+ * - D2 Each group was given each visible message that its filter lets pass (D13), unless an operator or
+ *   retention took it.
  */
 import type { Final } from "./final.ts";
 import {
@@ -98,8 +99,9 @@ function* unread(history: History, { groups, visible, standings }: Final): Itera
   for (const group of groups)
     for (const [topic, ids] of visible) {
       if (taken.has(`${group} ${topic}`)) continue;
-      for (const offset of ids.keys()) {
+      for (const [offset, id] of ids.entries()) {
         const key = readKey(group, topic, offset);
+        if (!history.isWanted(group, id)) continue;
         const standing = standings.get(key) ?? "settled";
         if (standing === "settled" && !history.reads.has(key) && !taken.has(key))
           yield `D2: ${key} was settled and never delivered`;

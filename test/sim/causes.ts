@@ -118,6 +118,12 @@ export function demandCause(record: LogRecord, moment: Moment): void {
         "D14",
         () => "skipped by nobody",
       );
+    case "taken": {
+      const isAnswer = input.kind === "looked" && input.cursorNo === record.cursorNo;
+      return demand(isAnswer, "V6", () => `cursor ${record.cursorNo} takes in without a look`);
+    }
+    case "cursorFiltered":
+      return demand(frame?.type === "subscribe", "V6", () => "filtered by nobody");
     case "cursorReset":
       return demand(frame?.type === "group.reset", "D4", () => "reset by nobody");
     default:

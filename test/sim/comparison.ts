@@ -71,14 +71,8 @@ function compareGroups(ledger: Ledger, state: State): void {
 
 function compareCursors(ledger: Ledger, state: State, nowMs: number): void {
   demand(state.cursors.size === ledger.cursors.size, "P8", () => "a cursor is missing");
-  for (const {
-    no,
-    nextOffset,
-    nextDeliveryNo,
-    entries,
-    expired,
-    lapsed,
-  } of ledger.cursors.values()) {
+  for (const known of ledger.cursors.values()) {
+    const { no, nextOffset, nextDeliveryNo, entries, expired, lapsed, filter, filtered } = known;
     const cursor = state.cursors.get(no);
     demand(cursor !== undefined, "P8", () => `cursor ${no} is missing`);
     demand(
@@ -93,23 +87,34 @@ function compareCursors(ledger: Ledger, state: State, nowMs: number): void {
       "B1",
       () => `cursor ${no} has ${cursor.unsettled} unsettled, not ${entries.size}`,
     );
-    const counts = { leased: 0, ready: 0, waiting: 0, pending: 0 };
+    demand(
+      cursor.filter === filter && cursor.filtered === filtered,
+      "D13",
+      () => `cursor ${no} has passed over ${cursor.filtered}, not ${filtered}`,
+    );
+    const counts = { leased: 0, ready: 0, waiting: 0, pending: 0, held: 0 };
+    const keys = new Set<number>();
     for (const [offset, entry] of entries) {
       const live = cursor.entry(offset);
       demand(live !== undefined, "D2", () => `cursor ${no}/${offset} is lost`);
       counts[live.state.kind]++;
+      const isHeld = entry.key !== 0 && keys.has(entry.key);
+      keys.add(entry.key);
       demand(
-        isSameKind(entry, live.state, nowMs, ledger.slackMs),
+        isHeld
+          ? live.state.kind === "held" && entry.kind === "ready"
+          : isSameKind(entry, live.state, nowMs, ledger.slackMs),
         "P8",
         () => `cursor ${no}/${offset} is ${live.state.kind}, not ${entry.kind}`,
       );
+      demand(live.key === entry.key, "D9", () => `cursor ${no}/${offset} lost its key`);
       demand(
         live.deliveries === entry.deliveries && live.failures === entry.failures,
         "D6",
         () => `cursor ${no}/${offset} counts ${live.deliveries}, not ${entry.deliveries}`,
       );
     }
-    for (const kind of ["leased", "ready", "waiting", "pending"] as const)
+    for (const kind of ["leased", "ready", "waiting", "pending", "held"] as const)
       demand(cursor.counts[kind] === counts[kind], "B2", () => `cursor ${no}: ${kind} miscounted`);
   }
 }

@@ -43,8 +43,9 @@ export class Consumer extends Trader {
   }
 
   #subscribe(): void {
-    const topics = this.#topics.map((topic) => ({ topic }));
     const { link, group, world } = this;
+    const filter = world.kinds.filterOf(group)?.text;
+    const topics = this.#topics.map((topic) => ({ topic, filter }));
     const leaseMs = world.random.chance(0.3) ? world.random.between(2_000, 20_000) : undefined;
     const subscription = ++this.#subscription;
     this.#reader = world.history.reader(group);

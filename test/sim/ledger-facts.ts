@@ -44,6 +44,8 @@ export interface LedgerEntry {
   number: number;
   deliveries: number;
   failures: number;
+  /** By what it is ordered; 0: by nothing. */
+  key: number;
 }
 
 export interface LedgerGroup {
@@ -64,6 +66,10 @@ export interface LedgerCursor {
   expired: number;
   /** Too old to be sent to the group. */
   lapsed: number;
+  /** "": none. */
+  filter: string;
+  filtered: number;
+  /** In the order in which they were taken in, or delivered first. */
   readonly entries: Map<number, LedgerEntry>;
 }
 
@@ -72,7 +78,10 @@ export interface LedgerTopic {
   readonly name: string;
   readonly places: Place[];
   readonly isDeadLetters: boolean;
-  readonly origins: Map<number, { readonly topicNo: number; readonly offset: number }>;
+  readonly origins: Map<
+    number,
+    { readonly topicNo: number; readonly offset: number; readonly key: number }
+  >;
   settings: TopicSettings;
   /** Offsets before it were retired; their places are remembered, for what was revived. */
   firstOffset: number;

@@ -13,6 +13,7 @@ import {
   placeKey,
 } from "./ledger-facts.ts";
 import { LedgerSchedule } from "./ledger-scheduled.ts";
+import { forgetOrder, isFirst, isOrdered, readyEntry, taken, takesIn } from "./ledger-windows.ts";
 import { demand } from "./violation.ts";
 
 export class Ledger {
@@ -73,13 +74,20 @@ export class Ledger {
       case "lapsed":
         return this.#lapsed(record);
       case "groupUpdated":
-        return this.#groupUpdated(record);
+        this.#groupUpdated(record);
+        if (!record.policy.isOrdered) forgetOrder(this, record.groupNo);
+        return;
       case "groupPaused": {
         const group = this.#group(record.groupNo);
         demand(group.isPaused !== record.isPaused, "D13", () => `${group.name} is so already`);
         this.groups.set(record.groupNo, { ...group, isPaused: record.isPaused });
         return;
       }
+      case "cursorFiltered":
+        this.cursor(record.cursorNo).filter = record.filter;
+        return;
+      case "taken":
+        return taken(this, record);
       case "cursorOpened":
         this.cursors.set(record.cursorNo, {
           no: record.cursorNo,
@@ -90,6 +98,8 @@ export class Ledger {
           nextDeliveryNo: 1,
           expired: 0,
           lapsed: 0,
+          filter: "",
+          filtered: 0,
           entries: new Map(),
         });
         return;
@@ -184,6 +194,7 @@ export class Ledger {
     const ready: number[] = [];
     for (const [offset, { kind, number }] of cursor.entries)
       if (kind === "ready" || (kind === "waiting" && number <= nowMs)) ready.push(offset);
+    if (takesIn(this, cursor)) return ready.filter((offset) => isFirst(cursor, offset));
     const fresh = this.nextFresh(cursor);
     if (fresh < this.topic(cursor.topicNo).places.length) ready.push(fresh);
     return ready;
@@ -303,7 +314,7 @@ export class Ledger {
       for (let fresh = this.nextFresh(cursor); fresh <= offset; fresh = this.nextFresh(cursor)) {
         demand(fresh < places.length, "D14", () => `${offset} is skipped, and not visible yet`);
         cursor.nextOffset = fresh + 1;
-        cursor.entries.set(fresh, { kind: "ready", number: 0, deliveries: 0, failures: 0 });
+        cursor.entries.set(fresh, readyEntry(0));
       }
       const kind = cursor.entries.get(offset)?.kind;
       demand(kind !== undefined, "D14", () => `cursor ${cursorNo}/${offset} is skipped, settled`);
@@ -338,6 +349,7 @@ export class Ledger {
       const entry = cursor.entries.get(offset);
       if (entry === undefined) {
         demand(offset === this.nextFresh(cursor), "D4", () => `${where}/${offset} was settled`);
+        demand(!takesIn(this, cursor), "V6", () => `${where}/${offset} was not taken in`);
         const size = this.topic(cursor.topicNo).places.length;
         demand(offset < size, "T1", () => `${where}/${offset} is not visible yet`);
         cursor.nextOffset = offset + 1;
@@ -346,9 +358,11 @@ export class Ledger {
           number: deliveryNo,
           deliveries: 1,
           failures: 0,
+          key: 0,
         });
         continue;
       }
+      demand(isFirst(cursor, offset), "D9", () => `${where}/${offset} overtakes one of its key`);
       demand(entry.kind !== "pending", "T9", () => `${where}/${offset} has a pending ack`);
       demand(entry.kind !== "leased", "D3", () => `${where}/${offset} is leased already`);
       demand(
@@ -373,13 +387,14 @@ export class Ledger {
   #buried({ cursorNo, offset, deadTopicNo }: RecordOf<"buried">): void {
     this.#leased(cursorNo, offset, "D8");
     const cursor = this.cursor(cursorNo);
+    const key = cursor.entries.get(offset)?.key ?? 0;
     cursor.entries.delete(offset);
     const dead = this.topic(deadTopicNo);
     demand(dead.name === `%DLQ%${this.groupName(cursor)}`, "D11", () => `buried in ${dead.name}`);
     const place = this.topic(cursor.topicNo).places[offset];
     demand(place !== undefined, "D8", () => "what is buried was never visible");
     dead.moved.set(dead.places.length, this.where(this.topic(cursor.topicNo), offset));
-    dead.origins.set(dead.places.length, { topicNo: cursor.topicNo, offset });
+    dead.origins.set(dead.places.length, { topicNo: cursor.topicNo, offset, key });
     dead.places.push(place);
     dead.atMs.push(this.atMs);
   }
@@ -398,7 +413,8 @@ export class Ledger {
       if (kind === "purged" || cursor.topicNo !== origin.topicNo) continue;
       if (`%DLQ%${this.groupName(cursor)}` !== dead.name) continue;
       if (cursor.entries.has(origin.offset) || origin.offset >= cursor.nextOffset) continue;
-      cursor.entries.set(origin.offset, { kind: "ready", number: 0, deliveries: 0, failures: 0 });
+      const key = isOrdered(this, cursor) ? origin.key : 0;
+      cursor.entries.set(origin.offset, readyEntry(key));
     }
   }
 

@@ -198,6 +198,9 @@ export class Witness {
           this.#restsOn.set(token, block);
         }
         return;
+      case "look":
+        for (const { block: at } of send.places) this.#demandThere(at, "a look");
+        return;
       case "check":
       case "askEndpoint":
         if (send.slots.length > 0) this.#demandThere(send.block, "a check");

@@ -15,6 +15,8 @@ import { Auditor } from "./auditor.ts";
 import { FAULTS, policyOf } from "./chances.ts";
 import { Consumer } from "./consumer.ts";
 import { finalOf } from "./final-of.ts";
+import { Kinds } from "./kinds.ts";
+import { isBehindPending, isFullOfHeld } from "./ledger-windows.ts";
 import { Link, type LinkEnds } from "./link.ts";
 import { Machine, type MachineOptions, openStore } from "./machine.ts";
 import { Operator } from "./operator.ts";
@@ -62,6 +64,7 @@ export class World {
   readonly database = new Database();
   readonly topics: readonly string[];
   readonly groups: readonly string[];
+  readonly kinds: Kinds;
   /** Clients begin new things. */
   isBusy = true;
   /** Faults are over for good. */
@@ -96,6 +99,14 @@ export class World {
     });
     this.topics = ["orders", "mail", "stock"].slice(0, random.between(1, 3));
     this.groups = ["billing", "ledger", "search"].slice(0, random.between(1, 3));
+    this.kinds = new Kinds(random.fork(), [...this.groups, "support"]);
+    for (const group of this.groups) {
+      const filter = this.kinds.filterOf(group);
+      if (filter !== undefined) this.history.wants.set(group, filter.wants);
+      const order = this.kinds.orderOf(group);
+      if (order === "always") this.history.ordered.add(group);
+      if (order !== "never") this.history.mayHold.add(group);
+    }
     this.#operator = new Operator(this, "ann");
     this.#hire();
   }
@@ -133,9 +144,10 @@ export class World {
   newMessage(topic: string): SimMessage {
     const id = this.newId("m");
     const times = this.#someTimes();
-    const data = encodeMessage({ id, topic, body: utf8.encode(id), ...times });
+    const kind = this.kinds.next();
+    const data = encodeMessage({ id, topic, ...kind, body: utf8.encode(id), ...times });
     const isDelayed = times.delayMs !== undefined || times.deliverAtMs !== undefined;
-    const message = { id, topic, data, digest: crc32(data), isDelayed };
+    const message = { id, topic, ...kind, data, digest: crc32(data), isDelayed };
     this.history.says(message);
     return message;
   }
@@ -314,9 +326,12 @@ export class World {
     for (const { id } of ledger.schedule.all.values()) return `${id} waits for its time`;
     for (const cursor of ledger.cursors.values()) {
       const { name, places } = ledger.topic(cursor.topicNo);
-      if (ledger.nextFresh(cursor) < places.length) return `${ledger.groupName(cursor)} in ${name}`;
+      const isFull = isFullOfHeld(cursor, this.auditor.policy.takenInMax);
+      if (ledger.nextFresh(cursor) < places.length && !isFull)
+        return `${ledger.groupName(cursor)} in ${name}`;
       for (const [offset, { kind }] of cursor.entries)
-        if (kind !== "pending") return `${ledger.groupName(cursor)} in ${name}/${offset}, ${kind}`;
+        if (kind !== "pending" && !isBehindPending(cursor, offset))
+          return `${ledger.groupName(cursor)} in ${name}/${offset}, ${kind}`;
     }
     return "";
   }
@@ -339,10 +354,22 @@ export class World {
     demand(this.#machine.isServing, "P5", () => "it does not start again");
   }
 
+  #keyedReads(group: string): number {
+    const reads = [...this.history.reads.values()];
+    return reads.filter(
+      ({ key, message }) =>
+        key.startsWith(`${group} `) && this.history.messages.get(message)?.key !== undefined,
+    ).length;
+  }
+
   #counts(): Record<string, number> {
     const { faults, disk } = this.#machine.disk;
     let retired = 0;
     let expired = 0;
+    let filtered = 0;
+    let keyed = 0;
+    for (const cursor of this.auditor.ledger.cursors.values()) filtered += cursor.filtered;
+    for (const group of this.history.ordered) keyed += this.#keyedReads(group);
     for (const topic of this.auditor.ledger.topics.values()) {
       retired += topic.firstOffset;
       expired += topic.expired;
@@ -360,6 +387,8 @@ export class World {
       expired,
       lapsed,
       recalled: this.auditor.ledger.schedule.recalled.size,
+      filtered,
+      keyed,
       removedBlocks: disk.first - 1,
       refusedStarts: this.#machine.refusals,
       failStops: this.#machine.failStops,

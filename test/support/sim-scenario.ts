@@ -162,7 +162,8 @@ class Stage implements Names {
         return { type: "verdict", transactionId: first, group, verdict: verb };
       }
       case "subscribe": {
-        const topics = [first, ...rest].map((topic) => ({ topic }));
+        const filter = named.filter === undefined ? {} : { filter: named.filter };
+        const topics = [first, ...rest].map((topic) => ({ topic, ...filter }));
         return { type: "subscribe", subscription: 1, group: named.group ?? "", topics, ...lease };
       }
       case "unsubscribe":
@@ -176,6 +177,8 @@ class Stage implements Names {
         return { type: "retry", token, reason, ...delay };
       case "bury":
         return { type: "bury", token, reason };
+      case "order":
+        return { type: "group.update", group: first, ordered: rest[0] !== "no" };
       case "ladder": {
         const retryDelaysMs = rest.map(toMs);
         const attemptsMax = Number(named.attempts ?? rest.length + 1);

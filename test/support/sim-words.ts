@@ -1,7 +1,8 @@
 /** Says in words what the engine did: the right-hand side of a scenario. Times count from its start. */
-import type { LogRecord, RecordOf } from "../../broker/src/core/records.ts";
+import type { LogRecord, Place, RecordOf } from "../../broker/src/core/records.ts";
 import type { Delivery, Question, Send } from "../../broker/src/core/types.ts";
 import type { Driver } from "./sim-driver.ts";
+import { bodyIn } from "./sim-looking.ts";
 
 /** The names that a scenario gave to what the engine numbers. */
 export interface Names {
@@ -66,6 +67,14 @@ export function sayRecord(names: Names, record: LogRecord): string {
       return `progress opened at ${place(record.cursorNo, record.nextOffset)}`;
     case "cursorReset":
       return `progress reset to ${place(record.cursorNo, record.nextOffset)} by ${record.operator}${because(record.reason)}`;
+    case "cursorFiltered":
+      return record.filter === ""
+        ? `no filter at ${place(record.cursorNo, 0)}`
+        : `filter ${record.filter} at ${place(record.cursorNo, 0)}`;
+    case "taken": {
+      const matching = record.offsets.map((offset) => place(record.cursorNo, offset)).join(", ");
+      return `taken in up to ${record.nextOffset}: ${matching || "none"}, ${record.filtered} passed over`;
+    }
     case "sent":
       return `sent ${record.sendId}: ${bodies(record.messages)}`;
     case "prepared": {
@@ -128,6 +137,8 @@ export function saySend(names: Names, send: Send): readonly string[] {
       return [`-> ${names.connection(send.to)}: ${sayQuestion(names, send)}`];
     case "askEndpoint":
       return [`-> ${send.url}: ${sayQuestion(names, send)}`];
+    case "look":
+      return [`asks for a look at ${send.places.length}`];
     case "inspect":
       return [`-> ${names.connection(send.to)}: ok, ${sayValue(names, send.inspection.value)}`];
   }
@@ -185,9 +196,4 @@ const sayList = (names: Names, fact: unknown): string =>
     ? `[${fact.map((one) => (typeof one === "object" ? sayValue(names, one) : one)).join(" | ")}]`
     : `{${sayValue(names, fact as object)}}`;
 
-function bodyAt({ driver }: Names, { block, slot }: { block: number; slot: number }): string {
-  const records = driver.blocks[block - 1]?.records ?? [];
-  const messages = records.flatMap((record) => ("messages" in record ? record.messages : []));
-  const data = messages[slot]?.data;
-  return data === undefined || data === null ? "?" : text.decode(data);
-}
+const bodyAt = ({ driver }: Names, place: Place): string => bodyIn(driver.blocks, place) ?? "?";

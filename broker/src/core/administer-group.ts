@@ -106,6 +106,13 @@ export function skip(
       "INVALID_ARGUMENT",
       `Offset ${last} is ${last - cursor.nextOffset} messages ahead of the group; a skip reaches over at most ${LIMITS.skipAheadMax}.`,
     );
+  if (cursor.takesIn && last >= cursor.nextOffset)
+    return turn.refuse(
+      from,
+      frame.id,
+      "INVALID_ARGUMENT",
+      `The group has not taken offset ${last} in yet. With a filter or an order it looks at each message first; skip it then.`,
+    );
   // From here it must succeed.
   const isPending = (offset: number): boolean => cursor.entry(offset)?.kind === "pending";
   const pending = there.filter(isPending);

@@ -92,8 +92,10 @@ export function updateGroup(
     attemptsMax: frame.attemptsMax ?? group.policy.attemptsMax,
     retryDelaysMs: frame.retryDelaysMs ?? group.policy.retryDelaysMs,
     jitterPercent: frame.jitterPercent ?? group.policy.jitterPercent,
+    isOrdered: frame.ordered ?? group.policy.isOrdered,
   };
   turn.log({ kind: "groupUpdated", groupNo: group.no, group: group.name, policy });
+  for (const cursor of group.cursors.values()) core.consumers.stir(cursor);
   turn.ok(from, frame.id, { value: groupView(core, group, turn.nowMs) });
 }
 

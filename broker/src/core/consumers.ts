@@ -5,10 +5,12 @@
  * - D10 A subscription never has more delivered to it than it granted, in messages and in bytes.
  * - D11 One group's feeds never touch another's cursor.
  * - D12 Redeliveries and first deliveries take turns; so do the consumers of a group, and the topics of
- *   a consumer. A consumer that is slow or congested holds nothing but its own leases.
+ *   a consumer, by their weights if it gave them any (weights.ts). A consumer that is slow or congested holds
+ *   nothing but its own leases.
  * - D13 Nothing is delivered to a group while it is paused; credit, and leases under way, go on.
- * - Y1 A feed that has something to deliver is stirred, or it is starved with each of its subscriptions, or its
- *   group is paused. So credit costs a look at what waits for it, and not at every topic of the consumer.
+ * - Y1 A feed that has something to deliver is stirred, or its group is paused, or it is starved with each of
+ *   its subscriptions, for want of credit or because it is the turn of another one, which is stirred then. So
+ *   credit costs a look at what waits for it, and not at every topic of the consumer.
  */
 
 import type { Connection } from "./connections.ts";
@@ -21,6 +23,7 @@ import { tokenOf } from "./token.ts";
 import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
 import type { Delivery } from "./types.ts";
+import { Weights } from "./weights.ts";
 
 export interface Subscription {
   readonly no: number;
@@ -28,9 +31,11 @@ export interface Subscription {
   readonly group: Group;
   readonly leaseMs: number | undefined;
   readonly feeds: readonly Feed[];
+  /** Null: its topics are worth the same. */
+  readonly weights: Weights<Feed> | null;
   creditMessages: number;
   creditBytes: number;
-  /** Feeds that had something for it when it had no credit. */
+  /** Feeds that had something for it when it had no credit, or when it was the turn of another. */
   readonly starved: Set<Feed>;
   /** The feed that gave it something last: others come first when there is credit again (D12). */
   lastFed: Feed | null;
@@ -80,6 +85,7 @@ export class Consumers {
     group: Group,
     cursors: readonly Cursor[],
     leaseMs: number | undefined,
+    weights: readonly number[] = [],
   ): void {
     const feeds = cursors.map((cursor) => this.#feedOf(cursor));
     const subscription = {
@@ -88,6 +94,7 @@ export class Consumers {
       group,
       leaseMs,
       feeds,
+      weights: weightsOf(feeds, weights),
       creditMessages: 0,
       creditBytes: 0,
       starved: new Set(feeds),
@@ -95,7 +102,11 @@ export class Consumers {
       leased: new Set<number>(),
     };
     connection.subscriptions.set(no, subscription);
-    for (const feed of feeds) feed.subscriptions.push(subscription);
+    for (const feed of feeds) {
+      feed.subscriptions.push(subscription);
+      // What does not match is passed over without credit.
+      if (feed.cursor.takesIn) this.#stirred.add(feed);
+    }
   }
 
   /** Takes the subscription away; its leases must have been returned before. */
@@ -135,6 +146,11 @@ export class Consumers {
     for (const cursor of this.#core().state.readers.get(topicNo) ?? []) this.stir(cursor);
   }
 
+  /** Somebody has a subscription that names it. */
+  isRead(cursor: Cursor): boolean {
+    return this.#feeds.has(cursor.no);
+  }
+
   stir(cursor: Cursor): void {
     const feed = this.#feeds.get(cursor.no);
     if (feed !== undefined) this.#stirred.add(feed);
@@ -146,9 +162,10 @@ export class Consumers {
   }
 
   stirSubscription(subscription: Subscription): void {
-    const { starved, lastFed } = subscription;
-    // Else a backlog in one topic would take all credit (D12).
-    if (lastFed !== null && starved.delete(lastFed)) starved.add(lastFed);
+    const { starved, lastFed, weights } = subscription;
+    // Else a backlog in one topic would take all credit (D12). With weights its turn may go on.
+    const isOver = weights === null || weights.current !== lastFed;
+    if (lastFed !== null && isOver && starved.delete(lastFed)) starved.add(lastFed);
     for (const feed of starved) this.#stirred.add(feed);
     starved.clear();
   }
@@ -180,6 +197,7 @@ export class Consumers {
 
   /** Delivers what there is credit for, up to the step's budget. */
   pump(turn: Turn): void {
+    this.#stirLoosened();
     const { deliveriesPerStepMax, deliveryBytesPerStepMax } = this.#core().policy;
     const budget = { messages: deliveriesPerStepMax, bytes: deliveryBytesPerStepMax };
     while (budget.messages > 0 && budget.bytes > 0 && this.#stirred.size > 0) {
@@ -195,6 +213,12 @@ export class Consumers {
         if (!isQuiet) this.#stirred.add(feed);
       }
     }
+  }
+
+  #stirLoosened(): void {
+    const { loosened } = this.#core().state;
+    for (const cursor of loosened) this.stir(cursor);
+    loosened.clear();
   }
 
   #feedOf(cursor: Cursor): Feed {
@@ -219,8 +243,10 @@ export class Consumers {
     while (left > 0 && budget.bytes > 0 && passed < feed.subscriptions.length) {
       const subscription = feed.subscriptions[feed.turn++ % feed.subscriptions.length];
       if (subscription === undefined) break;
-      const offsets = pick(feed, subscription, Math.min(left, sliceOf(feed)), budget.bytes);
+      const slice = Math.min(left, sliceOf(feed), this.#turnOf(subscription, feed));
+      const offsets = pick(feed, subscription, slice, budget.bytes);
       if (offsets.length === 0) {
+        this.#cannot(subscription, feed);
         if (isSomethingThere(feed)) subscription.starved.add(feed);
         passed++;
         continue;
@@ -230,9 +256,45 @@ export class Consumers {
       budget.messages -= offsets.length;
       for (const offset of offsets) budget.bytes -= feed.topic.bytesOf(offset);
       this.#deliver(feed, subscription, offsets, turn);
+      // It comes round again, after the others.
+      if (this.#isTurnOver(subscription, feed, offsets.length)) break;
     }
     feed.turn %= Math.max(1, feed.subscriptions.length);
+    if (feed.cursor.takesIn) this.#core().windows.ask(feed.cursor, feed.topic, turn);
     return passed >= feed.subscriptions.length;
+  }
+
+  /** How many messages it may have now from this feed; 0: it is the turn of another, which has something. */
+  #turnOf({ weights }: Subscription, feed: Feed): number {
+    if (weights === null) return SLICE_MAX;
+    const { current } = weights;
+    if (current === null || current === feed || !isSomethingThere(current))
+      return weights.turnOf(feed);
+    this.#stirred.add(current);
+    return 0;
+  }
+
+  #isTurnOver(subscription: Subscription, feed: Feed, messages: number): boolean {
+    const { weights } = subscription;
+    if (weights === null) return false;
+    weights.took(feed, messages);
+    if (weights.current !== null) return false;
+    this.#wake(subscription);
+    return true;
+  }
+
+  /** What is too large waits for the end of what is under way, and its turn with it; else others would pass it for ever. */
+  #cannot(subscription: Subscription, feed: Feed): void {
+    const { weights, creditMessages, leased } = subscription;
+    if (weights === null || weights.current !== feed) return;
+    if (isSomethingThere(feed) && (creditMessages === 0 || leased.size > 0)) return;
+    weights.end();
+    this.#wake(subscription);
+  }
+
+  /** Those that waited for the end of a turn. */
+  #wake(subscription: Subscription): void {
+    if (subscription.creditMessages > 0) this.stirSubscription(subscription);
   }
 
   #deliver(feed: Feed, subscription: Subscription, offsets: readonly number[], turn: Turn): void {
@@ -295,6 +357,12 @@ export class Consumers {
   }
 }
 
+/** Topics that are worth the same take turns without any book-keeping. */
+function weightsOf(feeds: readonly Feed[], weights: readonly number[]): Weights<Feed> | null {
+  if (new Set(weights).size < 2) return null;
+  return new Weights(new Map(feeds.map((feed, at) => [feed, weights[at] ?? 1])));
+}
+
 /** Entries take it for granted that whoever holds them is known to others. */
 const holderOf = (entry: Entry): Subscription | null => entry.holder as Subscription | null;
 
@@ -303,12 +371,16 @@ const leaseMsOf = (subscription: Subscription): number =>
 
 /** Shares what is ready among those who read, in slices: one record for many deliveries. */
 function sliceOf({ cursor, topic, subscriptions }: Feed): number {
-  const ready = cursor.readyCount + topic.nextOffset - cursor.nextOffset;
+  const ready = cursor.readyCount + topic.nextOffset - freshOffset(cursor, topic);
   return Math.min(SLICE_MAX, Math.max(1, Math.ceil(ready / subscriptions.length)));
 }
 
 const isSomethingThere = ({ cursor, topic }: Feed): boolean =>
-  topic.nextLive(cursor.nextOffset) < topic.nextOffset || cursor.readyAgain().next().done !== true;
+  freshOffset(cursor, topic) < topic.nextOffset || cursor.readyCount > 0;
+
+/** The first that is read straight from the index. What is taken in first comes as ready (windows.ts). */
+const freshOffset = (cursor: Cursor, topic: Topic): number =>
+  cursor.takesIn ? topic.nextOffset : topic.nextLive(cursor.nextOffset);
 
 /** The next offsets for this subscription, as far as its credit goes. Redeliveries and fresh ones take turns. */
 function pick(feed: Feed, subscription: Subscription, most: number, budgetBytes: number): number[] {
@@ -319,7 +391,7 @@ function pick(feed: Feed, subscription: Subscription, most: number, budgetBytes:
   let bytes = subscription.creditBytes;
   const again = cursor.readyAgain();
   let nextAgain = again.next();
-  let fresh = topic.nextLive(cursor.nextOffset);
+  let fresh = freshOffset(cursor, topic);
   const stopAtBytes = bytes - budgetBytes;
   while (picked.length < most && messages > 0 && bytes > stopAtBytes) {
     const isFreshThere = fresh < topic.nextOffset;

@@ -10,6 +10,7 @@ import type { Policy } from "./policy.ts";
 import type { Retention } from "./retention.ts";
 import type { State } from "./state.ts";
 import type { Admission } from "./types.ts";
+import type { Windows } from "./windows.ts";
 
 export interface Core {
   readonly state: State;
@@ -18,6 +19,7 @@ export interface Core {
   readonly alarms: Alarms;
   readonly connections: Connections;
   readonly consumers: Consumers;
+  readonly windows: Windows;
   readonly checks: Checks;
   readonly retention: Retention;
   admission: Admission;

@@ -13,23 +13,25 @@ import type { RecordOf } from "./records.ts";
 import type { State } from "./state.ts";
 import type { Topic } from "./topic.ts";
 
-/** D8. */
-export function bury(state: State, record: RecordOf<"buried">): void {
-  const { offset, reason } = record;
-  const cursor = state.cursor(record.cursorNo);
+/** D8 */
+export function buried(state: State, record: RecordOf<"buried">): void {
+  const { cursorNo, offset, deadTopicNo, reason } = record;
+  const cursor = state.cursor(cursorNo);
   const topic = state.topic(cursor.topicNo);
-  const dead = state.topic(record.deadTopicNo);
+  const dead = state.topic(deadTopicNo);
+  const { failures = 0, key = 0 } = cursor.entry(offset) ?? {};
   // The attempt that failed is used up, too.
-  const attempts = (cursor.entry(offset)?.failures ?? 0) + 1;
+  const attempts = failures + 1;
   cursor.settle(offset);
-  const { atMs } = state;
-  const at = dead.append(topic.placeOf(offset), topic.bytesOf(offset), atMs);
+  const at = dead.append(topic.placeOf(offset), topic.bytesOf(offset), state.atMs);
   const visibleAtMs = topic.atMsOf(offset);
-  dead.origins.set(at, { topicNo: topic.no, offset, attempts, reason, atMs, visibleAtMs });
+  const { atMs } = state;
+  const origin = { topicNo: topic.no, offset, attempts, reason, atMs, visibleAtMs };
+  dead.origins.set(at, key === 0 ? origin : { ...origin, key });
   ended(state, cursor, [offset]);
 }
 
-export function replay(state: State, { deadTopicNo, offset }: RecordOf<"replayed">): void {
+export function replayed(state: State, { deadTopicNo, offset }: RecordOf<"replayed">): void {
   const dead = state.topic(deadTopicNo);
   const origin = dead.origins.get(offset);
   invariant(origin !== undefined, "a record replays a dead letter that exists");
@@ -42,7 +44,7 @@ export function replay(state: State, { deadTopicNo, offset }: RecordOf<"replayed
       (topic.isDeadLetters && !topic.origins.has(origin.offset));
     if (isGone)
       topic.revive(origin.offset, dead.placeOf(offset), dead.bytesOf(offset), origin.visibleAtMs);
-    cursor.replay(origin.offset);
+    cursor.replay(origin.offset, origin.key ?? 0);
     cursor.revisit(state.block);
     ended(state, cursor, [origin.offset]);
   }
@@ -61,6 +63,7 @@ export function endDeadLetter(state: State, dead: Topic, offset: number): void {
  * that ended while it was under way) is let go with the last one.
  */
 export function ended(state: State, cursor: Cursor, offsets: readonly number[]): void {
+  if (cursor.takesIn) state.loosened.add(cursor);
   const topic = state.topic(cursor.topicNo);
   if (!topic.isDeadLetters && !topic.hasRevived) return;
   const readers = state.readers.get(topic.no) ?? [];

@@ -39,6 +39,7 @@ import { State } from "./state.ts";
 import * as transact from "./transact.ts";
 import { Turn } from "./turn.ts";
 import type { ConnectionId, Input, Ready } from "./types.ts";
+import { Windows } from "./windows.ts";
 
 type PlainFrame = Extract<Input, { readonly kind: "frame" }>["frame"];
 
@@ -64,6 +65,7 @@ export class Engine {
       alarms: new Alarms(),
       connections: new Connections(),
       consumers: new Consumers(core),
+      windows: new Windows(core),
       checks: new Checks(core, transact.decide),
       retention: new Retention(core),
       admission: "all",
@@ -109,8 +111,9 @@ export class Engine {
 
   /** What became due, and what can be asked and delivered now. */
   #workOff(turn: Turn): void {
-    const { admission, checks, consumers } = this.#core;
+    const { admission, checks, consumers, windows } = this.#core;
     this.#ripen(turn);
+    windows.ripen(turn.nowMs);
     // A delivery is a record, and so is the answer to a check; what frees space goes on.
     if (admission !== "none") {
       checks.pump(turn);
@@ -141,8 +144,9 @@ export class Engine {
   }
 
   #nextWakeAtMs(): number | null {
-    const { alarms, checks, retention } = this.#core;
+    const { alarms, checks, retention, windows } = this.#core;
     const nextAtMs = Math.min(
+      windows.nextAtMs,
       alarms.nextAtMs,
       checks.nextAtMs,
       retention.nextAtMs,
@@ -231,6 +235,8 @@ export class Engine {
         // Where the disk is short, its rest is for those who cannot wait.
         if (core.admission === "all") copied(core.state, turn, input.messages);
         return;
+      case "looked":
+        return core.windows.looked(input, turn);
       case "unreadable":
         return settle.unreadable(core, turn, input.token);
       case "lapsed":

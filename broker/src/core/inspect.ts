@@ -160,6 +160,7 @@ export function figures(
           value,
           groups: groupsBehind(core, turn.nowMs),
           paused: pausedGroups(core, turn.nowMs),
+          standing: core.windows.standing(),
         };
   turn.send({ kind: "inspect", to: from, re: frame.id, inspection });
 }

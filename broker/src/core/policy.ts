@@ -21,6 +21,11 @@ export interface Policy {
   readonly scheduledMax: number;
   readonly deliveriesPerStepMax: number;
   readonly deliveryBytesPerStepMax: number;
+  readonly windowMessagesMax: number;
+  readonly windowBytesMax: number;
+  readonly windowBlocksMax: number;
+  readonly takenInMax: number;
+  readonly lookAgainMs: number;
   readonly retentionEveryMs: number;
   readonly dropAfterStartMs: number;
   /** What a new topic gets, dead-letter topics included. */
@@ -64,6 +69,15 @@ export const DEFAULT_POLICY: Policy = {
   deliveriesPerStepMax: 2_048,
   // What one step may add to the sockets' buffers before anybody can see that a peer reads slowly.
   deliveryBytesPerStepMax: 4_194_304,
+  // One look of a cursor with a filter or an order: a millisecond or two of judging.
+  windowMessagesMax: 512,
+  // What is read for it at once, and what reading it may cost where each message stands in a block of its own.
+  windowBytesMax: 1_048_576,
+  windowBlocksMax: 64,
+  // An ordered group looks beyond keys that are stuck, but not for ever: about 120 bytes each.
+  takenInMax: 100_000,
+  // A block that cannot be read: long enough not to fill the log with complaints.
+  lookAgainMs: MINUTE,
   // How far retention may lag behind: at 100 MB/s a limit in bytes is passed by 100 MB.
   retentionEveryMs: SECOND,
   // Messages grow older while the broker is down. Where the unsettled ones are dropped, groups get this
@@ -79,6 +93,8 @@ export const DEFAULT_POLICY: Policy = {
       10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1_200, 1_800, 3_600, 7_200,
     ].map((seconds) => seconds * SECOND),
     jitterPercent: 10,
+    // Order costs a look at each message, and keys that wait.
+    isOrdered: false,
   },
 };
 

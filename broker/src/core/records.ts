@@ -57,6 +57,8 @@ export interface GroupPolicy {
   readonly retryDelaysMs: readonly number[];
   /** Each delay is lengthened by up to this share, so that failures do not come back in step. */
   readonly jitterPercent: number;
+  /** Messages of one key are delivered one after the other, each when the one before it is settled (D9). */
+  readonly isOrdered: boolean;
 }
 
 export interface Endpoint {
@@ -133,6 +135,20 @@ export type LogRecord =
       readonly nextOffset: number;
       readonly operator: string;
       readonly reason: string;
+    }
+  /** From the next message on that was not taken in; "": no filter. */
+  | { readonly kind: "cursorFiltered"; readonly cursorNo: number; readonly filter: string }
+  /** A cursor with a filter or an order has looked at everything before `nextOffset`. */
+  | {
+      readonly kind: "taken";
+      readonly cursorNo: number;
+      readonly nextOffset: number;
+      /** Those that match; they wait for their deliveries from now on. */
+      readonly offsets: readonly number[];
+      /** By what each of them is ordered, 0: by nothing. None without an order. */
+      readonly keys: readonly number[];
+      /** Those that do not match: settled without a delivery. */
+      readonly filtered: number;
     }
   /** Of its delayed messages `deliverAtMs` says when they are due. */
   | {

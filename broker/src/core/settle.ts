@@ -54,10 +54,19 @@ export function subscribe(
       "TOPIC_NOT_FOUND",
       `There is no topic ${unknown}. Create it: escrow topic create ${unknown}`,
     );
+  const conflict = frame.topics.find((start) => isConflict(core, frame.group, start));
+  if (conflict !== undefined)
+    return turn.refuse(
+      from,
+      frame.id,
+      "FILTER_CONFLICT",
+      `Others of the group ${frame.group} read ${conflict.topic} with another filter, or without one.`,
+    );
   // From here it must succeed.
   const group = openGroup(core, turn, frame.group);
   const cursors = frame.topics.map((start) => openCursor(core, turn, group, start));
-  core.consumers.subscribe(connection, frame.subscription, group, cursors, frame.leaseMs);
+  const weights = frame.topics.map(({ weight = 1 }) => weight);
+  core.consumers.subscribe(connection, frame.subscription, group, cursors, frame.leaseMs, weights);
   turn.ok(from, frame.id);
 }
 
@@ -288,8 +297,25 @@ export function openGroup({ state, policy }: Core, turn: Turn, name: string): Gr
   return state.group(groupNo);
 }
 
+/** A filter is the group's: what one of its consumers would let pass is not for another to lose. */
+function isConflict({ state, consumers }: Core, groupName: string, start: StartAt): boolean {
+  const topicNo = state.topicsByName.get(start.topic)?.no ?? 0;
+  const cursor = state.groupsByName.get(groupName)?.cursors.get(topicNo);
+  return cursor !== undefined && cursor.filter !== filterOf(start) && consumers.isRead(cursor);
+}
+
+/** What lets all pass is no filter, and costs nothing. */
+const filterOf = ({ filter = "" }: StartAt): string => (filter.trim() === "*" ? "" : filter.trim());
+
+function openCursor(core: Core, turn: Turn, group: Group, start: StartAt): Cursor {
+  const cursor = findCursor(core, turn, group, start);
+  const filter = filterOf(start);
+  if (cursor.filter !== filter) turn.log({ kind: "cursorFiltered", cursorNo: cursor.no, filter });
+  return cursor;
+}
+
 /** Where to start matters only to a group that has not read the topic before. */
-function openCursor({ state }: Core, turn: Turn, group: Group, start: StartAt): Cursor {
+function findCursor({ state }: Core, turn: Turn, group: Group, start: StartAt): Cursor {
   const topic = state.topicsByName.get(start.topic);
   invariant(topic !== undefined, "the topics of a subscription were looked up before");
   const known = group.cursors.get(topic.no);

@@ -9,7 +9,7 @@
  *   scheduled messages, and `neededBlock` is not after it: what is before may be removed from the store.
  */
 import { Cursor } from "./cursor.ts";
-import { bury, endDeadLetter, ended, passOver, replay } from "./dead-letters.ts";
+import { buried, endDeadLetter, ended, passOver, replayed } from "./dead-letters.ts";
 import { DecisionColumns, DigestColumns } from "./decisions.ts";
 import { Entries } from "./entries.ts";
 import { type GroupChange, type Pause, withChange } from "./group-changes.ts";
@@ -22,6 +22,7 @@ import { dropScheduled, due, recalled, show } from "./schedule-records.ts";
 import { Scheduled } from "./scheduled.ts";
 import { Topic } from "./topic.ts";
 import {
+  count,
   type Decision,
   type Transaction,
   type TransactionFacts,
@@ -68,6 +69,8 @@ export class State {
   /** The block that is being written or recovered. */
   block = 0;
   atMs = 0;
+  /** Cursors in which an end may have made others ready, or room for more; the consumers take them out. */
+  readonly loosened = new Set<Cursor>();
   /** When the broker was started. */
   openedAtMs = 0;
   /** Which save of the state is the last one (P9). */
@@ -121,6 +124,12 @@ export class State {
         return this.#cursorOpened(record);
       case "cursorReset":
         return this.#cursorReset(record);
+      case "cursorFiltered":
+        return this.cursor(record.cursorNo).setFilter(record.filter);
+      case "taken": {
+        const { cursorNo, nextOffset, offsets, keys, filtered } = record;
+        return this.cursor(cursorNo).take(nextOffset, offsets, keys, filtered);
+      }
       case "sent":
         return this.#sent(record);
       case "prepared":
@@ -151,9 +160,9 @@ export class State {
       case "skipped":
         return this.#skipped(record);
       case "buried":
-        return bury(this, record);
+        return buried(this, record);
       case "replayed":
-        return replay(this, record);
+        return replayed(this, record);
       case "purged":
         return endDeadLetter(this, this.topic(record.deadTopicNo), record.offset);
       case "retired":
@@ -265,6 +274,7 @@ export class State {
     const known = this.groups.get(groupNo);
     if (known !== undefined) {
       known.policy = policy;
+      for (const cursor of known.cursors.values()) this.#order(cursor);
       return;
     }
     const created: Group = {
@@ -342,9 +352,16 @@ export class State {
 
   addCursor(cursor: Cursor): void {
     this.cursors.set(cursor.no, cursor);
+    this.#order(cursor);
     this.group(cursor.groupNo).cursors.set(cursor.topicNo, cursor);
     this.readers.get(cursor.topicNo)?.push(cursor);
     this.nextCursorNo = Math.max(this.nextCursorNo, cursor.no + 1);
+  }
+
+  /** Dead letters have no order: each was the end of one. */
+  #order(cursor: Cursor): void {
+    const isOrdered = this.group(cursor.groupNo).policy.isOrdered;
+    cursor.setOrdered(isOrdered && !this.topic(cursor.topicNo).isDeadLetters);
   }
 
   #sent({ sendId, digest, messages }: RecordOf<"sent">): void {
@@ -464,6 +481,7 @@ export class State {
     for (const cursor of this.readers.get(topicNo) ?? []) {
       const fresh = topic.liveBetween(Math.max(first, cursor.nextOffset), beforeOffset);
       topic.expired += cursor.expire(first, beforeOffset, fresh);
+      if (cursor.takesIn) this.loosened.add(cursor);
     }
     for (let offset = first; topic.isDeadLetters && offset < beforeOffset; offset++)
       if (topic.origins.delete(offset)) topic.expired++;
@@ -491,9 +509,3 @@ export class State {
 
 const offsetsOf = (cursor: Cursor): readonly number[] =>
   Array.from(cursor.entries(), ({ offset }) => offset);
-
-function count(totals: UndecidedTotals, by: 1 | -1, bytes: number, isParked: boolean): void {
-  totals.count += by;
-  totals.bytes += by * bytes;
-  if (isParked) totals.parked += by;
-}

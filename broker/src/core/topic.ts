@@ -23,6 +23,8 @@ export interface Origin {
   readonly atMs: number;
   /** When it became visible in the topic it comes from, which may have retired it since. */
   readonly visibleAtMs: number;
+  /** By what it was ordered in its group; absent: by nothing. */
+  readonly key?: number;
 }
 
 /** A retired message that a replay gave back to its group (O3). */

@@ -1,6 +1,7 @@
 /** What operators see: plain data made from the state. Reads only. */
 import type {
   DeadLetterView,
+  GroupPolicyView,
   GroupView,
   Page,
   ProducerView,
@@ -10,6 +11,7 @@ import type {
 import { deadLetterTopic } from "@escrowmq/protocol/names";
 import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
+import type { GroupPolicy } from "./records.ts";
 import { heldBack, lagOf } from "./retention-views.ts";
 import type { Group } from "./state.ts";
 import type { Origin, Topic } from "./topic.ts";
@@ -89,16 +91,22 @@ export function topicView(
 export const readyCount = (topic: Topic, cursor: Cursor): number =>
   topic.nextOffset - cursor.nextOffset + cursor.counts.ready;
 
+const policyView = ({ isOrdered, ...policy }: GroupPolicy): GroupPolicyView => ({
+  ...policy,
+  ordered: isOrdered,
+});
+
 export function groupView(core: Core, group: Group, nowMs: number): GroupView {
-  const { state, consumers } = core;
+  const { state, consumers, windows } = core;
   const view: GroupView = {
     group: group.name,
-    policy: group.policy,
+    policy: policyView(group.policy),
     topics: [...group.cursors.values()].map((cursor) => {
       const topic = state.topic(cursor.topicNo);
-      const { leased, waiting, pending } = cursor.counts;
+      const { leased, waiting, pending, held } = cursor.counts;
       const ready = readyCount(topic, cursor);
-      const lag = ready + leased + waiting + pending;
+      const lag = ready + leased + waiting + pending + held;
+      const standsBecause = windows.standsBecause(cursor, topic);
       return {
         topic: topic.name,
         nextOffset: cursor.nextOffset,
@@ -107,9 +115,14 @@ export function groupView(core: Core, group: Group, nowMs: number): GroupView {
         leased,
         waiting,
         pending,
+        held,
+        takenIn: cursor.unsettled,
+        filter: cursor.filter,
+        filtered: cursor.filtered,
         expired: cursor.expired,
         lapsed: cursor.lapsed,
         ...lagOf(core, topic, cursor, nowMs),
+        ...(standsBecause === null ? {} : { standsBecause }),
       };
     }),
     consumers: consumers
@@ -277,15 +290,19 @@ export function deadLetterPage(
 
 /** Counters kept step by step; `verify` and the tests compare them with a full scan (B2). */
 export function stats(core: Core, nowMs: number): CoreFigures {
-  const { state, connections } = core;
+  const { state, connections, windows } = core;
   let leased = 0;
   let waiting = 0;
   let lapsed = 0;
+  let held = 0;
+  let filtered = 0;
   for (const cursor of state.cursors.values()) {
     const { counts } = cursor;
     leased += counts.leased;
     waiting += counts.waiting;
     lapsed += cursor.lapsed;
+    held += counts.held;
+    filtered += cursor.filtered;
   }
   let messages = 0;
   let deadLetters = 0;
@@ -311,6 +328,9 @@ export function stats(core: Core, nowMs: number): CoreFigures {
     messages,
     leased,
     waiting,
+    held,
+    filtered,
+    standing: windows.standing().length,
     deadLetters,
     blocks: state.block,
     retired,

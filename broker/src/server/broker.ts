@@ -25,6 +25,7 @@ import { Flow } from "./flow.ts";
 import { type Listener, listen } from "./listener.ts";
 import type { Log } from "./log.ts";
 import { LogReader } from "./log-reader.ts";
+import { Looker } from "./looker.ts";
 import { Loop } from "./loop.ts";
 import { blockBytesMax, openBytesMax } from "./memory-budget.ts";
 import { type Figures, Metrics } from "./metrics.ts";
@@ -250,6 +251,16 @@ class RunningBroker implements Broker, SessionHost {
 
   #serve(engine: Engine, store: BlockStore, checkpointer: Checkpointer, retirer: Retirer): Serving {
     const { reading, shares } = this.flow;
+    const looker = new Looker({
+      store,
+      reading,
+      blockBytesMax: blockBytesMax(shares),
+      clock: this.#clock,
+      log: this.#log,
+      unreadable: (error) => this.#noteUnreadable(error),
+      // Of this engine only: the next one numbers its questions anew.
+      take: (input) => loop.take(input),
+    });
     const reader = new LogReader({
       store,
       reading,
@@ -272,6 +283,7 @@ class RunningBroker implements Broker, SessionHost {
       nowMs: () => this.#clock.nowMs(),
       stats: (figures) => this.#stats(figures, store),
       doctor: (inspection) => this.#doctor(inspection, store),
+      looker,
     });
     const loop = new Loop({
       engine,
@@ -423,10 +435,7 @@ class RunningBroker implements Broker, SessionHost {
     this.#unreadable = { reads: this.#unreadable.reads + 1, last };
   }
 
-  #doctor(
-    { value, groups, paused }: Extract<Inspection, { readonly kind: "doctor" }>,
-    store: BlockStore,
-  ): DoctorView {
+  #doctor({ value, groups, paused, standing }: DoctorInspection, store: BlockStore): DoctorView {
     const { policy, sendFreeBytesMin, memoryBytesMax, isExposed, host } = this.#options;
     const { allowedOrigins, endpointRanges } = this.#options;
     const { memory, pausedConnections } = this.#figures();
@@ -434,6 +443,7 @@ class RunningBroker implements Broker, SessionHost {
       stats: this.#stats(value, store),
       groups,
       pausedGroups: paused,
+      standing,
       policy,
       freeBytes: this.#freeBytes,
       sendFreeBytesMin,
@@ -451,6 +461,8 @@ class RunningBroker implements Broker, SessionHost {
   }
 }
 
+type DoctorInspection = Extract<Inspection, { readonly kind: "doctor" }>;
+
 const NO_FIGURES: Figures = {
   connections: 0,
   undecided: 0,
@@ -460,6 +472,9 @@ const NO_FIGURES: Figures = {
   messages: 0,
   leased: 0,
   waiting: 0,
+  held: 0,
+  filtered: 0,
+  standing: 0,
   deadLetters: 0,
   retired: 0,
   expired: 0,

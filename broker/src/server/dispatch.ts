@@ -29,6 +29,7 @@ import type { CheckEndpointClient } from "./check-endpoint.ts";
 import { findMessages } from "./find-messages.ts";
 import type { Log } from "./log.ts";
 import type { LogReader } from "./log-reader.ts";
+import type { Looker } from "./looker.ts";
 import { traceMessage } from "./message-trace.ts";
 import type { Metrics } from "./metrics.ts";
 import { Queries } from "./queries.ts";
@@ -55,10 +56,12 @@ export interface DispatchOptions {
   readonly nowMs: () => number;
   readonly stats: (figures: CoreFigures) => StatsView;
   readonly doctor: (inspection: InspectionOf<"doctor">) => DoctorView;
+  readonly looker: Looker;
 }
 
 type InspectionOf<Kind extends Inspection["kind"]> = Extract<Inspection, { readonly kind: Kind }>;
 type SendOf<Kind extends Send["kind"]> = Extract<Send, { readonly kind: Kind }>;
+type PeerSend = Exclude<Send, SendOf<"askEndpoint" | "look">>;
 type DeliveryFrame = BrokerFrames["deliver"]["deliveries"][number];
 
 export class Dispatch {
@@ -74,17 +77,21 @@ export class Dispatch {
     const touched = new Set<Session>();
     for (const send of sends) {
       this.#options.metrics.said(send);
-      const session = send.kind === "askEndpoint" ? undefined : this.#options.sessions.get(send.to);
       if (send.kind === "askEndpoint") void this.#askEndpoint(send);
-      else if (session !== undefined) {
-        touched.add(session);
-        this.#toSession(session, send);
-      }
+      else if (send.kind === "look") this.#options.looker.look(send);
+      else this.#toPeer(send, touched);
     }
     for (const session of touched) session.flush();
   }
 
-  #toSession(session: Session, send: Exclude<Send, SendOf<"askEndpoint">>): void {
+  #toPeer(send: PeerSend, touched: Set<Session>): void {
+    const session = this.#options.sessions.get(send.to);
+    if (session === undefined) return;
+    touched.add(session);
+    this.#toSession(session, send);
+  }
+
+  #toSession(session: Session, send: PeerSend): void {
     switch (send.kind) {
       case "frame":
         return session.outbox.add(send.frame, 0, itemsOf(send.frame));

@@ -1,7 +1,7 @@
 /** What is exposed, and what is near a limit, in words that an operator can act on. */
 import type { DoctorView, Finding, StatsView } from "@escrowmq/protocol";
 import type { Policy } from "../core/policy.ts";
-import type { GroupBehind, PausedGroup } from "../core/types.ts";
+import type { GroupBehind, GroupStanding, PausedGroup } from "../core/types.ts";
 import type { MemoryFigures } from "./flow.ts";
 
 export interface Patient {
@@ -9,6 +9,8 @@ export interface Patient {
   /** That hold messages back, have lost some, or are about to. */
   readonly groups: readonly GroupBehind[];
   readonly pausedGroups: readonly PausedGroup[];
+  /** That take nothing more in for now. */
+  readonly standing: readonly GroupStanding[];
   readonly policy: Policy;
   readonly freeBytes: number;
   readonly sendFreeBytesMin: number;
@@ -51,6 +53,7 @@ export const examine = (patient: Patient): DoctorView => ({
     decisions(patient),
     ...retention(patient),
     ...pausedGroups(patient),
+    ...standing(patient),
     store(patient),
   ],
 });
@@ -139,6 +142,19 @@ function offText(behindMs: number): string {
   const when = behindMs > 0 ? "late" : "early";
   return `The broker's clock is ${daysOf(Math.abs(behindMs))} ${where} the clock on the wall, so they come that much too ${when}; a restart sets it.`;
 }
+
+const standing = ({ standing: groups }: Patient): readonly Finding[] =>
+  groups.map(({ group, topic, because, held }) =>
+    because === "unreadable"
+      ? error(
+          "standing still",
+          `Group ${group} stands still in ${topic}: the next message cannot be read. It is tried again; see the log.`,
+        )
+      : warning(
+          "standing still",
+          `Group ${group} takes nothing more in from ${topic}: ${held} messages wait behind others of their keys. See who is stuck: escrow group describe ${group}`,
+        ),
+  );
 
 function decisions({ stats, policy }: Patient): Finding {
   const text = `${stats.decisionsKept} decisions kept of at most ${policy.decisionsKeptMax}.`;

@@ -5,7 +5,7 @@
  *
  * Invariants
  * - Z1 The reading ends early only where no group has more to tell: each has settled the message in a block that was
- *   read, nothing was given back since (cursor.ts, V6), and its dead letter, if it is one, is still there.
+ *   read, nothing was given back since (cursor.ts, V7), and its dead letter, if it is one, is still there.
  * - Z2 What is known halfway is said in `next`, so that an answer that goes on from there is the same as if it had
  *   been one.
  */

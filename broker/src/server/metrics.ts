@@ -13,6 +13,9 @@ export interface Figures {
   readonly messages: number;
   readonly leased: number;
   readonly waiting: number;
+  readonly held: number;
+  readonly filtered: number;
+  readonly standing: number;
   readonly deadLetters: number;
   readonly retired: number;
   readonly expired: number;
@@ -203,6 +206,17 @@ const GAUGES: readonly (readonly [
   ["messages", "Messages in all topics", (figures) => figures.messages],
   ["leased_deliveries", "Deliveries under way", (figures) => figures.leased],
   ["waiting_retries", "Messages waiting for their next delivery", (figures) => figures.waiting],
+  [
+    "held_messages",
+    "Messages behind another one of their key, in ordered groups",
+    (figures) => figures.held,
+  ],
+  ["filtered_messages", "Messages that filters passed over, ever", (figures) => figures.filtered],
+  [
+    "standing_groups",
+    "Groups, once a topic, that take nothing more in for now",
+    (figures) => figures.standing,
+  ],
   ["dead_letters", "Messages in dead-letter topics", (figures) => figures.deadLetters],
   ["retired_messages", "Messages that retention took, ever", (figures) => figures.retired],
   [

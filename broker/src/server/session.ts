@@ -24,6 +24,7 @@ import {
 } from "@escrowmq/protocol";
 import { QUERIES } from "../core/queries.ts";
 import type { ConnectionId, Input, NewMessage } from "../core/types.ts";
+import { parseFilter } from "../filter/filter.ts";
 import type { Workpiece } from "./assembly.ts";
 import type { Flow } from "./flow.ts";
 import type { Lane } from "./inbox.ts";
@@ -292,6 +293,8 @@ export class Session implements SessionEvents {
         }));
       case "producer.endpoint":
         return this.#endpoint(frame);
+      case "subscribe":
+        return this.#host.take(this.#orRefusal(frame.id, () => this.#subscribe(frame)));
       default:
         if (this.#host.pages >= PAGES_MAX && ASKS_FOR_PAGE.has(frame.type) && "id" in frame)
           return this.#host.take({ kind: "refused", from, re: frame.id, error: tooManyPages() });
@@ -330,6 +333,11 @@ export class Session implements SessionEvents {
       };
     });
     this.#host.take(input);
+  }
+
+  #subscribe(frame: ClientFrames["subscribe"]): Input {
+    for (const { filter } of frame.topics) if (filter !== undefined) parseFilter(filter);
+    return { kind: "frame", from: this.id, frame };
   }
 
   #orRefusal(re: number, make: () => Input): Input {

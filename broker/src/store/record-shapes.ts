@@ -121,6 +121,7 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       p.attemptsMax,
       p.retryDelaysMs,
       p.jitterPercent,
+      p.isOrdered,
     ],
     read: (f) => ({
       kind: "groupUpdated",
@@ -131,6 +132,7 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
         attemptsMax: f.number(),
         retryDelaysMs: f.numbers(),
         jitterPercent: f.number(),
+        isOrdered: f.flag(),
       },
     }),
   },
@@ -383,6 +385,30 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       })),
       transactions: f.named((transactionId, at) => ({ transactionId, at })),
       scheduled: f.hasMore ? readMovedScheduled(f) : [],
+    }),
+  },
+  cursorFiltered: {
+    code: 30,
+    write: (code, r) => [code, r.cursorNo, r.filter],
+    read: (f) => ({ kind: "cursorFiltered", cursorNo: f.number(), filter: f.text() }),
+  },
+  taken: {
+    code: 31,
+    write: (code, r) => [
+      code,
+      r.cursorNo,
+      r.nextOffset,
+      writeOffsets(r.offsets),
+      r.keys,
+      r.filtered,
+    ],
+    read: (f) => ({
+      kind: "taken",
+      cursorNo: f.number(),
+      nextOffset: f.number(),
+      offsets: f.offsets(),
+      keys: f.numbers(),
+      filtered: f.number(),
     }),
   },
   due: {

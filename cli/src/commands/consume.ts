@@ -16,6 +16,7 @@ interface ConsumeOptions {
   readonly topic: string;
   readonly group: string;
   readonly from?: Position;
+  readonly filter?: string;
   readonly max?: number;
   readonly idle?: number;
   /** False by --no-ack. */
@@ -31,6 +32,7 @@ export const consume: Verb<ConsumeOptions> = {
     "escrow consume --topic orders --group billing",
     "escrow consume --topic orders --group look --from offset:100 --max 10 --no-ack",
     "escrow consume --topic orders --group export --idle 5s --json > orders.jsonl",
+    `escrow consume --topic orders --group big --filter "sql: amount > 1000 AND region = 'eu'"`,
   ],
   options: (command) =>
     command
@@ -41,6 +43,7 @@ export const consume: Verb<ConsumeOptions> = {
         "where a new group begins: earliest, latest, offset:N or time:ISO",
         position,
       )
+      .option("--filter <filter>", 'only what matches: "paid || shipped" (tags), or "sql: ..."')
       .option("--max <n>", "stop after so many messages", integer(1, Number.MAX_SAFE_INTEGER))
       .option("--idle <duration>", "stop when nothing came for so long", duration)
       .option("--no-ack", `give all of them back at the end (at most ${HELD_MESSAGES_MAX})`),
@@ -49,7 +52,7 @@ export const consume: Verb<ConsumeOptions> = {
     const receiver = await session.io.services.createReceiver({
       ...(await session.endpoint()),
       group: options.group,
-      subscribe: [{ topic: options.topic, ...options.from }],
+      subscribe: [subscriptionOf(options)],
       ...(options.ack
         ? { concurrency: 1 }
         : { concurrency: max, maxBytesInFlight: LIMITS.creditBytesMax }),
@@ -65,6 +68,12 @@ export const consume: Verb<ConsumeOptions> = {
     return undefined;
   },
 };
+
+const subscriptionOf = ({ topic, from, filter }: ConsumeOptions) => ({
+  topic,
+  ...from,
+  ...(filter === undefined ? {} : { filter }),
+});
 
 function messagesMax(options: ConsumeOptions): number {
   if (options.ack) return options.max ?? Number.POSITIVE_INFINITY;

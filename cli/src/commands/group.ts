@@ -19,6 +19,7 @@ interface PolicyOptions {
   readonly attempts?: number;
   readonly retryDelays?: readonly number[];
   readonly jitter?: number;
+  readonly ordered?: boolean;
 }
 
 export const groupList: Verb<PageOptions> = {
@@ -49,18 +50,21 @@ export const groupUpdate: Verb<PolicyOptions> = {
   examples: [
     "escrow group update billing --lease 2m --attempts 5",
     "escrow group update billing --retry-delays 1s,10s,1m --jitter 20",
+    "escrow group update billing --ordered",
   ],
   options: (command) =>
     command
       .option("--lease <duration>", "how long a consumer may hold a message", duration)
       .option("--attempts <n>", "deliveries before the dead-letter topic", integer(1, 1_000))
       .option("--retry-delays <durations>", "the ladder, such as 10s,30s,1m", durations)
-      .option("--jitter <percent>", "how far a delay may stray", integer(0, 100)),
+      .option("--jitter <percent>", "how far a delay may stray", integer(0, 100))
+      .option("--ordered", "messages of one key one after the other")
+      .option("--no-ordered", "messages of one key side by side"),
   run: async (session, options, group) => {
     const policy = policyFields(options);
     if (Object.keys(policy).length === 0)
       throw new UsageError(
-        "Nothing to change: give --lease, --attempts, --retry-delays or --jitter.",
+        "Nothing to change: give --lease, --attempts, --retry-delays, --jitter or --[no-]ordered.",
       );
     const view = await session.request("group.update", { group, ...policy });
     session.print.answer(view, describe(session, view));
@@ -73,6 +77,7 @@ const policyFields = (options: PolicyOptions): Partial<GroupPolicyView> => ({
   ...(options.attempts === undefined ? {} : { attemptsMax: options.attempts }),
   ...(options.retryDelays === undefined ? {} : { retryDelaysMs: options.retryDelays }),
   ...(options.jitter === undefined ? {} : { jitterPercent: options.jitter }),
+  ...(options.ordered === undefined ? {} : { ordered: options.ordered }),
 });
 
 const total = (group: GroupView, of: (topic: GroupTopicView) => number): string =>
@@ -106,6 +111,12 @@ const TOPIC_COLUMNS: readonly Column<GroupTopicView>[] = [
   { head: "LEASED", of: (topic) => count(topic.leased), align: "right" },
   { head: "WAITING", of: (topic) => count(topic.waiting), align: "right" },
   { head: "PENDING", of: (topic) => count(topic.pending), align: "right" },
+  {
+    head: "HELD",
+    of: (topic) => (topic.held === 0 ? "" : count(topic.held)),
+    align: "right",
+    style: (topic) => (topic.standsBecause === undefined ? undefined : "yellow"),
+  },
   { head: "OLDEST", of: (topic) => (topic.lag === 0 ? "" : span(topic.oldestAgeMs)) },
   {
     head: "HOLDS BACK",
@@ -137,6 +148,9 @@ function describe(session: Session, view: GroupView): string {
     { label: "attempts", text: count(view.policy.attemptsMax) },
     { label: "retry after", text: view.policy.retryDelaysMs.map(span).join(", ") || "at once" },
     { label: "jitter", text: `${view.policy.jitterPercent} %` },
+    { label: "order", text: view.policy.ordered ? "by key" : "none" },
+    ...view.topics.filter(({ filter }) => filter !== "").map(filterLine),
+    ...view.topics.flatMap(standsStill),
     deadLetters(view),
     ...changes(print, view),
   ]);
@@ -186,6 +200,27 @@ function changed({ what, topic, offset, count: times }: GroupChangeView): string
       return what;
   }
 }
+
+const filterLine = ({ topic, filter, filtered }: GroupTopicView) => ({
+  label: "filter",
+  text: safe`${topic}: ${filter} (passed over: ${count(filtered)})`,
+});
+
+const STANDS_BECAUSE = {
+  full: "too many messages wait behind others of their keys",
+  unreadable: "the next message cannot be read",
+} as const;
+
+const standsStill = ({ topic, standsBecause }: GroupTopicView) =>
+  standsBecause === undefined
+    ? []
+    : [
+        {
+          label: "stands still",
+          text: safe`${topic}: ${STANDS_BECAUSE[standsBecause]}`,
+          style: "yellow" as const,
+        },
+      ];
 
 const deadLetters = (view: GroupView) =>
   view.deadLetters === 0
