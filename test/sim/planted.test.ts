@@ -14,6 +14,7 @@ import { OPERATOR_BUGS } from "./planted/operators.ts";
 import { RETENTION_BUGS } from "./planted/retention.ts";
 import { SEEDS } from "./planted/seeds.ts";
 import { TRANSACTION_BUGS } from "./planted/transactions.ts";
+import { WINDOW_BUGS } from "./planted/windows.ts";
 import { Violation } from "./violation.ts";
 import { World, type WorldOptions } from "./world.ts";
 
@@ -26,6 +27,7 @@ const PLANTED = {
   ...RETENTION_BUGS,
   ...DELAY_BUGS,
   ...OPERATOR_BUGS,
+  ...WINDOW_BUGS,
 };
 
 interface Found {

@@ -37,7 +37,9 @@ export class Looker {
   readonly #options: LookerOptions;
   readonly #filters = new Map<string, Filter>();
   readonly #waiting: Look[] = [];
-  #isScheduled = false;
+  /** In this turn of the event loop. */
+  #judged = 0;
+  #isTurnEnding = false;
 
   constructor(options: LookerOptions) {
     this.#options = options;
@@ -45,22 +47,26 @@ export class Looker {
 
   look(question: Look): void {
     this.#waiting.push(question);
-    if (!this.#isScheduled) this.#workOff();
+    this.#workOff();
   }
 
+  /** J2 */
   #workOff(): void {
-    let judged = 0;
-    while (judged < MESSAGES_AT_ONCE) {
+    while (this.#judged < MESSAGES_AT_ONCE) {
       const question = this.#waiting.shift();
-      if (question === undefined) return;
-      judged += question.places.length;
+      if (question === undefined) break;
+      this.#judged += question.places.length;
       this.#answer(question);
     }
-    this.#isScheduled = true;
-    this.#options.clock.soon(() => {
-      this.#isScheduled = false;
-      this.#workOff();
-    });
+    if (this.#isTurnEnding) return;
+    this.#isTurnEnding = true;
+    this.#options.clock.soon(() => this.#nextTurn());
+  }
+
+  #nextTurn(): void {
+    this.#isTurnEnding = false;
+    this.#judged = 0;
+    if (this.#waiting.length > 0) this.#workOff();
   }
 
   #answer(question: Look): void {

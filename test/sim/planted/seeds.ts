@@ -35,4 +35,10 @@ export const SEEDS: Readonly<Record<string, number>> = {
   "who holds a skipped message may still ack it": 3,
   "a skip is forgotten at recovery": 11,
   "a skip of what comes next passes over what stands before it": 3,
+  "what waits for its retry lets the others of its key pass": 14,
+  "keys are forgotten at recovery": 14,
+  "all of a key are ready at once": 18,
+  "a window drops its last match": 16,
+  "after a restart a filter lets all pass": 7,
+  "what cannot be looked at is passed over": 7,
 };
