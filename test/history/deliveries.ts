@@ -156,6 +156,8 @@ function followUps(now: Entry, step: Step): readonly Entry[] {
       return step.outcome === "info" ? [now] : [];
     case "replay":
       if (!now.isDead) return [now];
+      // When the transaction was decided nobody says: before it, or after it.
+      if (now.kind === "joined") return [to("free", false), to("joined", false)];
       return [to(now.kind === "settled" ? "free" : now.kind, false)];
     case "purge":
       return [to(now.kind, false)];
