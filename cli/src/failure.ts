@@ -41,6 +41,8 @@ const NEXT_STEPS: Partial<Record<ErrorCode, string>> = {
   TOPIC_IN_USE: "See what is undecided: escrow tx list",
   GROUP_NOT_FOUND: "See which there are: escrow group list, escrow producer list",
   GROUP_IN_USE: "See who is connected and what is undecided: escrow group describe, escrow tx list",
+  INSTANCE_LIMIT: "See who is there: escrow group describe <group>",
+  INSTANCE_REPLACED: "Give each process an instance name of its own.",
   TX_NOT_FOUND:
     "Decided transactions are forgotten after a while. See what is open: escrow tx list",
   TX_ALREADY_COMMITTED: "See by whom and when: escrow tx show <id>",

@@ -37,6 +37,7 @@ export {
   type SendOptions,
   type Sent,
 } from "./producer.ts";
+export type { Answer, RequestMessage } from "./requests.ts";
 export {
   type OutgoingMessages,
   type Prepared,

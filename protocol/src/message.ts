@@ -10,13 +10,14 @@ import {
   entriesOf,
   headers,
   headersBytes,
+  key,
   messageId,
-  name,
   optional,
+  ownTopicName,
   Refused,
   readFields,
+  tag,
   takeFields,
-  text,
   type ValuesOf,
 } from "./fields.ts";
 import { LIMITS } from "./limits.ts";
@@ -26,9 +27,9 @@ import { Writer } from "./writer.ts";
 export const MESSAGE_FIELDS = {
   id: messageId,
   /** Never a dead-letter topic: what stands there keeps the topic that it was sent to. */
-  topic: name,
-  key: optional(text(LIMITS.keyBytesMax)),
-  tag: optional(text(LIMITS.tagBytesMax)),
+  topic: ownTopicName,
+  key: optional(key),
+  tag: optional(tag),
   headers: optional(headers),
   body: bytes(LIMITS.batchBytesMax),
 } as const;
@@ -48,7 +49,7 @@ const writer = new Writer();
 
 /**
  * The bytes of a message. The message is checked first, so that a producer learns of a bad one at
- * once and not from the broker. Throws INVALID_MESSAGE, BODY_TOO_LARGE, HEADERS_TOO_LARGE.
+ * once and not from the broker. Throws INVALID_MESSAGE, or the code of the field that is wrong.
  */
 export function encodeMessage(message: WireMessage): Uint8Array {
   const checked = checkMessage(readMessage(message as unknown as Record<string, unknown>));
@@ -57,7 +58,7 @@ export function encodeMessage(message: WireMessage): Uint8Array {
   return writer.cut();
 }
 
-/** The message of these bytes; its body is a view on them. Or a thrown INVALID_MESSAGE, BODY_TOO_LARGE or HEADERS_TOO_LARGE. */
+/** The message of these bytes; its body is a view on them. Or a thrown refusal, as above. */
 export function decodeMessage(data: Uint8Array): WireMessage {
   const taken = takeMessage(data);
   return taken === null ? readMessageBytes(data) : checkMessage(taken);
@@ -91,11 +92,15 @@ function checkMessage(message: WireMessage): WireMessage {
       `A body may have at most ${LIMITS.bodyBytesMax} bytes.`,
     );
   if (message.headers !== undefined) {
-    const names = Object.keys(message.headers).length;
-    if (names > LIMITS.headersCountMax || headersBytes(message.headers) > LIMITS.headersBytesMax)
+    if (Object.keys(message.headers).length > LIMITS.headersCountMax)
+      throw new EscrowError(
+        "TOO_MANY_HEADERS",
+        `A message may have at most ${LIMITS.headersCountMax} headers.`,
+      );
+    if (headersBytes(message.headers) > LIMITS.headersBytesMax)
       throw new EscrowError(
         "HEADERS_TOO_LARGE",
-        `A message may have at most ${LIMITS.headersCountMax} headers of ${LIMITS.headersBytesMax} bytes together.`,
+        `The headers of a message may have at most ${LIMITS.headersBytesMax} bytes together.`,
       );
   }
   return message;
@@ -106,6 +111,6 @@ function readMessage(value: Record<string, unknown>): WireMessage {
     return readFields(MESSAGE_ENTRIES, value, {}) as unknown as WireMessage;
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    throw new EscrowError("INVALID_MESSAGE", `message.${error.message}.`);
+    throw new EscrowError(error.code ?? "INVALID_MESSAGE", `message.${error.message}.`);
   }
 }

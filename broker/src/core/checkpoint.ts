@@ -13,6 +13,7 @@
  */
 import { Cursor, type CursorState } from "./cursor.ts";
 import type { EntriesPart } from "./entries.ts";
+import { addGroup, type Group, type Instance } from "./group.ts";
 import { invariant } from "./invariant.ts";
 import { LastingPart, type Piece } from "./lasting-part.ts";
 import type { Endpoint, GroupPolicy } from "./records.ts";
@@ -22,7 +23,7 @@ import { Topic, type TopicState } from "./topic.ts";
 import type { IndexPart } from "./topic-index.ts";
 import { readPart, type TransactionsPart } from "./transactions.ts";
 
-const VERSION = 5;
+const VERSION = 6;
 
 /** How much stands in one part at most. */
 export interface PartSizes {
@@ -51,12 +52,20 @@ type Part =
       readonly no: number;
       readonly name: string;
       readonly policy: GroupPolicy;
+      /** Its parent stands before it. */
+      readonly instance: InstanceState | null;
     }
   | { readonly part: "cursor"; readonly cursor: CursorState }
   | { readonly part: "entries"; readonly entries: EntriesPart }
   | { readonly part: "transactions"; readonly transactions: TransactionsPart }
   | { readonly part: "memory"; readonly of: Memory; readonly memory: RememberedState }
   | { readonly part: "remembered"; readonly of: Memory; readonly remembered: RememberedPart };
+
+interface InstanceState {
+  readonly parentNo: number;
+  readonly name: string;
+  readonly leftAtMs: number | null;
+}
 
 /** What of the state is a Remembered. */
 type Memory = "decisions" | "sends";
@@ -83,7 +92,7 @@ export function saveState(
     saved: { ...topic.save(), halfMessages: 0 },
     pieces: topic.saveIndex(chunks),
   }));
-  const groups = [...state.groups.values()].map(({ no, name, policy }) => ({ no, name, policy }));
+  const groups = [...state.groups.values()].map(saveGroup);
   const frozen = state.entries.freeze();
   const cursors = [...state.cursors.values()].map((cursor) => ({
     cursor: cursor.save(),
@@ -104,7 +113,7 @@ export function saveState(
       for (const piece of pieces)
         yield partOf(piece, `index/${topicNo}`, (index) => ({ part: "index", topicNo, index }));
     }
-    for (const group of groups) yield { part: "group", ...group };
+    yield* groups;
     for (const { cursor, parts } of cursors) {
       yield { part: "cursor", cursor };
       for (const entries of parts) yield { part: "entries", entries };
@@ -125,6 +134,24 @@ export function saveState(
     state.entries.thaw();
   })();
 }
+
+const saveGroup = ({ no, name, policy, instance }: Group): Extract<Part, { part: "group" }> => ({
+  part: "group",
+  no,
+  name,
+  policy,
+  instance: instance && {
+    parentNo: instance.parent.no,
+    name: instance.name,
+    leftAtMs: instance.leftAtMs,
+  },
+});
+
+const loadInstance = (state: State, { parentNo, name, leftAtMs }: InstanceState): Instance => ({
+  parent: state.group(parentNo),
+  name,
+  leftAtMs,
+});
 
 function partOf<P>(piece: Piece<P>, of: string, put: (taken: P) => Part): Part | LastingPart {
   const { name } = piece;
@@ -160,10 +187,8 @@ function loadPart(state: State, part: Part): void {
     case "index":
       return state.topic(part.topicNo).loadIndex(part.index);
     case "group": {
-      const group = { no: part.no, name: part.name, policy: part.policy, cursors: new Map() };
-      state.groups.set(group.no, group);
-      state.groupsByName.set(group.name, group);
-      return;
+      const { no, name, policy, instance } = part;
+      return addGroup(state, no, name, policy, instance && loadInstance(state, instance));
     }
     case "cursor": {
       const { no, groupNo, topicNo, nextOffset } = part.cursor;

@@ -78,9 +78,9 @@ export class Consumers {
     group: Group,
     cursors: readonly Cursor[],
     leaseMs: number | undefined,
-  ): void {
+  ): Subscription {
     const feeds = cursors.map((cursor) => this.#feedOf(cursor));
-    const subscription = {
+    const subscription: Subscription = {
       no,
       connection,
       group,
@@ -94,6 +94,7 @@ export class Consumers {
     };
     connection.subscriptions.set(no, subscription);
     for (const feed of feeds) feed.subscriptions.push(subscription);
+    return subscription;
   }
 
   /** Takes the subscription away; its leases must have been returned before. */

@@ -38,6 +38,8 @@ export interface CursorState {
   readonly nextOffset: number;
   readonly nextDeliveryNo: number;
   readonly expired: number;
+  readonly abandoned: number;
+  readonly told: number;
 }
 
 export class Cursor {
@@ -47,6 +49,9 @@ export class Cursor {
   #nextOffset: number;
   #nextDeliveryNo = 1;
   #expired = 0;
+  #abandoned = 0;
+  /** How many lost messages an instance knows of. */
+  told = 0;
   readonly #entries: Entries;
   /** By kind. What is ready stands in the order in which it came back. */
   readonly #chains: readonly Chain[];
@@ -77,6 +82,16 @@ export class Cursor {
   /** Messages that retention took before this group had settled them (V5). */
   get expired(): number {
     return this.#expired;
+  }
+
+  /** Messages that an instance goes on without. */
+  get abandoned(): number {
+    return this.#abandoned;
+  }
+
+  /** All that it will never be given. */
+  get lost(): number {
+    return this.#expired + this.#abandoned;
   }
 
   get counts(): Readonly<Record<Kind, number>> {
@@ -141,6 +156,12 @@ export class Cursor {
     const place = this.#entries.find(this.no, offset);
     invariant(place !== NOWHERE, "only an unsettled message is settled");
     this.#leave(place);
+  }
+
+  /** Settled, and not done: counted. */
+  abandon(offset: number): void {
+    this.settle(offset);
+    this.#abandoned++;
   }
 
   /** The ack joined a transaction. */
@@ -263,8 +284,8 @@ export class Cursor {
   }
 
   save(): CursorState {
-    const { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired } = this;
-    return { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired };
+    const { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired, abandoned, told } = this;
+    return { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired, abandoned, told };
   }
 
   /** The entries as they are in `frozen`, which is of this moment, in parts that may be taken later. */
@@ -276,6 +297,8 @@ export class Cursor {
   load(saved: CursorState): void {
     this.#nextDeliveryNo = saved.nextDeliveryNo;
     this.#expired = saved.expired;
+    this.#abandoned = saved.abandoned;
+    this.told = saved.told;
   }
 
   loadEntries(part: EntriesPart): void {

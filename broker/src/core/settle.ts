@@ -54,11 +54,15 @@ export function subscribe(
       "TOPIC_NOT_FOUND",
       `There is no topic ${unknown}. Create it: escrow topic create ${unknown}`,
     );
+  const refusal = core.instances.refusal(frame.group, frame.instance);
+  if (refusal !== null) return turn.refuse(from, frame.id, refusal.code, refusal.message);
   // From here it must succeed.
-  const group = openGroup(core, turn, frame.group);
+  const group = openReader(core, turn, frame);
+  const newFromNo = core.state.nextCursorNo;
   const cursors = frame.topics.map((start) => openCursor(core, turn, group, start));
-  core.consumers.subscribe(connection, frame.subscription, group, cursors, frame.leaseMs);
-  turn.ok(from, frame.id);
+  const { subscription: no, leaseMs } = frame;
+  const subscription = core.consumers.subscribe(connection, no, group, cursors, leaseMs);
+  turn.ok(from, frame.id, core.instances.entered(subscription, newFromNo));
 }
 
 export function unsubscribe(
@@ -87,6 +91,7 @@ export function endSubscription(
   cause: "released" | "disconnected",
 ): void {
   core.consumers.unsubscribe(subscription);
+  if (subscription.group.instance !== null) core.instances.left(subscription.group, turn);
   for (const place of [...subscription.leased]) {
     const entry = new Entry(core.state.entries, place);
     invariant(entry.holder === subscription, "a subscription holds what is leased to it");
@@ -98,9 +103,15 @@ export function endSubscription(
 }
 
 /** Without a reply, and without an error: it may cross with the end of its subscription. */
-export function credit(core: Core, from: ConnectionId, frame: ClientFrames["credit"]): void {
+export function credit(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["credit"],
+): void {
   const subscription = core.connections.get(from).subscriptions.get(frame.subscription);
   if (subscription === undefined) return;
+  if (subscription.group.instance !== null) core.instances.credited(subscription.group, turn);
   core.consumers.grant(
     subscription,
     frame.messages,
@@ -255,10 +266,15 @@ function giveBack(
   core.alarms.set(entry.place, how.readyAtMs);
 }
 
-/** D8: out of the group and into its dead letters in one record. */
+/** D8: out of the group and into its dead letters in one record. An instance goes on without it. */
 function toDeadLetters(core: Core, turn: Turn, cursor: Cursor, entry: Entry, reason: string): void {
   core.consumers.endLease(entry);
-  const dead = openDeadLetters(core, turn, core.state.group(cursor.groupNo));
+  const group = core.state.group(cursor.groupNo);
+  if (group.instance !== null) {
+    turn.log({ kind: "abandoned", cursorNo: cursor.no, offset: entry.offset, reason });
+    return core.instances.tell(cursor.topicNo, turn);
+  }
+  const dead = openDeadLetters(core, turn, group);
   turn.log({
     kind: "buried",
     cursorNo: cursor.no,
@@ -288,6 +304,18 @@ export function openGroup({ state, policy }: Core, turn: Turn, name: string): Gr
   return state.group(groupNo);
 }
 
+/** The group that the subscription reads as: an instance takes the place of its predecessor (S1). */
+function openReader(core: Core, turn: Turn, frame: ClientFrames["subscribe"]): Group {
+  const group = openGroup(core, turn, frame.group);
+  if (frame.instance === undefined) return group;
+  const before = core.instances.holder(group, frame.instance);
+  if (before !== undefined) {
+    endSubscription(core, turn, before, "disconnected");
+    core.instances.replaced(before, turn);
+  }
+  return core.instances.enter(group, frame.instance, turn);
+}
+
 /** Where to start matters only to a group that has not read the topic before. */
 function openCursor({ state }: Core, turn: Turn, group: Group, start: StartAt): Cursor {
   const topic = state.topicsByName.get(start.topic);
@@ -300,7 +328,11 @@ function openCursor({ state }: Core, turn: Turn, group: Group, start: StartAt): 
     cursorNo,
     groupNo: group.no,
     topicNo: topic.no,
-    nextOffset: startOffset(topic, start),
+    // A new instance does not want the past.
+    nextOffset:
+      group.instance === null
+        ? startOffset(topic, start)
+        : startOffset(topic, { ...start, from: start.from ?? "latest" }),
   });
   return state.cursor(cursorNo);
 }

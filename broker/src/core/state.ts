@@ -12,10 +12,18 @@ import { groupOfDeadLetters } from "@escrowmq/protocol/names";
 import { Cursor } from "./cursor.ts";
 import { DecisionColumns, DigestColumns } from "./decisions.ts";
 import { Entries } from "./entries.ts";
+import {
+  type Group,
+  leaveAll,
+  openInstance,
+  removeGroup,
+  seeInstance,
+  updateGroup,
+} from "./group.ts";
 import { type HashKey, IdHash } from "./id-hash.ts";
 import { invariant } from "./invariant.ts";
 import type { Policy } from "./policy.ts";
-import type { Endpoint, GroupPolicy, LogRecord, Place, RecordOf } from "./records.ts";
+import type { Endpoint, LogRecord, Place, RecordOf } from "./records.ts";
 import { Remembered } from "./remembered.ts";
 import { Topic } from "./topic.ts";
 import {
@@ -28,13 +36,7 @@ import {
 } from "./transaction.ts";
 import { Transactions } from "./transactions.ts";
 
-export interface Group {
-  readonly no: number;
-  readonly name: string;
-  policy: GroupPolicy;
-  /** By topic number. */
-  readonly cursors: Map<number, Cursor>;
-}
+export type { Group } from "./group.ts";
 
 export class State {
   readonly topics = new Map<number, Topic>();
@@ -99,9 +101,14 @@ export class State {
       case "topicDeleted":
         return this.#topicDeleted(record);
       case "groupUpdated":
-        return this.#groupUpdated(record);
+        return updateGroup(this, record);
       case "groupDeleted":
+      case "instanceForgotten":
         return this.#groupDeleted(record);
+      case "instanceOpened":
+        return openInstance(this, record);
+      case "instanceSeen":
+        return seeInstance(this, record);
       case "cursorOpened":
         return this.#cursorOpened(record);
       case "cursorReset":
@@ -135,6 +142,12 @@ export class State {
       }
       case "buried":
         return this.#buried(record);
+      case "abandoned":
+        this.cursor(record.cursorNo).abandon(record.offset);
+        return this.#ended(this.cursor(record.cursorNo), [record.offset]);
+      case "gapTold":
+        this.cursor(record.cursorNo).told = record.lost;
+        return;
       case "replayed":
         return this.#replayed(record);
       case "purged":
@@ -199,6 +212,7 @@ export class State {
 
   #opened({ atMs, pausedMs }: RecordOf<"opened">): void {
     this.openedAtMs = atMs;
+    leaveAll(this, atMs, pausedMs);
     for (const cursor of this.cursors.values()) {
       cursor.restart(pausedMs);
       if (!this.topic(cursor.topicNo).isDeadLetters) continue;
@@ -234,19 +248,7 @@ export class State {
     }
   }
 
-  #groupUpdated({ groupNo, group, policy }: RecordOf<"groupUpdated">): void {
-    const known = this.groups.get(groupNo);
-    if (known !== undefined) {
-      known.policy = policy;
-      return;
-    }
-    const created: Group = { no: groupNo, name: group, policy, cursors: new Map() };
-    this.groups.set(groupNo, created);
-    this.groupsByName.set(group, created);
-    this.nextGroupNo = groupNo + 1;
-  }
-
-  #groupDeleted({ groupNo }: RecordOf<"groupDeleted">): void {
+  #groupDeleted({ groupNo }: { readonly groupNo: number }): void {
     const group = this.group(groupNo);
     for (const cursor of group.cursors.values()) {
       const offsets = offsetsOf(cursor);
@@ -259,8 +261,7 @@ export class State {
       );
       this.#ended(cursor, offsets);
     }
-    this.groups.delete(groupNo);
-    this.groupsByName.delete(group.name);
+    removeGroup(this, group);
   }
 
   #cursorReset({ cursorNo, nextOffset }: RecordOf<"cursorReset">): void {

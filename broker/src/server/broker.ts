@@ -19,7 +19,7 @@ import type { CheckEndpointClient } from "./check-endpoint.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import type { Clock, Timer } from "./clock.ts";
 import { CopyForward } from "./copy-forward.ts";
-import { Dispatch, sizeOfAll } from "./dispatch.ts";
+import { Dispatch, sizeOfPlan } from "./dispatch.ts";
 import { examine, type Unreadable } from "./doctor.ts";
 import { Flow } from "./flow.ts";
 import { type Listener, listen } from "./listener.ts";
@@ -271,7 +271,7 @@ class RunningBroker implements Broker, SessionHost {
       failed: (cause) => void this.#failStop(cause),
       openBytesMax: openBytesMax(this.flow.shares),
       roomy: () => this.flow.inbox.wake(),
-      planned: ({ to, deliveries }) => this.#sessions.get(to)?.plan(sizeOfAll(deliveries)),
+      planned: (send) => this.#sessions.get(send.to)?.plan(sizeOfPlan(send)),
       sealed: (block) => {
         checkpointer.sealed(block);
         retirer.sealed(block);

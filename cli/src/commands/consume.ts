@@ -3,7 +3,13 @@
  * stdout, so that a broken pipe loses none.
  */
 import { LIMITS } from "@escrowmq/protocol";
-import type { AckableMessage, Position, ReceivedMessage, Receiver } from "../connect.ts";
+import type {
+  AckableMessage,
+  Position,
+  ReceivedMessage,
+  Receiver,
+  ReceiverOptions,
+} from "../connect.ts";
 import { bodyText, jsonText, safe } from "../escape.ts";
 import { plural } from "../format.ts";
 import { duration, integer, position } from "../parse.ts";
@@ -18,6 +24,7 @@ interface ConsumeOptions {
   readonly from?: Position;
   readonly max?: number;
   readonly idle?: number;
+  readonly broadcast?: string;
   /** False by --no-ack. */
   readonly ack: boolean;
 }
@@ -31,6 +38,7 @@ export const consume: Verb<ConsumeOptions> = {
     "escrow consume --topic orders --group billing",
     "escrow consume --topic orders --group look --from offset:100 --max 10 --no-ack",
     "escrow consume --topic orders --group export --idle 5s --json > orders.jsonl",
+    "escrow consume --topic prices --group cache --broadcast node-1",
   ],
   options: (command) =>
     command
@@ -41,6 +49,7 @@ export const consume: Verb<ConsumeOptions> = {
         "where a new group begins: earliest, latest, offset:N or time:ISO",
         position,
       )
+      .option("--broadcast <instance>", "read every message of the group's topics as this instance")
       .option("--max <n>", "stop after so many messages", integer(1, Number.MAX_SAFE_INTEGER))
       .option("--idle <duration>", "stop when nothing came for so long", duration)
       .option("--no-ack", `give all of them back at the end (at most ${HELD_MESSAGES_MAX})`),
@@ -50,6 +59,9 @@ export const consume: Verb<ConsumeOptions> = {
       ...(await session.endpoint()),
       group: options.group,
       subscribe: [{ topic: options.topic, ...options.from }],
+      ...(options.broadcast === undefined
+        ? {}
+        : { broadcast: { instance: options.broadcast }, onGap: (gap) => noteGap(session, gap) }),
       ...(options.ack
         ? { concurrency: 1 }
         : { concurrency: max, maxBytesInFlight: LIMITS.creditBytesMax }),
@@ -66,10 +78,17 @@ export const consume: Verb<ConsumeOptions> = {
   },
 };
 
+function noteGap({ print }: Session, { topic, lost }: Gap): void {
+  if (lost !== null)
+    print.note(safe`${plural(lost, "message")} of ${topic} were lost to this instance.`);
+}
+
 function messagesMax(options: ConsumeOptions): number {
   if (options.ack) return options.max ?? Number.POSITIVE_INFINITY;
   return Math.min(options.max ?? HELD_MESSAGES_MAX, HELD_MESSAGES_MAX);
 }
+
+type Gap = Parameters<NonNullable<ReceiverOptions["onGap"]>>[0];
 
 interface Reading {
   readonly options: ConsumeOptions;

@@ -1,10 +1,16 @@
 /** `escrow group …`: consumer groups, their progress and their policy. */
-import type { ConsumerView, GroupPolicyView, GroupTopicView, GroupView } from "@escrowmq/protocol";
+import type {
+  ConsumerView,
+  GroupPolicyView,
+  GroupTopicView,
+  GroupView,
+  InstanceView,
+} from "@escrowmq/protocol";
 import { lastWord, safe, shellWord } from "../escape.ts";
 import { UsageError } from "../failure.ts";
 import { count, size, span } from "../format.ts";
 import { duration, durations, integer } from "../parse.ts";
-import type { Column } from "../print.ts";
+import type { CardLine, Column } from "../print.ts";
 import type { Session } from "../session.ts";
 import { type PageOptions, pageFields, type Verb, withPage } from "../verb.ts";
 
@@ -78,7 +84,11 @@ const COLUMNS: readonly Column<GroupView>[] = [
   { head: "LAG", of: (group) => total(group, (topic) => topic.lag), align: "right" },
   { head: "LEASED", of: (group) => total(group, (topic) => topic.leased), align: "right" },
   { head: "WAITING", of: (group) => total(group, (topic) => topic.waiting), align: "right" },
-  { head: "CONSUMERS", of: (group) => count(group.consumers.length), align: "right" },
+  {
+    head: "CONSUMERS",
+    of: (group) => count(group.consumers.length + (group.instances?.connected ?? 0)),
+    align: "right",
+  },
   {
     head: "DEAD LETTERS",
     of: (group) => count(group.deadLetters),
@@ -117,6 +127,31 @@ const CONSUMER_COLUMNS: readonly Column<ConsumerView>[] = [
   { head: "CREDIT BYTES", of: (consumer) => size(consumer.creditBytes), align: "right" },
 ];
 
+const INSTANCE_COLUMNS: readonly Column<InstanceView>[] = [
+  { head: "INSTANCE", of: (one) => one.instance },
+  {
+    head: "SEEN",
+    of: (one) => (one.awayMs === undefined ? "connected" : `${span(one.awayMs)} ago`),
+    style: (one) => (one.connected ? undefined : "yellow"),
+  },
+  { head: "LAG", of: (one) => count(one.lag), align: "right" },
+  { head: "LEASED", of: (one) => count(one.leased), align: "right" },
+  {
+    head: "LOST",
+    of: (one) => count(one.expired + one.abandoned),
+    align: "right",
+    style: (one) => (one.expired + one.abandoned > 0 ? "yellow" : undefined),
+  },
+];
+
+function instances(session: Session, { group, instances: of }: GroupView): readonly string[] {
+  if (of === undefined) return [];
+  const more = of.count - of.items.length;
+  const rest = more === 0 ? "" : `\n… and ${count(more)} more.`;
+  const hint = `More of one: escrow group describe ${shellWord(`${group}%NAME`)}`;
+  return [`${session.print.table(INSTANCE_COLUMNS, of.items)}${rest}\n${hint}`];
+}
+
 function describe(session: Session, view: GroupView): string {
   const { print } = session;
   const card = print.card(print.paint("bold", safe`Group ${view.group}`), [
@@ -124,17 +159,40 @@ function describe(session: Session, view: GroupView): string {
     { label: "attempts", text: count(view.policy.attemptsMax) },
     { label: "retry after", text: view.policy.retryDelaysMs.map(span).join(", ") || "at once" },
     { label: "jitter", text: `${view.policy.jitterPercent} %` },
-    deadLetters(view),
+    ...standing(view),
   ]);
   const topics =
     view.topics.length === 0
-      ? `Reads no topic yet. Subscribe: escrow consume --topic orders --group ${shellWord(view.group)}`
+      ? view.instances !== undefined
+        ? "It is broadcast to: each instance reads by itself."
+        : `Reads no topic yet. Subscribe: escrow consume --topic orders --group ${shellWord(view.group)}`
       : print.table(TOPIC_COLUMNS, view.topics);
   const consumers =
     view.consumers.length === 0
       ? "No consumer is connected."
       : print.table(CONSUMER_COLUMNS, view.consumers);
-  return `${card}\n\n${topics}\n\n${consumers}`;
+  return [card, topics, ...instances(session, view), consumers].join("\n\n");
+}
+
+/** What an instance fails for good it goes on without: it has no dead letters. */
+function standing(view: GroupView): readonly CardLine[] {
+  const away =
+    view.awayMs === undefined
+      ? []
+      : [{ label: "away for", text: span(view.awayMs), style: "yellow" as const }];
+  const abandoned = view.topics.reduce((sum, topic) => sum + (topic.abandoned ?? 0), 0);
+  const isInstance = view.group.includes("%");
+  if (isInstance) return [...away, { label: "abandoned", text: count(abandoned) }];
+  const known =
+    view.instances === undefined
+      ? []
+      : [
+          {
+            label: "instances",
+            text: `${count(view.instances.count)}, ${count(view.instances.connected)} connected`,
+          },
+        ];
+  return [...known, deadLetters(view)];
 }
 
 const deadLetters = (view: GroupView) =>

@@ -24,6 +24,7 @@ const EVENTS: Readonly<Record<TimelineEvent["event"], Look>> = {
   acked: { mark: "✓", says: "acked", style: "green" },
   returned: { mark: "←", says: "returned", style: "yellow" },
   buried: { mark: "†", says: "buried", style: "red" },
+  abandoned: { mark: "†", says: "abandoned", style: "red" },
   replayed: { mark: "→", says: "replayed", style: "cyan" },
   purged: { mark: "×", says: "purged", style: "red" },
 };
