@@ -80,7 +80,12 @@ function unpackMessage(data: Uint8Array): WireMessage {
     data,
     (reason) => new EscrowError("INVALID_MESSAGE", `The encoded message is malformed: ${reason}.`),
   );
-  if (typeof value !== "object" || value === null || Array.isArray(value))
+  if (
+    typeof value !== "object" ||
+    value === null ||
+    Array.isArray(value) ||
+    value instanceof Uint8Array
+  )
     throw new EscrowError("INVALID_MESSAGE", "The encoded message is not a map.");
   return readMessage(value as Record<string, unknown>);
 }
