@@ -121,6 +121,7 @@ export class Auditor {
     switch (record.kind) {
       case "topicUpdated":
       case "cursorOpened":
+      case "instanceForgotten":
         this.#overdue.clear();
         return;
       case "acked":
@@ -132,6 +133,7 @@ export class Auditor {
         this.#leases.delete(key);
         return;
       }
+      case "abandoned":
       case "buried":
         this.#leases.delete(entryKey(record.cursorNo, record.offset));
         return;

@@ -8,6 +8,7 @@ import { demand } from "./violation.ts";
 export function compareWithEngine(ledger: Ledger, state: State, nowMs: number): void {
   demand(state.block === ledger.block, "I4", () => `block ${state.block} is ${ledger.block}`);
   compareTopics(ledger, state);
+  compareGroups(ledger, state);
   compareCursors(ledger, state, nowMs);
   compareTransactions(ledger, state);
   demand(
@@ -57,11 +58,27 @@ function compareTopics(ledger: Ledger, state: State): void {
   }
 }
 
+function compareGroups(ledger: Ledger, state: State): void {
+  demand(state.groups.size === ledger.groups.size, "P8", () => "a group is missing");
+  for (const [no, { name, policy, instance }] of ledger.groups) {
+    const group = state.groups.get(no);
+    demand(group?.name === name, "P8", () => `group ${name} is missing`);
+    const isSame =
+      group.policy.leaseMs === policy.leaseMs && group.policy.attemptsMax === policy.attemptsMax;
+    demand(isSame, "P8", () => `${name} has another policy`);
+    const leftAtMs = group.instance?.leftAtMs;
+    demand(leftAtMs === instance?.leftAtMs, "S2", () => `${name} is away since ${leftAtMs}`);
+  }
+}
+
 function compareCursors(ledger: Ledger, state: State, nowMs: number): void {
   demand(state.cursors.size === ledger.cursors.size, "P8", () => "a cursor is missing");
-  for (const { no, nextOffset, nextDeliveryNo, entries, expired } of ledger.cursors.values()) {
+  for (const known of ledger.cursors.values()) {
+    const { no, nextOffset, nextDeliveryNo, entries, expired } = known;
     const cursor = state.cursors.get(no);
     demand(cursor !== undefined, "P8", () => `cursor ${no} is missing`);
+    const isSame = cursor.abandoned === known.abandoned && cursor.told === known.told;
+    demand(isSame, "S3", () => `cursor ${no} knows of ${cursor.told} lost, not ${known.told}`);
     demand(
       cursor.nextOffset === nextOffset && cursor.nextDeliveryNo === nextDeliveryNo,
       "B1",

@@ -1,5 +1,5 @@
 /** What the ledger knows of each thing, in words of its own: no type of the engine's state is used here. */
-import type { Place, TopicSettings } from "../../broker/src/core/records.ts";
+import type { GroupPolicy, Place, TopicSettings } from "../../broker/src/core/records.ts";
 
 export interface LedgerTransaction {
   readonly id: string;
@@ -30,6 +30,13 @@ export interface LedgerEntry {
   failures: number;
 }
 
+export interface LedgerGroup {
+  readonly name: string;
+  policy: GroupPolicy;
+  /** Null: an ordinary group. `leftAtMs` null: it is here. */
+  readonly instance: { readonly parentNo: number; leftAtMs: number | null } | null;
+}
+
 export interface LedgerCursor {
   readonly no: number;
   readonly groupNo: number;
@@ -40,6 +47,9 @@ export interface LedgerCursor {
   nextDeliveryNo: number;
   /** Lost to the group by retention. */
   expired: number;
+  /** An instance: what it goes on without, and how many lost messages it knows of. */
+  abandoned: number;
+  told: number;
   readonly entries: Map<number, LedgerEntry>;
 }
 
@@ -62,6 +72,8 @@ export interface Limits {
   readonly dropAfterStartMs: number;
   readonly checkAttemptsMax: number;
   readonly undecidedAgeMaxMs: number;
+  readonly instanceKeptMs: number;
+  readonly instancesPerGroupMax: number;
 }
 
 export const placeKey = ({ block, slot }: Place): string => `${block}.${slot}`;

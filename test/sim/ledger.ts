@@ -2,21 +2,23 @@
  * The oracle's own reading of the log: the same records folded by other code, which refuses what the
  * promises forbid. It knows nothing of the engine but what a record means.
  */
-import type { GroupPolicy, LogRecord, Place, RecordOf } from "../../broker/src/core/records.ts";
+import type { LogRecord, Place, RecordOf } from "../../broker/src/core/records.ts";
 import {
   type LedgerCursor,
   type LedgerEntry,
+  type LedgerGroup,
   type LedgerTopic,
   type LedgerTransaction,
   type Limits,
   placeKey,
 } from "./ledger-facts.ts";
+import { applyInstance, leaveAll, openCursor, updateGroup } from "./ledger-groups.ts";
 import { demand } from "./violation.ts";
 
 export class Ledger {
   readonly topics = new Map<number, LedgerTopic>();
   readonly topicNos = new Map<string, number>();
-  readonly groups = new Map<number, { readonly name: string; policy: GroupPolicy }>();
+  readonly groups = new Map<number, LedgerGroup>();
   readonly cursors = new Map<number, LedgerCursor>();
   readonly transactions = new Map<string, LedgerTransaction>();
   readonly undecided = new Map<string, LedgerTransaction>();
@@ -25,18 +27,20 @@ export class Ledger {
   readonly bytesAt = new Map<string, number>();
   /** By `group topic@offset`: what retention took from a group. */
   readonly gone = new Set<string>();
+  /** By the same: what an instance goes on without. */
+  readonly abandoned = new Set<string>();
   block = 0;
   atMs = 0;
   /** A checkpoint keeps what ripened after its block began; reading the log alone does not tell. */
   slackMs = 0;
-  readonly #limits: Limits;
+  readonly limits: Limits;
   /** One visible place for each message, in one topic (T3); dead letters aside. */
   readonly #visible = new Set<string>();
   #openedAtMs = 0;
   #slot = 0;
 
   constructor(limits: Limits) {
-    this.#limits = limits;
+    this.limits = limits;
   }
 
   /** `nowMs`: the time of the step, Infinity when a log is only read again. */
@@ -51,6 +55,7 @@ export class Ledger {
     switch (record.kind) {
       case "opened":
         this.#openedAtMs = record.atMs;
+        leaveAll(this, record.atMs, record.pausedMs);
         return this.#opened(record.pausedMs);
       case "clock":
         return;
@@ -64,20 +69,15 @@ export class Ledger {
       case "moved":
         return this.#moved(record);
       case "groupUpdated":
-        this.groups.set(record.groupNo, { name: record.group, policy: record.policy });
-        return;
+        return updateGroup(this, record);
+      case "instanceOpened":
+      case "instanceSeen":
+      case "instanceForgotten":
+      case "abandoned":
+      case "gapTold":
+        return applyInstance(this, record, nowMs);
       case "cursorOpened":
-        this.cursors.set(record.cursorNo, {
-          no: record.cursorNo,
-          groupNo: record.groupNo,
-          topicNo: record.topicNo,
-          firstOffset: record.nextOffset,
-          nextOffset: record.nextOffset,
-          nextDeliveryNo: 1,
-          expired: 0,
-          entries: new Map(),
-        });
-        return;
+        return openCursor(this, record);
       case "cursorReset": {
         const cursor = this.cursor(record.cursorNo);
         for (const { kind } of cursor.entries.values())
@@ -154,6 +154,10 @@ export class Ledger {
     for (const cursor of this.cursors.values())
       if (cursor.topicNo === topicNo && this.groupName(cursor) === group) return cursor;
     return undefined;
+  }
+
+  isInstance({ groupNo }: LedgerCursor): boolean {
+    return this.groups.get(groupNo)?.instance != null;
   }
 
   groupName(cursor: LedgerCursor): string {
@@ -269,8 +273,8 @@ export class Ledger {
     demand(transaction.onUndecided === "park", "C3", () => `${transactionId} asked for rollback`);
     demand(
       cause === "attempts"
-        ? transaction.checks >= this.#limits.checkAttemptsMax
-        : nowMs - transaction.ageFromMs >= this.#limits.undecidedAgeMaxMs,
+        ? transaction.checks >= this.limits.checkAttemptsMax
+        : nowMs - transaction.ageFromMs >= this.limits.undecidedAgeMaxMs,
       "C3",
       () => `${transactionId} is parked for ${cause} after ${transaction.checks} checks`,
     );
@@ -357,7 +361,7 @@ export class Ledger {
     const { firstOffset: first, places, name, settings } = topic;
     demand(beforeOffset > first && beforeOffset <= places.length, "E1", () => `${name} is retired`);
     const isKept =
-      settings.unsettled === "keep" || nowMs < this.#openedAtMs + this.#limits.dropAfterStartMs;
+      settings.unsettled === "keep" || nowMs < this.#openedAtMs + this.limits.dropAfterStartMs;
     let bytes = this.bytesOf(topic);
     for (let offset = first; offset < beforeOffset; offset++) {
       const where = (): string => `${name}/${offset}`;
@@ -368,7 +372,8 @@ export class Ledger {
       if (this.isLive(topic, offset))
         bytes -= this.bytesAt.get(placeKey(places[offset] as Place)) ?? 0;
       for (const cursor of this.cursors.values())
-        if (cursor.topicNo === topicNo) this.#expire(topic, cursor, offset, isKept);
+        if (cursor.topicNo === topicNo)
+          this.#expire(topic, cursor, offset, isKept && !this.isInstance(cursor));
       const origin = topic.origins.get(offset);
       if (origin !== undefined) {
         topic.origins.delete(offset);
@@ -395,13 +400,16 @@ export class Ledger {
     topic.expired++;
   }
 
-  /** Due by its age, and settled by every group. */
+  /** Due by its age, settled by every group, and in no instance's hands. */
   mayGo({ no, atMs, settings, places }: LedgerTopic, offset: number, nowMs: number): boolean {
     if (offset >= places.length || this.topic(no).isDeadLetters) return false;
     if (nowMs - (atMs[offset] ?? 0) <= settings.retentionMs) return false;
-    for (const cursor of this.cursors.values())
-      if (cursor.topicNo === no && (offset >= cursor.nextOffset || cursor.entries.has(offset)))
-        return false;
+    for (const cursor of this.cursors.values()) {
+      const kind = cursor.topicNo === no ? cursor.entries.get(offset)?.kind : undefined;
+      if (kind === "leased" || kind === "pending") return false;
+      if (cursor.topicNo !== no || this.isInstance(cursor)) continue;
+      if (offset >= cursor.nextOffset || kind !== undefined) return false;
+    }
     return true;
   }
 
@@ -470,6 +478,10 @@ export class Ledger {
     if (!isDeadLetters || origins.has(offset)) return;
     const kind = cursor.entries.get(offset)?.kind;
     if (kind === "ready" || kind === "waiting") cursor.entries.delete(offset);
+  }
+
+  demandLeased(cursorNo: number, offset: number, invariant: string): void {
+    this.#leased(cursorNo, offset, invariant);
   }
 
   #leased(cursorNo: number, offset: number, invariant: string): LedgerEntry {

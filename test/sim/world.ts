@@ -129,9 +129,9 @@ export class World {
   }
 
   /** Every message is another one, so that what is delivered says which it is. */
-  newMessage(topic: string): SimMessage {
+  newMessage(topic: string, headers?: Readonly<Record<string, string>>): SimMessage {
     const id = this.newId("m");
-    const data = encodeMessage({ id, topic, body: utf8.encode(id) });
+    const data = encodeMessage({ id, topic, headers, body: utf8.encode(id) });
     const message = { id, topic, data, digest: crc32(data) };
     this.history.says(message);
     return message;
@@ -141,6 +141,11 @@ export class World {
     return Array.from({ length: this.random.between(1, 3) }, () =>
       this.newMessage(this.random.pick(this.topics)),
     );
+  }
+
+  /** A consumer subscribes by an instance's name: whoever had it has it no more. */
+  takesPlace(reader: string): void {
+    for (const consumer of this.#consumers) if (consumer.readsAs === reader) consumer.leaves();
   }
 
   /** What the application's database says, to be said to the broker. */
@@ -184,6 +189,11 @@ export class World {
     for (const group of this.groups)
       for (let at = random.between(1, 3); at > 0; at--)
         this.#consumers.push(new Consumer(this, `${group} ${at}`, group, this.topics));
+    for (let at = random.pick([0, 2, 3]); at > 0; at--) {
+      // Two of one name take each other's place.
+      const instance = `n${random.between(1, at)}`;
+      this.#consumers.push(new Consumer(this, `${instance} ${at}`, "cache", this.topics, instance));
+    }
     const [billing = ""] = this.groups;
     if (random.chance(0.3))
       this.#consumers.push(new Consumer(this, "support", "support", [`%DLQ%${billing}`]));
