@@ -10,10 +10,13 @@ import type { History } from "./history.ts";
 /** By `instance topic`: how many lost messages it has heard of, ever. */
 export class Heard {
   readonly totals = new Map<string, number>();
+  /** How many gaps it was told of. */
+  gaps = 0;
 
   /** A problem, or null. `lost` undefined: the instance is new to the topic. */
   tell(key: string, lost: number | undefined, total: number): string | null {
     const known = this.totals.get(key) ?? 0;
+    if (total > known) this.gaps++;
     this.totals.set(key, lost === undefined ? total : Math.max(known, total));
     if (lost === undefined || total - lost <= known) return null;
     return `S3: ${key} is told of ${lost} lost messages of ${total}, and knew of ${known}`;

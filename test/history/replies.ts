@@ -11,6 +11,8 @@ export class Talk {
   /** By correlation and content: how often it was said, less how often it came. */
   readonly #said = new Map<string, number>();
 
+  heard = 0;
+
   /** `asker`: a connection. */
   asks(asker: string, correlation: string): void {
     this.#asked.set(correlation, asker);
@@ -23,6 +25,7 @@ export class Talk {
 
   /** A problem, or null. */
   hears(asker: string, correlation: string, content: string): string | null {
+    this.heard++;
     const known = this.#asked.get(correlation);
     if (known !== asker)
       return `Q1: ${asker} hears what ${known ?? "nobody"} asked: ${correlation}`;

@@ -11,6 +11,7 @@ import { DELIVERY_BUGS } from "./planted/deliveries.ts";
 import { DURABILITY_BUGS } from "./planted/durability.ts";
 import { RETENTION_BUGS } from "./planted/retention.ts";
 import { SEEDS } from "./planted/seeds.ts";
+import { TALK_BUGS } from "./planted/talk.ts";
 import { TRANSACTION_BUGS } from "./planted/transactions.ts";
 import { Violation } from "./violation.ts";
 import { World, type WorldOptions } from "./world.ts";
@@ -22,6 +23,7 @@ const PLANTED = {
   ...DELIVERY_BUGS,
   ...DURABILITY_BUGS,
   ...RETENTION_BUGS,
+  ...TALK_BUGS,
 };
 
 interface Found {
