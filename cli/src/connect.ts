@@ -36,6 +36,9 @@ export interface OutgoingMessage {
 
 export interface Sender {
   send(message: OutgoingMessage): Promise<{ readonly id: string; readonly duplicate: boolean }>;
+  request(
+    message: OutgoingMessage & { readonly timeoutMs: number },
+  ): Promise<{ readonly id: string; readonly raw: Uint8Array }>;
   close(): Promise<void>;
 }
 

@@ -7,6 +7,7 @@ import { groupDescribe, groupList, groupUpdate } from "./commands/group.ts";
 import { groupDelete, groupReset } from "./commands/group-change.ts";
 import { producerList, producerSetEndpoint } from "./commands/producer.ts";
 import { dlqPurge, dlqReplay } from "./commands/replay.ts";
+import { request } from "./commands/request.ts";
 import { send } from "./commands/send.ts";
 import { doctor, stats } from "./commands/status.ts";
 import {
@@ -68,6 +69,7 @@ export function growTree(program: Command, add: Add): void {
   add(dlq, "purge <group>", "Remove dead letters for ever", dlqPurge);
 
   add(program, "send", "Send a message", send);
+  add(program, "request", "Send a message and print the reply to it", request);
   add(program, "consume", "Print messages as they come, and ack them", consume);
   add(program, "stats", "Show the broker's numbers", stats);
   add(program, "verify <dir>", "Check a stopped broker's data directory", verify);

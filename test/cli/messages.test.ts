@@ -36,6 +36,11 @@ class FakeSender {
               this.sent.push(message);
               return { id: `m${this.sent.length}`, duplicate: false };
             },
+            request: async ({ timeoutMs, ...message }) => {
+              this.sent.push(message);
+              if (timeoutMs < 1_000) throw new EscrowError("NO_REPLY");
+              return { id: "m1", raw: Buffer.from("the \u001breply") };
+            },
             close: async () => {
               this.isClosed = true;
             },
@@ -105,6 +110,25 @@ describe("send", () => {
     expect(code).toBe(75);
     expect(io.err).toContain("300 messages of 100000 were sent before the refusal.");
     expect(io.err).toContain("escrow: TOPIC_PAUSED: ");
+    expect(sender.isClosed).toBe(true);
+  });
+});
+
+describe("request", () => {
+  test("sends the message as send does, prints the reply, and closes", async () => {
+    const sender = new FakeSender();
+    const { io, code } = await run("request --topic prices --key 7 --body hello", sender.world);
+    expect(code).toBe(0);
+    expect(sender.sent).toMatchObject([{ topic: "prices", key: "7" }]);
+    expect(io.out).toBe("the \\x1breply\n");
+    expect(sender.isClosed).toBe(true);
+  });
+
+  test("without a reply in time exits 75: later it may succeed", async () => {
+    const sender = new FakeSender();
+    const { io, code } = await run("request --topic p --body x --timeout 500ms", sender.world);
+    expect(code).toBe(75);
+    expect(io.err).toContain("escrow: NO_REPLY:");
     expect(sender.isClosed).toBe(true);
   });
 });
@@ -242,4 +266,39 @@ describe("consume", () => {
     expect(receiver.acked).toEqual([]);
     expect(receiver.drained).toHaveLength(1);
   });
+});
+
+describe("consume --broadcast", () => {
+  test("reads as the instance, and says on stderr what it has lost; that it is new is no loss", async () => {
+    const receiver = new FakeReceiver(["a"]);
+    const line = "consume --topic orders --group cache --broadcast node-1 --max 1";
+    const { io, code } = await run(line, receiver.world);
+    expect([code, receiver.options[0]?.broadcast]).toEqual([0, { instance: "node-1" }]);
+    receiver.options[0]?.onGap?.({ topic: "orders", lost: null });
+    receiver.options[0]?.onGap?.({ topic: "orders", lost: 3 });
+    expect(io.err).toContain("3 messages of orders were lost to this instance.");
+    expect(io.err).not.toContain("null");
+  });
+
+  test("whose place is taken ends with the refusal", async () => {
+    const refused: World = {
+      services: { createReceiver: () => Promise.reject(new EscrowError("INSTANCE_REPLACED")) },
+    };
+    const { io, code } = await run("consume --topic t --group g --broadcast n", refused);
+    expect(code).toBe(1);
+    expect(io.err).toContain("Give each process an instance name of its own.");
+  });
+});
+
+describe("a message that cannot be sent", () => {
+  test.each(["INVALID_KEY", "INVALID_TAG", "INVALID_HEADER", "INVALID_TOPIC"] as const)(
+    "is refused with %s and exit code 1",
+    async (refusal) => {
+      const world: World = {
+        services: { createSender: () => Promise.reject(new EscrowError(refusal)) },
+      };
+      const { io, code } = await run("send --topic orders --body x", world);
+      expect([code, io.err.includes(`escrow: ${refusal}: `)]).toEqual([1, true]);
+    },
+  );
 });
