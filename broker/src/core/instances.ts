@@ -52,6 +52,12 @@ export class Instances {
     return this.#here.size;
   }
 
+  get known(): number {
+    let known = 0;
+    for (const { instance } of this.#core().state.groups.values()) if (instance !== null) known++;
+    return known;
+  }
+
   /** Null: it may come. */
   refusal(group: string, instance: string | undefined): Refusal | null {
     const { state, policy } = this.#core();

@@ -386,7 +386,9 @@ class RunningBroker implements Broker, SessionHost {
     if (life.kind !== "serving") return NO_FIGURES;
     const { core } = life.engine;
     const nowMs = this.#clock.nowMs();
-    const figures = { ...stats(core, nowMs), heldBytes: heldBytes(core, nowMs) };
+    const { known: instances, connected: instancesConnected } = core.instances;
+    const held = heldBytes(core, nowMs);
+    const figures = { ...stats(core, nowMs), heldBytes: held, instances, instancesConnected };
     const { bytes, retiredBytes } = life.store;
     const storeBytes = bytes - retiredBytes;
     const { liveBytes: frontLiveBytes, copiedBytes } = life.copyForward;
@@ -446,6 +448,8 @@ const NO_FIGURES: Figures = {
   leased: 0,
   waiting: 0,
   deadLetters: 0,
+  instances: 0,
+  instancesConnected: 0,
   retired: 0,
   expired: 0,
   heldBytes: 0,

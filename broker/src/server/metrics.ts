@@ -14,6 +14,8 @@ export interface Figures {
   readonly leased: number;
   readonly waiting: number;
   readonly deadLetters: number;
+  readonly instances: number;
+  readonly instancesConnected: number;
   readonly retired: number;
   readonly expired: number;
   readonly heldBytes: number;
@@ -43,6 +45,7 @@ export class Metrics {
     ["cause"],
   );
   readonly #refusals = this.#counter("refusals_total", "Requests refused, by code", ["code"]);
+  readonly #replies = this.#counter("replies_total", "Replies handed to who asked", []);
   readonly #unreadable = this.#counter(
     "unreadable_messages_total",
     "Messages whose bytes did not match their checksum",
@@ -108,6 +111,7 @@ export class Metrics {
   }
 
   said(send: Send): void {
+    if (send.kind === "reply") this.#replies.inc();
     if (send.kind === "frame" && send.frame.type === "error")
       this.#refusals.inc({ code: send.frame.code });
   }
@@ -201,6 +205,8 @@ const GAUGES: readonly (readonly [
   ["leased_deliveries", "Deliveries under way", (figures) => figures.leased],
   ["waiting_retries", "Messages waiting for their next delivery", (figures) => figures.waiting],
   ["dead_letters", "Messages in dead-letter topics", (figures) => figures.deadLetters],
+  ["instances", "Instances of broadcast groups", (figures) => figures.instances],
+  ["instances_connected", "Those that are here", (figures) => figures.instancesConnected],
   ["retired_messages", "Messages that retention took, ever", (figures) => figures.retired],
   [
     "expired_messages",
