@@ -323,16 +323,14 @@ function openCursor({ state }: Core, turn: Turn, group: Group, start: StartAt): 
   const known = group.cursors.get(topic.no);
   if (known !== undefined) return known;
   const cursorNo = state.nextCursorNo;
+  // A new instance does not want the past.
+  const from = start.from ?? (group.instance === null ? "earliest" : "latest");
   turn.log({
     kind: "cursorOpened",
     cursorNo,
     groupNo: group.no,
     topicNo: topic.no,
-    // A new instance does not want the past.
-    nextOffset:
-      group.instance === null
-        ? startOffset(topic, start)
-        : startOffset(topic, { ...start, from: start.from ?? "latest" }),
+    nextOffset: startOffset(topic, { ...start, from }),
   });
   return state.cursor(cursorNo);
 }
