@@ -43,6 +43,9 @@ export interface Sender {
     readonly topic: string;
     readonly id: string;
   }): Promise<{ readonly duplicate: boolean }>;
+  request(
+    message: OutgoingMessage & { readonly timeoutMs: number },
+  ): Promise<{ readonly id: string; readonly raw: Uint8Array }>;
   close(): Promise<void>;
 }
 
@@ -88,6 +91,9 @@ export interface ReceiverOptions {
   readonly group: string;
   readonly requestTimeoutMs?: number;
   readonly subscribe: readonly ({ readonly topic: string } & Partial<Position>)[];
+  readonly broadcast?: { readonly instance: string };
+  /** Null: the instance is new. */
+  readonly onGap?: (gap: { readonly topic: string; readonly lost: number | null }) => void;
   /** How many messages may be held unsettled, and how many bytes of them. */
   readonly concurrency: number;
   readonly maxBytesInFlight?: number;

@@ -25,6 +25,7 @@ const EVENTS: Readonly<Record<TimelineEvent["event"], Look>> = {
   joined: { mark: "○", says: "joined", style: "cyan" },
   returned: { mark: "←", says: "returned", style: "yellow" },
   buried: { mark: "†", says: "buried", style: "red" },
+  abandoned: { mark: "†", says: "abandoned", style: "red" },
   replayed: { mark: "→", says: "replayed", style: "cyan" },
   purged: { mark: "×", says: "purged", style: "red" },
   skipped: { mark: "×", says: "skipped", style: "yellow" },

@@ -44,6 +44,10 @@ const NEXT_STEPS: Partial<Record<ErrorCode, string>> = {
   FILTER_INVALID: 'The language of filters: protocol/PROTOCOL.md, "Filters".',
   FILTER_CONFLICT:
     "See the filter and who reads with it: escrow group describe <group>. Stop them, or use their filter.",
+  INSTANCE_LIMIT: "See who is there: escrow group describe <group>",
+  INSTANCE_REPLACED: "Give each process an instance name of its own.",
+  NO_REPLY: "Is somebody handling the topic? See: escrow topic describe <topic>",
+  INBOX_LOST: "Look before you repeat it.",
   TX_NOT_FOUND:
     "Decided transactions are forgotten after a while. See what is open: escrow tx list",
   TX_ALREADY_COMMITTED: "See by whom and when: escrow tx show <id>",

@@ -11,6 +11,7 @@ import { messageRecall } from "./commands/message-recall.ts";
 import { messageTrace } from "./commands/message-trace.ts";
 import { producerList, producerSetEndpoint } from "./commands/producer.ts";
 import { dlqPurge, dlqReplay } from "./commands/replay.ts";
+import { request } from "./commands/request.ts";
 import { send } from "./commands/send.ts";
 import { doctor, stats } from "./commands/status.ts";
 import {
@@ -81,6 +82,7 @@ export function growTree(program: Command, add: Add): void {
   add(dlq, "purge <group>", "Remove dead letters for ever", dlqPurge);
 
   add(program, "send", "Send a message", send);
+  add(program, "request", "Send a message and print the reply to it", request);
   add(program, "consume", "Print messages as they come, and ack them", consume);
   add(program, "stats", "Show the broker's numbers", stats);
   add(program, "verify <dir>", "Check a stopped broker's data directory", verify);

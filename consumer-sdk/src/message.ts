@@ -1,5 +1,5 @@
 /** What an application sees of a delivery. */
-import type { Topic } from "@escrowmq/protocol/client";
+import type { Codec, Topic } from "@escrowmq/protocol/client";
 import type { RetryOptions } from "./throws.ts";
 
 /** Where a dead letter comes from, and why it is one. */
@@ -55,6 +55,14 @@ export interface Context {
    * itself while the handler runs. Rejects with STALE_DELIVERY when the delivery is over.
    */
   extend(leaseMs?: number): Promise<void>;
+  /** Its sender waits for a reply. */
+  readonly isRequest: boolean;
+  /**
+   * Replies to a request; a Uint8Array is sent as it is, all else as JSON, or by the codec. It is handed to
+   * the sender's connection, at most once, and kept nowhere. Rejects with INBOX_NOT_FOUND when nobody waits any
+   * more, NOT_A_REQUEST, BODY_TOO_LARGE. The reply does not end the delivery: the handler's end does.
+   */
+  reply<T>(body: T, codec?: Codec<T>): Promise<void>;
 }
 
 /** A message of the iterator form, which is ended by hand. Each rejects with STALE_DELIVERY when it is over. */

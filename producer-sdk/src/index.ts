@@ -39,6 +39,7 @@ export {
   type SendOptions,
   type Sent,
 } from "./producer.ts";
+export type { Answer, RequestMessage } from "./requests.ts";
 export {
   type OutgoingMessages,
   type Prepared,

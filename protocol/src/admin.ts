@@ -92,6 +92,20 @@ export interface GroupTopicView {
   readonly oldestAgeMs: number;
   /** Bytes that are due to be retired and still there because of this group. */
   readonly heldBytes: number;
+  /** Instances only: messages that it goes on without, after the last attempt. */
+  readonly abandoned?: number;
+}
+
+/** An instance of a broadcast group, in sum over its topics. `group.describe` of `group%instance` says more. */
+export interface InstanceView {
+  readonly instance: string;
+  readonly connected: boolean;
+  /** How long it has been away. */
+  readonly awayMs?: number;
+  readonly lag: number;
+  readonly leased: number;
+  readonly expired: number;
+  readonly abandoned: number;
 }
 
 export interface ConsumerView {
@@ -112,6 +126,14 @@ export interface GroupView {
   readonly paused?: PauseView;
   /** The newest first. */
   readonly changes: readonly GroupChangeView[];
+  /** Broadcast groups only. `items` are the first 100, those that are connected first; none in a listing. */
+  readonly instances?: {
+    readonly count: number;
+    readonly connected: number;
+    readonly items: readonly InstanceView[];
+  };
+  /** Instances only: how long it has been away. */
+  readonly awayMs?: number;
 }
 
 export interface ResetView {
@@ -189,6 +211,7 @@ export interface TimelineEvent {
     | "joined"
     | "returned"
     | "buried"
+    | "abandoned"
     | "replayed"
     | "purged"
     | "skipped"

@@ -47,6 +47,11 @@ export const LIMIT_TABLE = {
     unit: "bytes",
     reason: "bigger bodies belong in a blob store, with the message naming them",
   },
+  replyBytesMax: {
+    value: 262_144,
+    unit: "bytes",
+    reason: "a reply is held in memory for a peer that may read slowly; more belongs in a message",
+  },
   transactionBytesMax: {
     value: 4 * MIB,
     unit: "bytes",

@@ -1,5 +1,5 @@
 /** Tables, cards, pages and JSON of the commands that only look. */
-import type { StatsView } from "@escrowmq/protocol";
+import type { GroupTopicView, StatsView } from "@escrowmq/protocol";
 import { describe, expect, test } from "vitest";
 import { run } from "./fake-io.ts";
 import { group, producer, TX_ID, topic, transaction } from "./samples.ts";
@@ -149,6 +149,68 @@ describe("cards", () => {
         "",
       ].join("\n"),
     );
+  });
+
+  test("group describe shows instances below their group, and how to see one", async () => {
+    const idle = { lag: 0, leased: 0, expired: 0, abandoned: 0 };
+    const items = [
+      { instance: "node-1", connected: true, ...idle, lag: 7, leased: 2 },
+      {
+        instance: "node-2",
+        connected: false,
+        awayMs: 7_200_000,
+        ...idle,
+        expired: 3,
+        abandoned: 1,
+      },
+    ];
+    const view = group({
+      group: "cache",
+      topics: [],
+      consumers: [],
+      deadLetters: 0,
+      instances: { count: 120, connected: 1, items },
+    });
+    const { io } = await run("group describe cache", { answers: { "group.describe": view } });
+    expect(io.out).toBe(
+      [
+        "Group cache",
+        "  lease          1 m",
+        "  attempts       16",
+        "  retry after    10 s, 1 m 30 s",
+        "  jitter         10 %",
+        "  instances      120, 1 connected",
+        "  dead letters   none",
+        "",
+        "It is broadcast to: each instance reads by itself.",
+        "",
+        "INSTANCE   SEEN        LAG   LEASED   LOST",
+        "node-1     connected     7        2      0",
+        "node-2     2 h ago       0        0      4",
+        "… and 118 more.",
+        "More of one: escrow group describe cache%NAME",
+        "",
+        "No consumer is connected.",
+        "",
+      ].join("\n"),
+    );
+  });
+
+  test("group describe of an instance says how long it is away, and what it went on without", async () => {
+    const topics = [{ ...group().topics[0], abandoned: 2 } as GroupTopicView];
+    const view = group({ group: "cache%node-2", awayMs: 60_000, topics, consumers: [] });
+    const { io } = await run("group describe cache%node-2", {
+      answers: { "group.describe": view },
+    });
+    expect(io.out).toContain("  away for      1 m\n  abandoned     2\n");
+    expect(io.out).not.toContain("dead letters");
+  });
+
+  test("group list counts connected instances as consumers", async () => {
+    const instances = { count: 9, connected: 4, items: [] };
+    const items = [group({ consumers: [], instances })];
+    const { io } = await run("group list", { answers: { "group.list": { items } } });
+    expect(io.lines[1]?.split(/ +/)).toEqual(["billing", "1", "7", "2", "1", "4", "2"]);
   });
 
   test("group describe says when nobody is connected", async () => {

@@ -41,6 +41,11 @@ class FakeSender {
               this.recalled.push(message);
               return { duplicate: this.recalled.length > 1 };
             },
+            request: async ({ timeoutMs, ...message }) => {
+              this.sent.push(message);
+              if (timeoutMs < 1_000) throw new EscrowError("NO_REPLY");
+              return { id: "m1", raw: Buffer.from("the \u001breply") };
+            },
             close: async () => {
               this.isClosed = true;
             },
@@ -144,6 +149,25 @@ test("message recall takes a delayed message back", async () => {
   expect(first.io.out).toBe("Recalled m1: it never comes to orders.\n");
   expect(again.io.json).toEqual({ topic: "orders", id: "m1", duplicate: true });
   expect(sender.isClosed).toBe(true);
+});
+
+describe("request", () => {
+  test("sends the message as send does, prints the reply, and closes", async () => {
+    const sender = new FakeSender();
+    const { io, code } = await run("request --topic prices --key 7 --body hello", sender.world);
+    expect(code).toBe(0);
+    expect(sender.sent).toMatchObject([{ topic: "prices", key: "7" }]);
+    expect(io.out).toBe("the \\x1breply\n");
+    expect(sender.isClosed).toBe(true);
+  });
+
+  test("without a reply in time exits 75: later it may succeed", async () => {
+    const sender = new FakeSender();
+    const { io, code } = await run("request --topic p --body x --timeout 500ms", sender.world);
+    expect(code).toBe(75);
+    expect(io.err).toContain("escrow: NO_REPLY:");
+    expect(sender.isClosed).toBe(true);
+  });
 });
 
 class FakeReceiver implements Receiver {
@@ -288,4 +312,39 @@ describe("consume", () => {
     expect(receiver.acked).toEqual([]);
     expect(receiver.drained).toHaveLength(1);
   });
+});
+
+describe("consume --broadcast", () => {
+  test("reads as the instance, and says on stderr what it has lost; that it is new is no loss", async () => {
+    const receiver = new FakeReceiver(["a"]);
+    const line = "consume --topic orders --group cache --broadcast node-1 --max 1";
+    const { io, code } = await run(line, receiver.world);
+    expect([code, receiver.options[0]?.broadcast]).toEqual([0, { instance: "node-1" }]);
+    receiver.options[0]?.onGap?.({ topic: "orders", lost: null });
+    receiver.options[0]?.onGap?.({ topic: "orders", lost: 3 });
+    expect(io.err).toContain("3 messages of orders were lost to this instance.");
+    expect(io.err).not.toContain("null");
+  });
+
+  test("whose place is taken ends with the refusal", async () => {
+    const refused: World = {
+      services: { createReceiver: () => Promise.reject(new EscrowError("INSTANCE_REPLACED")) },
+    };
+    const { io, code } = await run("consume --topic t --group g --broadcast n", refused);
+    expect(code).toBe(1);
+    expect(io.err).toContain("Give each process an instance name of its own.");
+  });
+});
+
+describe("a message that cannot be sent", () => {
+  test.each(["INVALID_KEY", "INVALID_TAG", "INVALID_HEADER", "INVALID_TOPIC"] as const)(
+    "is refused with %s and exit code 1",
+    async (refusal) => {
+      const world: World = {
+        services: { createSender: () => Promise.reject(new EscrowError(refusal)) },
+      };
+      const { io, code } = await run("send --topic orders --body x", world);
+      expect([code, io.err.includes(`escrow: ${refusal}: `)]).toEqual([1, true]);
+    },
+  );
 });

@@ -258,7 +258,7 @@ describe("refused is", () => {
     const driver = new Shop();
     const at = (deliverAtMs: number) => timed("orders", { id: "m1", deliverAtMs });
     const far = driver.nowMs + LIMITS.delayMsMax;
-    expect(codeOf(driver.send(driver.shop, "s1", at(far + 1)).reply)).toBe("INVALID_MESSAGE");
+    expect(codeOf(driver.send(driver.shop, "s1", at(far + 1)).reply)).toBe("INVALID_DELAY");
     expect(codeOf(driver.send(driver.shop, "s1", at(far)).reply)).toBe("ok");
   });
 

@@ -189,13 +189,13 @@ describe("what cannot be scheduled", () => {
       return errorOf(await raw.ask({ type: "send", sendId: "s", messages: [message] }));
     };
     expect(await ask({ delayMs: 1 })).toBe("SCHEDULED_LIMIT");
-    expect(await ask({ deliverAtMs: Date.now() + 366 * 86_400_000 })).toBe("INVALID_MESSAGE");
+    expect(await ask({ deliverAtMs: Date.now() + 366 * 86_400_000 })).toBe("INVALID_DELAY");
     const recall = { type: "recall", topic, messageId: "m" } as const;
     expect(errorOf(await raw.ask(recall))).toBe("MESSAGE_NOT_SCHEDULED");
     expect(errorOf(await raw.ask({ ...recall, topic: "nowhere" }))).toBe("TOPIC_NOT_FOUND");
     expect(errorOf(await raw.ask({ ...recall, messageId: "../m" }))).toBe("INVALID_ARGUMENT");
     const both = { topic, body: 1, delayMs: 1, deliverAt: new Date() };
-    await expect(producer.send(both)).rejects.toMatchObject({ code: "INVALID_MESSAGE" });
+    await expect(producer.send(both)).rejects.toMatchObject({ code: "INVALID_DELAY" });
     expect(await view()).toMatchObject({ scheduled: 1, nextOffset: 0 });
   });
 });

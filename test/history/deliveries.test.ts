@@ -232,7 +232,7 @@ describe("a delivery", () => {
     ],
     [
       "D3",
-      "its ack is ok after it was skipped (D14)",
+      "its ack is ok after it was skipped (D17)",
       (story) => {
         const delivery = story.delivered("m", 0);
         story.history.ended(story.history.intervenes("skip", GROUP, TOPIC, 0), "ok");
@@ -241,7 +241,7 @@ describe("a delivery", () => {
     ],
     [
       "D2",
-      "it was skipped, and is not settled (D14)",
+      "it was skipped, and is not settled (D17)",
       (story) => {
         story.delivered("m", 0);
         story.history.ended(story.history.intervenes("skip", GROUP, TOPIC, 0), "ok");

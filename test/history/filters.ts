@@ -2,7 +2,7 @@
  * Filters, by a reading of their own. That what matches is delivered is D2 (queue.ts).
  *
  * Rules
- * - D13 What does not match a group's filter is never delivered to it.
+ * - D18 What does not match a group's filter is never delivered to it.
  */
 import { partsOf } from "./deliveries.ts";
 import type { History } from "./history.ts";
@@ -11,6 +11,6 @@ export function filterProblems(history: History): string[] {
   const problems: string[] = [];
   for (const { key, message } of history.reads.values())
     if (!history.isWanted(partsOf(key).group, message))
-      problems.push(`D13: ${key} was delivered: ${message}, which does not match`);
+      problems.push(`D18: ${key} was delivered: ${message}, which does not match`);
   return problems;
 }

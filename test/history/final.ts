@@ -2,7 +2,7 @@
 import type { State } from "./history.ts";
 
 /**
- * How one message stands with one group in the end; gone: retention took it, or it never was the group's.
+ * How one message stands with one group in the end; dead: a dead letter, or an instance went on without it; gone: retention took it, or it never was the group's.
  * What is not named is settled.
  */
 export type Standing = "dead" | "unsettled" | "gone";
@@ -19,6 +19,8 @@ export interface Final {
   /** Topics that exist. */
   readonly topics: ReadonlySet<string>;
   readonly accounts: readonly Account[];
+  /** By `instance topic`, of those that are connected in the end: how many messages they have lost, ever. */
+  readonly lost?: ReadonlyMap<string, number>;
   readonly terms: Terms;
 }
 

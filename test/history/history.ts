@@ -6,6 +6,9 @@
  * answer was lost, or it has not come yet). Positions in the history (`…At`) say what came before what; times
  * (`…AtMs`) are only for what the broker does when time has passed.
  */
+import { Heard } from "./gaps.ts";
+import { Talk } from "./replies.ts";
+
 export type Outcome = "ok" | "fail" | "info";
 export type Decision = "commit" | "rollback";
 export type State = "none" | "undecided" | "parked" | "committed" | "rolledBack";
@@ -158,6 +161,8 @@ export class History {
   readonly ordered = new Set<string>();
   /** Groups that ever were, so that a message may wait for another one. */
   readonly mayHold = new Set<string>();
+  readonly heard = new Heard();
+  readonly talk = new Talk();
   /** What went wrong with the recording itself. */
   readonly problems: string[] = [];
   readonly counts: Record<Outcome, number> = { ok: 0, fail: 0, info: 0 };
@@ -313,8 +318,8 @@ export class History {
     this.counts[outcome]++;
   }
 
-  problem(text: string): void {
-    this.problems.push(text);
+  problem(text: string | null): void {
+    if (text !== null) this.problems.push(text);
   }
 
   /** A copy of what is known now, for who goes on from here alone: every connection is gone. */

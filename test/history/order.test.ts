@@ -118,7 +118,7 @@ describe("a filter", () => {
   it("is broken when something else is delivered", () => {
     const one = story();
     one.ended(one.delivered("m0", 0), "ack");
-    expect(rulesIn(filterProblems(one.history))).toEqual(["D13"]);
+    expect(rulesIn(filterProblems(one.history))).toEqual(["D18"]);
   });
 
   it("is broken when what matches is not delivered", () => {

@@ -5,7 +5,7 @@
  * - D1 Nothing is visible that nobody sent, or in another topic.  T3 Each message has one place.
  * - I3 Of a send all messages are visible or none; of a transaction all, exactly if it is committed (T1).
  * - I1 A send that was ok is there.  E2 One that failed is not.
- * - D2 Each group was given each visible message that its filter lets pass (D13), unless an operator or
+ * - D2 Each group was given each visible message that its filter lets pass (D18), unless an operator or
  *   retention took it.
  */
 import type { Final } from "./final.ts";

@@ -2,11 +2,13 @@
 import { describe, expect, it } from "vitest";
 import { conservationProblems } from "./conservation.ts";
 import type { Final } from "./final.ts";
+import { gapProblems } from "./gaps.ts";
 import { type History, type Outcome, readKey } from "./history.ts";
 import { judge } from "./judge.ts";
 import { livenessProblems } from "./liveness.ts";
 import { queueProblems } from "./queue.ts";
 import { repeatProblems } from "./repeats.ts";
+import type { Talk } from "./replies.ts";
 import { finalWith, GROUP, rulesIn, Story, TOPIC } from "./story.ts";
 
 const story = (tell: (story: Story) => void) => {
@@ -383,5 +385,55 @@ describe("liveness", () => {
     });
     const terms = { ...final.terms, mayStayParked: true };
     expect(livenessProblems(history, { ...final, terms })).toEqual([]);
+  });
+});
+
+describe("gaps", () => {
+  const told = (...said: readonly (readonly [lost: number | undefined, total: number])[]) =>
+    story(({ history }) => {
+      for (const [lost, total] of said)
+        history.problem(history.heard.tell("cache%n orders", lost, total));
+    });
+
+  it("break S3 when an instance is told of fewer than it has not heard of", () => {
+    expect(rulesIn(told([undefined, 0], [3, 3], [0, 3], [2, 5]).problems)).toEqual([]);
+    expect(rulesIn(told([undefined, 0], [3, 3], [1, 5]).problems)).toEqual(["S3"]);
+  });
+
+  it("break S3 when one was told to nobody in the end", () => {
+    const lost = new Map([["cache%n orders", 2]]);
+    const problems = (total: number) =>
+      rulesIn(gapProblems(told([undefined, total]), finalWith([], { lost })));
+    expect(problems(2)).toEqual([]);
+    expect(problems(1)).toEqual(["S3"]);
+  });
+});
+
+describe("replies", () => {
+  const heard = (tell: (talk: Talk) => string | null): readonly string[] =>
+    rulesIn(story(({ history }) => history.problem(tell(history.talk))).problems);
+
+  it("break Q1 when they come to who did not ask", () => {
+    const asked = (hears: string) =>
+      heard((talk) => {
+        talk.asks("web#1", "r1");
+        talk.says("r1", "yes");
+        return talk.hears(hears, "r1", "yes");
+      });
+    expect([asked("web#1"), asked("web#2")]).toEqual([[], ["Q1"]]);
+  });
+
+  it("break Q2 when they come more often than they were said, or differ from it", () => {
+    const replies = (...contents: readonly string[]) =>
+      heard((talk) => {
+        talk.asks("web#1", "r1");
+        talk.says("r1", "yes");
+        return (
+          contents
+            .map((content) => talk.hears("web#1", "r1", content))
+            .find((one) => one !== null) ?? null
+        );
+      });
+    expect([replies("yes"), replies("yes", "yes"), replies("no")]).toEqual([[], ["Q2"], ["Q2"]]);
   });
 });

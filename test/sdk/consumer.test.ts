@@ -68,7 +68,8 @@ describe("a consumer", () => {
         ),
       );
     expect(await make({ subscribe: [] })).toBe("INVALID_ARGUMENT");
-    expect(await make({ subscribe: [{ topic: "no such name" }] })).toBe("INVALID_ARGUMENT");
+    expect(await make({ subscribe: [{ topic: "no such name" }] })).toBe("INVALID_TOPIC");
+    expect(await make({ group: "a%b" })).toBe("INVALID_GROUP");
     expect(await make({ concurrency: 0 })).toBe("INVALID_ARGUMENT");
     expect(await make({ leaseMs: 10 })).toBe("INVALID_ARGUMENT");
     expect(await make({ maxBytesInFlight: 1_000 })).toBe("INVALID_ARGUMENT");

@@ -37,7 +37,7 @@ describe("a producer", () => {
       "INVALID_ARGUMENT",
     );
     expect(await codeOf(createProducer({ url, group: "no spaces" }, environment))).toBe(
-      "INVALID_ARGUMENT",
+      "INVALID_GROUP",
     );
     expect(
       await codeOf(createProducer({ url, group: "g", requestTimeoutMs: 0 }, environment)),
@@ -218,7 +218,7 @@ describe("a send", () => {
     const producer = await start(broker);
     expect(await codeOf(producer.send({ topic: "a", body: undefined }))).toBe("ENCODE_FAILED");
     expect(await codeOf(producer.send({ topic: "a", body: 1n }))).toBe("ENCODE_FAILED");
-    expect(await codeOf(producer.send({ topic: "no such name", body: 1 }))).toBe("INVALID_MESSAGE");
+    expect(await codeOf(producer.send({ topic: "no such name", body: 1 }))).toBe("INVALID_TOPIC");
     expect(await codeOf(producer.send({ topic: "a", body: new Uint8Array(1_048_577) }))).toBe(
       "BODY_TOO_LARGE",
     );

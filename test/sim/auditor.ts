@@ -122,6 +122,7 @@ export class Auditor {
     switch (record.kind) {
       case "topicUpdated":
       case "cursorOpened":
+      case "instanceForgotten":
         this.#overdue.clear();
         return;
       case "acked":
@@ -139,6 +140,7 @@ export class Auditor {
           this.#leases.delete(entryKey(record.cursorNo, offset));
         }
         return;
+      case "abandoned":
       case "buried":
         this.#leases.delete(entryKey(record.cursorNo, record.offset));
         return;

@@ -92,6 +92,7 @@ export function demandCause(record: LogRecord, moment: Moment): void {
       return demand(input.kind === "lapsed", "D15", () => "nobody found it too old");
     case "returned":
       return demandReturn(record, moment);
+    case "abandoned":
     case "buried": {
       const cursor = ledger.cursor(record.cursorNo);
       if (frame?.type === "bury" && moment.valid.has(entryKey(cursor.no, record.offset))) return;
@@ -101,6 +102,17 @@ export function demandCause(record: LogRecord, moment: Moment): void {
         () => `cursor ${cursor.no}/${record.offset} is buried before its last attempt`,
       );
     }
+    case "instanceOpened":
+      return demand(frame?.type === "subscribe", "S1", () => "an instance by nobody");
+    case "instanceSeen":
+      return demand(
+        frame?.type === "subscribe" ||
+          (!record.isHere && (frame?.type === "unsubscribe" || input.kind === "disconnected")),
+        "S1",
+        () => "an instance comes or goes by nobody's doing",
+      );
+    case "gapTold":
+      return demand(frame?.type === "credit", "S3", () => "a gap is heard without a credit");
     case "replayed":
       return demand(frame?.type === "dlq.replay", "D8", () => "replayed by nobody");
     case "purged":
@@ -108,14 +120,14 @@ export function demandCause(record: LogRecord, moment: Moment): void {
     case "groupPaused":
       return demand(
         frame?.type === (record.isPaused ? "group.pause" : "group.resume"),
-        "D13",
+        "D16",
         () => "paused or resumed by nobody",
       );
     case "skipped":
       return demand(
         frame?.type === "group.skip" &&
           record.offsets.every((offset) => frame.offsets.includes(offset)),
-        "D14",
+        "D17",
         () => "skipped by nobody",
       );
     case "taken": {
@@ -308,7 +320,9 @@ function demandReturn(record: RecordOf<"returned">, moment: Moment): void {
       return demand(lease.untilMs <= nowMs, "D5", () => `${where} expires before its time`);
     case "disconnected":
       return demand(
-        input.kind === "disconnected" && input.connection === lease.connection,
+        (input.kind === "disconnected" && input.connection === lease.connection) ||
+          (frame?.type === "subscribe" &&
+            ledger.groupName(cursor) === `${frame.group}%${frame.instance}`),
         "D5",
         () => `who has ${where} is still there`,
       );

@@ -48,6 +48,8 @@ export function policyOf(random: Random): Policy {
     ...windowsOf(random),
     retentionEveryMs: random.pick([100, 1_000]),
     dropAfterStartMs: random.pick([0, 5_000, 60_000]),
+    instanceKeptMs: random.pick([20_000, 5 * MINUTE, 72 * 60 * MINUTE]),
+    instancesPerGroupMax: random.pick([2, 3, 1_000]),
     deliveriesPerStepMax: random.pick([1, 5, 2_048]),
     deliveryBytesPerStepMax: random.pick([20, 4_194_304]),
   };

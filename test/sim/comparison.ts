@@ -61,12 +61,21 @@ function compareTopics(ledger: Ledger, state: State): void {
 
 function compareGroups(ledger: Ledger, state: State): void {
   demand(state.groups.size === ledger.groups.size, "P8", () => "a group is missing");
-  for (const [no, { name, isPaused }] of ledger.groups)
+  for (const [no, { name, policy, instance, isPaused }] of ledger.groups) {
+    const group = state.groups.get(no);
+    demand(group?.name === name, "P8", () => `group ${name} is missing`);
+    const isSame =
+      group.policy.leaseMs === policy.leaseMs && group.policy.attemptsMax === policy.attemptsMax;
+    demand(isSame, "P8", () => `${name} has another policy`);
+    const isPausedToo = (group.paused !== null) === isPaused;
     demand(
-      (state.groups.get(no)?.paused != null) === isPaused,
-      "D13",
-      () => `${name} is ${isPaused ? "paused" : "not paused"}, and the engine says otherwise`,
+      isPausedToo,
+      "D16",
+      () => `${name} is ${isPaused ? "" : "not "}paused, and the engine says otherwise`,
     );
+    const leftAtMs = group.instance?.leftAtMs;
+    demand(leftAtMs === instance?.leftAtMs, "S2", () => `${name} is away since ${leftAtMs}`);
+  }
 }
 
 function compareCursors(ledger: Ledger, state: State, nowMs: number): void {
@@ -75,6 +84,8 @@ function compareCursors(ledger: Ledger, state: State, nowMs: number): void {
     const { no, nextOffset, nextDeliveryNo, entries, expired, lapsed, filter, filtered } = known;
     const cursor = state.cursors.get(no);
     demand(cursor !== undefined, "P8", () => `cursor ${no} is missing`);
+    const isSame = cursor.abandoned === known.abandoned && cursor.told === known.told;
+    demand(isSame, "S3", () => `cursor ${no} knows of ${cursor.told} lost, not ${known.told}`);
     demand(
       cursor.nextOffset === nextOffset && cursor.nextDeliveryNo === nextDeliveryNo,
       "B1",

@@ -13,7 +13,9 @@ const TERMS = {
   mayBuryByItself: true,
 };
 
-export function finalOf(ledger: Ledger, witness: Witness, groups: readonly string[]): Final {
+export function finalOf(ledger: Ledger, witness: Witness, ordinary: readonly string[]): Final {
+  const instances = [...ledger.groups.values()].filter(({ instance }) => instance !== null);
+  const groups = [...ordinary, ...instances.map(({ name }) => name)];
   const topics = [...ledger.topics.values()];
   const normal = topics.filter(({ isDeadLetters }) => !isDeadLetters);
   return {
@@ -27,8 +29,19 @@ export function finalOf(ledger: Ledger, witness: Witness, groups: readonly strin
     standings: standingsOf(ledger, normal, groups),
     topics: new Set(topics.map(({ name }) => name)),
     accounts: accountsOf(witness),
+    lost: lostOf(ledger),
     terms: TERMS,
   };
+}
+
+function lostOf(ledger: Ledger): Map<string, number> {
+  const lost = new Map<string, number>();
+  for (const cursor of ledger.cursors.values()) {
+    const { instance, name = "" } = ledger.groups.get(cursor.groupNo) ?? {};
+    if (instance?.leftAtMs === null)
+      lost.set(`${name} ${ledger.topic(cursor.topicNo).name}`, cursor.expired + cursor.abandoned);
+  }
+  return lost;
 }
 
 /** By the engine's own counters. */
@@ -63,6 +76,7 @@ function standingsOf(
         readKey(topic.name.slice("%DLQ%".length), ledger.topic(topicNo).name, offset),
         "dead",
       );
+  for (const key of ledger.abandoned) standings.set(key, "dead");
   return standings;
 }
 

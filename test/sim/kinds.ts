@@ -7,6 +7,9 @@ import type { Random } from "./random.ts";
 
 export type Kind = Pick<SaidMessage, "key" | "tag" | "headers">;
 
+export const withHeaders = (kind: Kind, headers: Kind["headers"]): Kind =>
+  headers === undefined ? kind : { ...kind, headers: { ...kind.headers, ...headers } };
+
 export interface GroupFilter {
   readonly text: string;
   /** The same, said in another language. */

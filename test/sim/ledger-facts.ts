@@ -50,8 +50,10 @@ export interface LedgerEntry {
 
 export interface LedgerGroup {
   readonly name: string;
-  readonly policy: GroupPolicy;
-  readonly isPaused: boolean;
+  policy: GroupPolicy;
+  isPaused: boolean;
+  /** Null: an ordinary group. `leftAtMs` null: it is here. */
+  readonly instance: { readonly parentNo: number; leftAtMs: number | null } | null;
 }
 
 export interface LedgerCursor {
@@ -69,6 +71,9 @@ export interface LedgerCursor {
   /** "": none. */
   filter: string;
   filtered: number;
+  /** An instance: what it goes on without, and how many lost messages it knows of. */
+  abandoned: number;
+  told: number;
   /** In the order in which they were taken in, or delivered first. */
   readonly entries: Map<number, LedgerEntry>;
 }
@@ -95,6 +100,8 @@ export interface Limits {
   readonly dropAfterStartMs: number;
   readonly checkAttemptsMax: number;
   readonly undecidedAgeMaxMs: number;
+  readonly instanceKeptMs: number;
+  readonly instancesPerGroupMax: number;
 }
 
 export const placeKey = ({ block, slot }: Place): string => `${block}.${slot}`;

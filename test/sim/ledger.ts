@@ -12,8 +12,9 @@ import {
   type Limits,
   placeKey,
 } from "./ledger-facts.ts";
+import { applyInstance, isPaused, leaveAll, openCursor, updateGroup } from "./ledger-groups.ts";
 import { LedgerSchedule } from "./ledger-scheduled.ts";
-import { forgetOrder, isFirst, isOrdered, readyEntry, taken, takesIn } from "./ledger-windows.ts";
+import { isFirst, isOrdered, readyEntry, taken, takesIn } from "./ledger-windows.ts";
 import { demand } from "./violation.ts";
 
 export class Ledger {
@@ -29,18 +30,20 @@ export class Ledger {
   readonly bytesAt = new Map<string, number>();
   /** By `group topic@offset`: what retention took from a group. */
   readonly gone = new Set<string>();
+  /** By the same: what an instance goes on without. */
+  readonly abandoned = new Set<string>();
   block = 0;
   atMs = 0;
   /** A checkpoint keeps what ripened after its block began; reading the log alone does not tell. */
   slackMs = 0;
-  readonly #limits: Limits;
+  readonly limits: Limits;
   /** One visible place for each message, in one topic (T3); dead letters aside. */
   readonly #visible = new Set<string>();
   #openedAtMs = 0;
   #slot = 0;
 
   constructor(limits: Limits) {
-    this.#limits = limits;
+    this.limits = limits;
   }
 
   /** `nowMs`: the time of the step, Infinity when a log is only read again. */
@@ -55,6 +58,7 @@ export class Ledger {
     switch (record.kind) {
       case "opened":
         this.#openedAtMs = record.atMs;
+        leaveAll(this, record.atMs, record.pausedMs);
         return this.#opened(record.pausedMs);
       case "clock":
         return;
@@ -74,13 +78,11 @@ export class Ledger {
       case "lapsed":
         return this.#lapsed(record);
       case "groupUpdated":
-        this.#groupUpdated(record);
-        if (!record.policy.isOrdered) forgetOrder(this, record.groupNo);
-        return;
+        return updateGroup(this, record);
       case "groupPaused": {
-        const group = this.#group(record.groupNo);
-        demand(group.isPaused !== record.isPaused, "D13", () => `${group.name} is so already`);
-        this.groups.set(record.groupNo, { ...group, isPaused: record.isPaused });
+        const group = this.group(record.groupNo);
+        demand(group.isPaused !== record.isPaused, "D16", () => `${group.name} is so already`);
+        group.isPaused = record.isPaused;
         return;
       }
       case "cursorFiltered":
@@ -88,21 +90,14 @@ export class Ledger {
         return;
       case "taken":
         return taken(this, record);
+      case "instanceOpened":
+      case "instanceSeen":
+      case "instanceForgotten":
+      case "abandoned":
+      case "gapTold":
+        return applyInstance(this, record, nowMs);
       case "cursorOpened":
-        this.cursors.set(record.cursorNo, {
-          no: record.cursorNo,
-          groupNo: record.groupNo,
-          topicNo: record.topicNo,
-          firstOffset: record.nextOffset,
-          nextOffset: record.nextOffset,
-          nextDeliveryNo: 1,
-          expired: 0,
-          lapsed: 0,
-          filter: "",
-          filtered: 0,
-          entries: new Map(),
-        });
-        return;
+        return openCursor(this, record);
       case "cursorReset": {
         const cursor = this.cursor(record.cursorNo);
         for (const { kind } of cursor.entries.values())
@@ -183,6 +178,10 @@ export class Ledger {
     for (const cursor of this.cursors.values())
       if (cursor.topicNo === topicNo && this.groupName(cursor) === group) return cursor;
     return undefined;
+  }
+
+  isInstance({ groupNo }: LedgerCursor): boolean {
+    return this.groups.get(groupNo)?.instance != null;
   }
 
   groupName(cursor: LedgerCursor): string {
@@ -295,29 +294,24 @@ export class Ledger {
     }
   }
 
-  #group(no: number): LedgerGroup {
+  group(no: number): LedgerGroup {
     const group = this.groups.get(no);
     demand(group !== undefined, "I3", () => `a record names group ${no}, which does not exist`);
     return group;
   }
 
-  #groupUpdated({ groupNo, group: name, policy }: RecordOf<"groupUpdated">): void {
-    const isPaused = this.groups.get(groupNo)?.isPaused ?? false;
-    this.groups.set(groupNo, { name, policy, isPaused });
-  }
-
-  /** D14: only what is unsettled; what is fresh before it becomes ready. */
+  /** D17: only what is unsettled; what is fresh before it becomes ready. */
   #skipped({ cursorNo, offsets }: RecordOf<"skipped">): void {
     const cursor = this.cursor(cursorNo);
     const { places } = this.topic(cursor.topicNo);
     for (const offset of offsets) {
       for (let fresh = this.nextFresh(cursor); fresh <= offset; fresh = this.nextFresh(cursor)) {
-        demand(fresh < places.length, "D14", () => `${offset} is skipped, and not visible yet`);
+        demand(fresh < places.length, "D17", () => `${offset} is skipped, and not visible yet`);
         cursor.nextOffset = fresh + 1;
         cursor.entries.set(fresh, readyEntry(0));
       }
       const kind = cursor.entries.get(offset)?.kind;
-      demand(kind !== undefined, "D14", () => `cursor ${cursorNo}/${offset} is skipped, settled`);
+      demand(kind !== undefined, "D17", () => `cursor ${cursorNo}/${offset} is skipped, settled`);
       demand(kind !== "pending", "T9", () => `cursor ${cursorNo}/${offset} is skipped, pending`);
       cursor.entries.delete(offset);
     }
@@ -329,8 +323,8 @@ export class Ledger {
     demand(transaction.onUndecided === "park", "C3", () => `${transactionId} asked for rollback`);
     demand(
       cause === "attempts"
-        ? transaction.checks >= this.#limits.checkAttemptsMax
-        : nowMs - transaction.ageFromMs >= this.#limits.undecidedAgeMaxMs,
+        ? transaction.checks >= this.limits.checkAttemptsMax
+        : nowMs - transaction.ageFromMs >= this.limits.undecidedAgeMaxMs,
       "C3",
       () => `${transactionId} is parked for ${cause} after ${transaction.checks} checks`,
     );
@@ -340,8 +334,11 @@ export class Ledger {
   #delivered(record: RecordOf<"delivered">, nowMs: number): void {
     const cursor = this.cursor(record.cursorNo);
     const where = `cursor ${record.cursorNo}`;
-    const { isPaused } = this.#group(cursor.groupNo);
-    demand(!isPaused, "D13", () => `${where} is given something, and is paused`);
+    demand(
+      !isPaused(this, cursor.groupNo),
+      "D16",
+      () => `${where} is given something, and is paused`,
+    );
     demand(record.firstDeliveryNo >= cursor.nextDeliveryNo, "D3", () => "a number comes again");
     for (const [at, offset] of record.offsets.entries()) {
       const deliveryNo = record.firstDeliveryNo + at;
@@ -424,7 +421,7 @@ export class Ledger {
     const { firstOffset: first, places, name, settings } = topic;
     demand(beforeOffset > first && beforeOffset <= places.length, "E1", () => `${name} is retired`);
     const isKept =
-      settings.unsettled === "keep" || nowMs < this.#openedAtMs + this.#limits.dropAfterStartMs;
+      settings.unsettled === "keep" || nowMs < this.#openedAtMs + this.limits.dropAfterStartMs;
     let bytes = this.bytesOf(topic);
     for (let offset = first; offset < beforeOffset; offset++) {
       const where = (): string => `${name}/${offset}`;
@@ -435,7 +432,8 @@ export class Ledger {
       if (this.isLive(topic, offset))
         bytes -= this.bytesAt.get(placeKey(places[offset] as Place)) ?? 0;
       for (const cursor of this.cursors.values())
-        if (cursor.topicNo === topicNo) this.#expire(topic, cursor, offset, isKept);
+        if (cursor.topicNo === topicNo)
+          this.#expire(topic, cursor, offset, isKept && !this.isInstance(cursor));
       const origin = topic.origins.get(offset);
       if (origin !== undefined) {
         topic.origins.delete(offset);
@@ -462,13 +460,16 @@ export class Ledger {
     topic.expired++;
   }
 
-  /** Due by its age, and settled by every group. */
+  /** Due by its age, settled by every group, and in no instance's hands. */
   mayGo({ no, atMs, settings, places }: LedgerTopic, offset: number, nowMs: number): boolean {
     if (offset >= places.length || this.topic(no).isDeadLetters) return false;
     if (nowMs - (atMs[offset] ?? 0) <= settings.retentionMs) return false;
-    for (const cursor of this.cursors.values())
-      if (cursor.topicNo === no && (offset >= cursor.nextOffset || cursor.entries.has(offset)))
-        return false;
+    for (const cursor of this.cursors.values()) {
+      const kind = cursor.topicNo === no ? cursor.entries.get(offset)?.kind : undefined;
+      if (kind === "leased" || kind === "pending") return false;
+      if (cursor.topicNo !== no || this.isInstance(cursor)) continue;
+      if (offset >= cursor.nextOffset || kind !== undefined) return false;
+    }
     return true;
   }
 
@@ -538,6 +539,10 @@ export class Ledger {
     if (!isDeadLetters || origins.has(offset)) return;
     const kind = cursor.entries.get(offset)?.kind;
     if (kind === "ready" || kind === "waiting") cursor.entries.delete(offset);
+  }
+
+  demandLeased(cursorNo: number, offset: number, invariant: string): void {
+    this.#leased(cursorNo, offset, invariant);
   }
 
   #leased(cursorNo: number, offset: number, invariant: string): LedgerEntry {

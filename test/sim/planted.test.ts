@@ -13,6 +13,7 @@ import { DURABILITY_BUGS } from "./planted/durability.ts";
 import { OPERATOR_BUGS } from "./planted/operators.ts";
 import { RETENTION_BUGS } from "./planted/retention.ts";
 import { SEEDS } from "./planted/seeds.ts";
+import { TALK_BUGS } from "./planted/talk.ts";
 import { TRANSACTION_BUGS } from "./planted/transactions.ts";
 import { WINDOW_BUGS } from "./planted/windows.ts";
 import { Violation } from "./violation.ts";
@@ -28,6 +29,7 @@ const PLANTED = {
   ...DELAY_BUGS,
   ...OPERATOR_BUGS,
   ...WINDOW_BUGS,
+  ...TALK_BUGS,
 };
 
 interface Found {

@@ -1,4 +1,5 @@
-/** A producer's process: sends, and transactions of one to three messages. */
+/** A producer's process: sends, requests, and transactions of one to three messages. */
+import { type BrokerFrames, CORRELATION_HEADER, INBOX_HEADER } from "@escrowmq/protocol";
 import { outcomeOf, Trader } from "./trader.ts";
 import type { SimMessage, World } from "./world.ts";
 
@@ -8,6 +9,10 @@ export class Producer extends Trader {
   readonly #pauseMs: number;
   /** Those that it may still want back. */
   readonly #delayed: SimMessage[] = [];
+  /** The inbox of this connection, and the connection's name. */
+  #inbox = "";
+  #asker = "";
+  #connections = 0;
 
   constructor(world: World, name: string, group: string, isChecker: boolean) {
     super(world, name);
@@ -19,6 +24,17 @@ export class Producer extends Trader {
 
   protected override up(): void {
     this.announce(this.group, this.#isChecker);
+    this.#asker = `${this.name}#${++this.#connections}`;
+    this.#inbox = "";
+    const asker = this.#asker;
+    this.request({ type: "inbox" }, (reply) => {
+      if (reply?.type === "ok" && asker === this.#asker) this.#inbox = reply.inbox ?? "";
+    });
+  }
+
+  protected override replied({ correlation, body }: BrokerFrames["replied"]): void {
+    const { history } = this.world;
+    history.problem(history.talk.hears(this.#asker, correlation, Buffer.from(body).toString()));
   }
 
   /** Faults are over: it answers, and promptly. */
@@ -43,7 +59,8 @@ export class Producer extends Trader {
   #send(): void {
     const { world } = this;
     const sendId = world.newId("send");
-    const messages = this.#someMessages();
+    const messages =
+      this.#inbox !== "" && world.random.chance(0.4) ? [this.#question()] : this.#someMessages();
     const say = (done: () => void): void => {
       const operation = world.history.send(
         sendId,
@@ -85,5 +102,15 @@ export class Producer extends Trader {
     };
     say();
     if (random.chance(0.2)) time.after(random.below(20_000), say);
+  }
+
+  #question(): SimMessage {
+    const { world } = this;
+    const correlation = world.newId("ask");
+    world.history.talk.asks(this.#asker, correlation);
+    return world.newMessage(world.random.pick(world.topics), {
+      [INBOX_HEADER]: this.#inbox,
+      [CORRELATION_HEADER]: correlation,
+    });
   }
 }

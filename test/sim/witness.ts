@@ -40,6 +40,8 @@ export class Witness {
   /** The block that each word rests on. */
   readonly #restsOn = new Map<string, number>();
   readonly #tokens = new Set<string>();
+  /** Replies on their way, each once. */
+  #replies: string[] = [];
   /** Parts of checkpoints, by names that last. */
   readonly #lasting = new Map<string, unknown>();
   #ticks = 0;
@@ -117,6 +119,7 @@ export class Witness {
       this.#demandDurable(`${connection} ${frame.re}`, frame.type);
     if (frame.type === "check")
       this.#demandDurable(`${frame.transactionId} ${frame.attempt}`, "check");
+    if (frame.type === "replied") this.#demandReply(connection, frame.correlation);
     if (frame.type !== "deliver") return;
     for (const { token, message, atMs } of frame.deliveries) {
       this.#demandDurable(token, "delivery");
@@ -134,6 +137,7 @@ export class Witness {
   /** What was not on disk never happened. */
   crashed(): void {
     this.#restsOn.clear();
+    this.#replies = [];
     this.#auditor.crashed(this.durable);
   }
 
@@ -201,6 +205,9 @@ export class Witness {
       case "look":
         for (const { block: at } of send.places) this.#demandThere(at, "a look");
         return;
+      case "reply":
+        this.#replies.push(`${send.to} ${send.correlation}`);
+        return;
       case "check":
       case "askEndpoint":
         if (send.slots.length > 0) this.#demandThere(send.block, "a check");
@@ -216,6 +223,12 @@ export class Witness {
       for (const { data } of record.messages)
         if (data !== null) this.#bodies.set(`${block.number}.${slot++}`, data);
     }
+  }
+
+  #demandReply(connection: number, correlation: string): void {
+    const at = this.#replies.indexOf(`${connection} ${correlation}`);
+    demand(at >= 0, "Q2", () => `a reply to ${correlation} goes out that no step made`);
+    this.#replies.splice(at, 1);
   }
 
   #demandDurable(word: string, what: string): void {

@@ -15,7 +15,7 @@ import { Auditor } from "./auditor.ts";
 import { FAULTS, policyOf } from "./chances.ts";
 import { Consumer } from "./consumer.ts";
 import { finalOf } from "./final-of.ts";
-import { Kinds } from "./kinds.ts";
+import { Kinds, withHeaders } from "./kinds.ts";
 import { isBehindPending, isFullOfHeld } from "./ledger-windows.ts";
 import { Link, type LinkEnds } from "./link.ts";
 import { Machine, type MachineOptions, openStore } from "./machine.ts";
@@ -141,10 +141,10 @@ export class World {
   }
 
   /** Every message is another one, so that what is delivered says which it is. */
-  newMessage(topic: string): SimMessage {
+  newMessage(topic: string, headers?: Readonly<Record<string, string>>): SimMessage {
     const id = this.newId("m");
     const times = this.#someTimes();
-    const kind = this.kinds.next();
+    const kind = withHeaders(this.kinds.next(), headers);
     const data = encodeMessage({ id, topic, ...kind, body: utf8.encode(id), ...times });
     const isDelayed = times.delayMs !== undefined || times.deliverAtMs !== undefined;
     const message = { id, topic, ...kind, data, digest: crc32(data), isDelayed };
@@ -166,6 +166,11 @@ export class World {
     return Array.from({ length: this.random.between(1, 3) }, () =>
       this.newMessage(this.random.pick(this.topics)),
     );
+  }
+
+  /** A consumer subscribes by an instance's name: whoever had it has it no more. */
+  takesPlace(reader: string): void {
+    for (const consumer of this.#consumers) if (consumer.readsAs === reader) consumer.leaves();
   }
 
   /** What the application's database says, to be said to the broker. */
@@ -209,6 +214,11 @@ export class World {
     for (const group of this.groups)
       for (let at = random.between(1, 3); at > 0; at--)
         this.#consumers.push(new Consumer(this, `${group} ${at}`, group, this.topics));
+    for (let at = random.pick([0, 2, 3]); at > 0; at--) {
+      // Two of one name take each other's place.
+      const instance = `n${random.between(1, at)}`;
+      this.#consumers.push(new Consumer(this, `${instance} ${at}`, "cache", this.topics, instance));
+    }
     const [billing = ""] = this.groups;
     if (random.chance(0.3))
       this.#consumers.push(new Consumer(this, "support", "support", [`%DLQ%${billing}`]));
@@ -389,6 +399,9 @@ export class World {
       recalled: this.auditor.ledger.schedule.recalled.size,
       filtered,
       keyed,
+      abandoned: this.auditor.ledger.abandoned.size,
+      gaps: this.history.heard.gaps,
+      replies: this.history.talk.heard,
       removedBlocks: disk.first - 1,
       refusedStarts: this.#machine.refusals,
       failStops: this.#machine.failStops,

@@ -188,6 +188,11 @@ export const ONE_OF_EACH: { readonly [Kind in RecordKind]: RecordOf<Kind> } = {
   replayed: { kind: "replayed", deadTopicNo: 9, offset: 0, ...by },
   purged: { kind: "purged", deadTopicNo: 9, offset: 1, ...by },
   clock: { kind: "clock" },
+  instanceOpened: { kind: "instanceOpened", groupNo: 5, parentNo: 2, instance: "node-1" },
+  instanceSeen: { kind: "instanceSeen", groupNo: 5, isHere: true },
+  instanceForgotten: { kind: "instanceForgotten", groupNo: 5 },
+  abandoned: { kind: "abandoned", cursorNo: 3, offset: 2 ** 33, reason: "no – luck" },
+  gapTold: { kind: "gapTold", cursorNo: 3, lost: 1_000 },
   retired: { kind: "retired", topicNo: 1, beforeOffset: 2 ** 33 },
   moved: {
     kind: "moved",

@@ -164,10 +164,18 @@ class Stage implements Names {
       case "subscribe": {
         const filter = named.filter === undefined ? {} : { filter: named.filter };
         const topics = [first, ...rest].map((topic) => ({ topic, ...filter }));
-        return { type: "subscribe", subscription: 1, group: named.group ?? "", topics, ...lease };
+        const instance = named.instance === undefined ? {} : { instance: named.instance };
+        const group = named.group ?? "";
+        return { type: "subscribe", subscription: 1, group, topics, ...lease, ...instance };
       }
       case "unsubscribe":
         return { type: "unsubscribe", subscription: 1 };
+      case "retain":
+        return { type: "topic.update", topic: first, retentionMs: toMs(rest[0] ?? "") };
+      case "inbox":
+        return { type: "inbox" };
+      case "reply":
+        return { type: "reply", inbox: first, correlation: rest[0] ?? "", body: NO_BODY };
       case "ack":
       case "release":
         return { type: verb, tokens };
@@ -259,6 +267,7 @@ class Stage implements Names {
   }
 }
 
+const NO_BODY = new Uint8Array();
 const NOTHING: Effects = { records: [], sends: [] };
 
 /** `orders:hello` is the message "hello" for the topic orders. */

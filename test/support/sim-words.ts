@@ -37,6 +37,7 @@ export function sayRecord(names: Names, record: LogRecord): string {
     const group = state.groups.get(cursor.groupNo)?.name ?? "";
     return `${topic(cursor.topicNo)}/${offset} of ${group}`;
   };
+  const group = (no: number): string => state.groups.get(no)?.name ?? `group ${no}`;
   const at = (ms: number): string => span(ms - names.startMs);
   const bodies = (messages: RecordOf<"sent">["messages"]): string =>
     messages
@@ -119,6 +120,16 @@ export function sayRecord(names: Names, record: LogRecord): string {
       return `recalled ${record.messageId} out of ${topic(record.topicNo)}`;
     case "lapsed":
       return `lapsed ${record.offsets.map((offset) => place(record.cursorNo, offset)).join(", ")}`;
+    case "instanceOpened":
+      return `instance ${record.instance} of ${group(record.parentNo)} opened`;
+    case "instanceSeen":
+      return `instance ${group(record.groupNo)} ${record.isHere ? "is here" : "is away"}`;
+    case "instanceForgotten":
+      return `instance of group number ${record.groupNo} forgotten`;
+    case "abandoned":
+      return `abandoned ${place(record.cursorNo, record.offset)}${because(record.reason)}`;
+    case "gapTold":
+      return `told that ${record.lost} are lost in ${place(record.cursorNo, 0).replace("/0 of", " to")}`;
     case "moved":
       return `moved forward: ${bodies(record.messages)}`;
   }
@@ -133,6 +144,8 @@ export function saySend(names: Names, send: Send): readonly string[] {
         (delivery) =>
           `-> ${names.connection(send.to)}: ${sayDelivery(names, send.topic, delivery, send.leaseMs)}`,
       );
+    case "reply":
+      return [`-> ${names.connection(send.to)}: reply to ${send.correlation}`];
     case "check":
       return [`-> ${names.connection(send.to)}: ${sayQuestion(names, send)}`];
     case "askEndpoint":
@@ -151,15 +164,28 @@ function sayFrame(names: Names, frame: Extract<Send, { readonly kind: "frame" }>
     const decidedAt = span(Number(detail.decidedAtMs) - names.startMs);
     return `refused ${frame.code}, decided by ${detail.decidedBy} (${detail.who}) at ${decidedAt}`;
   }
+  if (frame.type === "ended") return `subscription ${frame.subscription} ended, ${frame.code}`;
+  if (frame.type === "gap") return `gap, ${sayGaps(frame.gaps)}`;
   if (frame.type !== "ok") return frame.type;
   const parts = [
     frame.state ?? "",
     frame.duplicate === true ? "as before" : "",
     frame.stale === undefined ? "" : `stale ${frame.stale.map(names.delivery).join(" ")}`,
+    frame.gaps === undefined ? "" : sayGaps(frame.gaps),
+    frame.inbox === undefined ? "" : `inbox ${frame.inbox}`,
     frame.value === undefined ? "" : sayValue(names, frame.value as object),
   ];
   return ["ok", ...parts.filter((part) => part !== "")].join(", ");
 }
+
+const sayGaps = (
+  gaps: readonly { topic: string; lost?: number | undefined; total: number }[],
+): string =>
+  gaps
+    .map(({ topic, lost, total }) =>
+      lost === undefined ? `${topic} is new to it` : `${lost} of ${topic} lost, ${total} ever`,
+    )
+    .join(", ");
 
 function sayDelivery(names: Names, topic: string, delivery: Delivery, leaseMs: number): string {
   const { token, offset, attempt, place, origin } = delivery;

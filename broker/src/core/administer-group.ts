@@ -4,7 +4,7 @@
  *
  * Invariants
  * - T9 A pending ack belongs to its transaction: neither a reset nor a skip touches it.
- * - D14 What was skipped is settled: its lease is over, and nothing brings it back but a later reset.
+ * - D17 What was skipped is settled: its lease is over, and nothing brings it back but a later reset.
  */
 import type { ClientFrames, ResetView, SkipView, TopicResetView } from "@escrowmq/protocol";
 import { LIMITS } from "@escrowmq/protocol/limits";

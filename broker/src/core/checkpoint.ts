@@ -13,6 +13,7 @@
  */
 import { Cursor, type CursorState } from "./cursor.ts";
 import type { EntriesPart } from "./entries.ts";
+import { addGroup, type Group, type Instance } from "./group.ts";
 import type { GroupChange, Pause } from "./group-changes.ts";
 import { invariant } from "./invariant.ts";
 import { LastingPart, type Piece } from "./lasting-part.ts";
@@ -56,6 +57,8 @@ type Part =
       readonly policy: GroupPolicy;
       readonly paused: Pause | null;
       readonly changes: readonly GroupChange[];
+      /** Its parent stands before it. */
+      readonly instance: InstanceState | null;
     }
   | { readonly part: "cursor"; readonly cursor: CursorState }
   | { readonly part: "entries"; readonly entries: EntriesPart }
@@ -63,6 +66,12 @@ type Part =
   | { readonly part: "scheduled"; readonly scheduled: ScheduledPart }
   | { readonly part: "memory"; readonly of: Memory; readonly memory: RememberedState }
   | { readonly part: "remembered"; readonly of: Memory; readonly remembered: RememberedPart };
+
+interface InstanceState {
+  readonly parentNo: number;
+  readonly name: string;
+  readonly leftAtMs: number | null;
+}
 
 /** What of the state is a Remembered. */
 type Memory = "decisions" | "sends" | "recalls";
@@ -89,7 +98,7 @@ export function saveState(
     saved: { ...topic.save(), halfMessages: 0 },
     pieces: topic.saveIndex(chunks),
   }));
-  const groups = [...state.groups.values()].map(({ cursors: _, ...group }) => group);
+  const groups = [...state.groups.values()].map(saveGroup);
   const frozen = state.entries.freeze();
   const cursors = [...state.cursors.values()].map((cursor) => ({
     cursor: cursor.save(),
@@ -111,7 +120,7 @@ export function saveState(
       for (const piece of pieces)
         yield partOf(piece, `index/${topicNo}`, (index) => ({ part: "index", topicNo, index }));
     }
-    for (const group of groups) yield { part: "group", ...group };
+    yield* groups;
     for (const { cursor, parts } of cursors) {
       yield { part: "cursor", cursor };
       for (const entries of parts) yield { part: "entries", entries };
@@ -134,6 +143,26 @@ export function saveState(
     state.scheduled.thaw();
   })();
 }
+
+const saveGroup = (group: Group): Extract<Part, { part: "group" }> => ({
+  part: "group",
+  no: group.no,
+  name: group.name,
+  policy: group.policy,
+  paused: group.paused,
+  changes: group.changes,
+  instance: group.instance && {
+    parentNo: group.instance.parent.no,
+    name: group.instance.name,
+    leftAtMs: group.instance.leftAtMs,
+  },
+});
+
+const loadInstance = (state: State, { parentNo, name, leftAtMs }: InstanceState): Instance => ({
+  parent: state.group(parentNo),
+  name,
+  leftAtMs,
+});
 
 function partOf<P>(piece: Piece<P>, of: string, put: (taken: P) => Part): Part | LastingPart {
   const { name } = piece;
@@ -169,10 +198,9 @@ function loadPart(state: State, part: Part): void {
     case "index":
       return state.topic(part.topicNo).loadIndex(part.index);
     case "group": {
-      const { no, name, policy, paused, changes } = part;
-      const group = { no, name, policy, cursors: new Map(), paused, changes };
-      state.groups.set(group.no, group);
-      state.groupsByName.set(group.name, group);
+      const { no, name, policy, instance, paused, changes } = part;
+      addGroup(state, no, name, policy, instance && loadInstance(state, instance));
+      Object.assign(state.group(no), { paused, changes });
       return;
     }
     case "cursor": {

@@ -7,7 +7,7 @@
  * - D12 Redeliveries and first deliveries take turns; so do the consumers of a group, and the topics of
  *   a consumer, by their weights if it gave them any (weights.ts). A consumer that is slow or congested holds
  *   nothing but its own leases.
- * - D13 Nothing is delivered to a group while it is paused; credit, and leases under way, go on.
+ * - D16 Nothing is delivered to a group while it is paused; credit, and leases under way, go on.
  * - Y1 A feed that has something to deliver is stirred, or its group is paused, or it is starved with each of
  *   its subscriptions, for want of credit or because it is the turn of another one, which is stirred then. So
  *   credit costs a look at what waits for it, and not at every topic of the consumer.
@@ -17,6 +17,7 @@ import type { Connection } from "./connections.ts";
 import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
 import type { Entry } from "./entries.ts";
+import { isPaused } from "./group.ts";
 import { invariant } from "./invariant.ts";
 import type { Group } from "./state.ts";
 import { tokenOf } from "./token.ts";
@@ -86,9 +87,9 @@ export class Consumers {
     cursors: readonly Cursor[],
     leaseMs: number | undefined,
     weights: readonly number[] = [],
-  ): void {
+  ): Subscription {
     const feeds = cursors.map((cursor) => this.#feedOf(cursor));
-    const subscription = {
+    const subscription: Subscription = {
       no,
       connection,
       group,
@@ -107,6 +108,7 @@ export class Consumers {
       // What does not match is passed over without credit.
       if (feed.cursor.takesIn) this.#stirred.add(feed);
     }
+    return subscription;
   }
 
   /** Takes the subscription away; its leases must have been returned before. */
@@ -158,7 +160,8 @@ export class Consumers {
 
   /** It is paused no more. */
   stirGroup(group: Group): void {
-    for (const cursor of group.cursors.values()) this.stir(cursor);
+    for (const { cursors } of [group, ...group.instances.values()])
+      for (const cursor of cursors.values()) this.stir(cursor);
   }
 
   stirSubscription(subscription: Subscription): void {
@@ -207,8 +210,7 @@ export class Consumers {
         // It has no more, or nobody has credit: it is quiet until somebody stirs it. Else it goes to
         // the end, so that a small budget serves all feeds in turn (D12).
         const isQuiet =
-          feed.group.paused !== null ||
-          this.#feed(feed, Math.min(share, budget.messages), budget, turn);
+          isPaused(feed.group) || this.#feed(feed, Math.min(share, budget.messages), budget, turn);
         this.#stirred.delete(feed);
         if (!isQuiet) this.#stirred.add(feed);
       }

@@ -6,6 +6,8 @@ import type { Alarms } from "./alarms.ts";
 import type { Checks } from "./checks.ts";
 import type { Connections } from "./connections.ts";
 import type { Consumers } from "./consumers.ts";
+import type { Inboxes } from "./inboxes.ts";
+import type { Instances } from "./instances.ts";
 import type { Policy } from "./policy.ts";
 import type { Retention } from "./retention.ts";
 import type { State } from "./state.ts";
@@ -22,5 +24,7 @@ export interface Core {
   readonly windows: Windows;
   readonly checks: Checks;
   readonly retention: Retention;
+  readonly instances: Instances;
+  readonly inboxes: Inboxes;
   admission: Admission;
 }

@@ -48,6 +48,8 @@ export interface CursorState {
   readonly revisitedBlock: number;
   readonly filter: string;
   readonly filtered: number;
+  readonly abandoned: number;
+  readonly told: number;
 }
 
 export class Cursor {
@@ -63,6 +65,9 @@ export class Cursor {
   #filtered = 0;
   /** Only while the group is ordered. */
   #lanes: Lanes | null = null;
+  #abandoned = 0;
+  /** How many lost messages an instance knows of. */
+  told = 0;
   readonly #entries: Entries;
   /** By kind. What is ready stands in the order in which it came back. */
   readonly #chains: readonly Chain[];
@@ -121,6 +126,16 @@ export class Cursor {
   /** Messages are looked at before they are delivered (V6). */
   get takesIn(): boolean {
     return this.#lanes !== null || this.#filter !== "";
+  }
+
+  /** Messages that an instance goes on without. */
+  get abandoned(): number {
+    return this.#abandoned;
+  }
+
+  /** All that it will never be given. */
+  get lost(): number {
+    return this.#expired + this.#abandoned;
   }
 
   get counts(): Readonly<Record<Kind, number>> {
@@ -237,6 +252,12 @@ export class Cursor {
   /** In this block something that was settled came back (V7). */
   revisit(block: number): void {
     this.#revisitedBlock = block;
+  }
+
+  /** Settled, and not done: counted. */
+  abandon(offset: number): void {
+    this.settle(offset);
+    this.#abandoned++;
   }
 
   /** The ack joined a transaction. */
@@ -363,10 +384,10 @@ export class Cursor {
   }
 
   save(): CursorState {
-    const { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired } = this;
-    const { lapsed, revisitedBlock, filter, filtered } = this;
-    const progress = { nextOffset, nextDeliveryNo, expired, lapsed, revisitedBlock, filtered };
-    return { no, groupNo, topicNo, filter, ...progress };
+    const { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired, filter } = this;
+    const { lapsed, revisitedBlock, filtered, abandoned, told } = this;
+    const counts = { expired, lapsed, filtered, abandoned, told };
+    return { no, groupNo, topicNo, filter, nextOffset, nextDeliveryNo, revisitedBlock, ...counts };
   }
 
   /** The entries as they are in `frozen`, which is of this moment, in parts that may be taken later. */
@@ -382,6 +403,8 @@ export class Cursor {
     this.#revisitedBlock = saved.revisitedBlock;
     this.#filter = saved.filter;
     this.#filtered = saved.filtered;
+    this.#abandoned = saved.abandoned;
+    this.told = saved.told;
   }
 
   loadEntries(part: EntriesPart): void {

@@ -23,7 +23,9 @@ import { Consumers } from "./consumers.ts";
 import { copied } from "./copy-forward.ts";
 import type { Core } from "./core.ts";
 import type { HashKey } from "./id-hash.ts";
+import { Inboxes, inbox, reply } from "./inboxes.ts";
 import * as inspect from "./inspect.ts";
+import { Instances } from "./instances.ts";
 import { invariant } from "./invariant.ts";
 import { lapsed } from "./lapse.ts";
 import * as messageQueries from "./message-queries.ts";
@@ -68,6 +70,8 @@ export class Engine {
       windows: new Windows(core),
       checks: new Checks(core, transact.decide),
       retention: new Retention(core),
+      instances: new Instances(core),
+      inboxes: new Inboxes(),
       admission: "all",
     };
   }
@@ -119,6 +123,8 @@ export class Engine {
       checks.pump(turn);
       consumers.pump(turn);
     }
+    const { instances } = this.#core;
+    if (turn.nowMs >= instances.nextAtMs) instances.look(turn);
     this.#retire(turn);
     if (this.#isClockDue(turn.nowMs)) turn.log({ kind: "clock" });
   }
@@ -144,13 +150,14 @@ export class Engine {
   }
 
   #nextWakeAtMs(): number | null {
-    const { alarms, checks, retention, windows } = this.#core;
+    const { alarms, checks, retention, windows, instances } = this.#core;
     const nextAtMs = Math.min(
       windows.nextAtMs,
       alarms.nextAtMs,
       checks.nextAtMs,
       retention.nextAtMs,
       schedule.nextDueAtMs(this.#core),
+      instances.nextAtMs,
       this.#clockAtMs(),
     );
     return nextAtMs === NEVER ? null : nextAtMs;
@@ -269,7 +276,7 @@ export class Engine {
       case "unsubscribe":
         return settle.unsubscribe(core, turn, from, frame);
       case "credit":
-        return settle.credit(core, from, frame);
+        return settle.credit(core, turn, from, frame);
       case "ack":
         return settle.ack(core, turn, from, frame);
       case "release":
@@ -280,6 +287,10 @@ export class Engine {
         return settle.retry(core, turn, from, frame);
       case "bury":
         return settle.bury(core, turn, from, frame);
+      case "inbox":
+        return inbox(core, turn, from, frame);
+      case "reply":
+        return reply(core, turn, from, frame);
       case "topic.create":
         return administer.createTopic(core, turn, from, frame);
       case "topic.update":
@@ -342,7 +353,7 @@ export class Engine {
 
   /** C5: broker time stood still while the broker was down; what is left of each wait is left still. */
   #open(turn: Turn): void {
-    const { state, alarms, checks } = this.#core;
+    const { state, alarms, checks, instances, inboxes } = this.#core;
     const pausedMs = state.block === 0 ? 0 : Math.max(0, turn.nowMs - state.atMs);
     turn.log({ kind: "opened", atMs: turn.nowMs, pausedMs });
     for (const transaction of state.transactions.values())
@@ -350,16 +361,19 @@ export class Engine {
     for (const cursor of state.cursors.values()) {
       for (const { place } of cursor.waiting()) alarms.set(place, state.entries.number.at(place));
     }
+    instances.look(turn);
+    inboxes.open(state.block);
   }
 
   #disconnect(id: ConnectionId, turn: Turn): void {
-    const { connections, checks } = this.#core;
+    const { connections, checks, inboxes } = this.#core;
     const connection = connections.find(id);
     if (connection === undefined) return;
     for (const subscription of [...connection.subscriptions.values()])
       settle.endSubscription(this.#core, turn, subscription, "disconnected");
     for (const group of [...connection.producerOf.keys()]) checks.retract(connection, group);
     checks.disconnected(connection, turn);
+    inboxes.close(id);
     connections.remove(id);
   }
 
@@ -402,6 +416,8 @@ const WRITE_NOTHING: ReadonlySet<PlainFrame["type"]> = new Set([
   "announce",
   "credit",
   "extend",
+  "inbox",
+  "reply",
   "verdict",
   "tx.decide",
   ...QUERIES,

@@ -46,14 +46,16 @@ export function listGroups(
   from: ConnectionId,
   frame: Page<"group.list">,
 ): void {
-  const { groupsByName } = core.state;
+  const { groupsByName, groups } = core.state;
+  // Instances stand in the description of their group: there may be many.
+  const names = [...groups.values()].filter((one) => one.instance === null).map(({ name }) => name);
   const view = (name: string): GroupView | null => {
     const group = groupsByName.get(name);
     return group === undefined ? null : views.groupView(core, group, turn.nowMs);
   };
   const weigh = (group: GroupView | null): number =>
     3 + (group?.topics.length ?? 0) + (group?.consumers.length ?? 0);
-  const value = views.pageOfNames(groupsByName.keys(), frame, view, weigh);
+  const value = views.pageOfNames(names, frame, view, weigh);
   turn.ok(from, frame.id, { value });
 }
 
@@ -65,8 +67,11 @@ export function describeGroup(
 ): void {
   const group = core.state.groupsByName.get(frame.group);
   if (group === undefined) return refuseGroup(turn, from, frame.id, frame.group);
-  turn.ok(from, frame.id, { value: views.groupView(core, group, turn.nowMs) });
+  turn.ok(from, frame.id, { value: views.groupView(core, group, turn.nowMs, INSTANCES_SHOWN) });
 }
+
+/** As many as people read; each of them can be described by itself. */
+const INSTANCES_SHOWN = 100;
 
 export function listProducers(
   core: Core,

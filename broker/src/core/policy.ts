@@ -28,6 +28,8 @@ export interface Policy {
   readonly lookAgainMs: number;
   readonly retentionEveryMs: number;
   readonly dropAfterStartMs: number;
+  readonly instanceKeptMs: number;
+  readonly instancesPerGroupMax: number;
   /** What a new topic gets, dead-letter topics included. */
   readonly topic: Pick<TopicSettings, "retentionMs" | "retentionBytes" | "unsettled">;
   readonly group: GroupPolicy;
@@ -83,6 +85,10 @@ export const DEFAULT_POLICY: Policy = {
   // Messages grow older while the broker is down. Where the unsettled ones are dropped, groups get this
   // long to come back, and operators to change their mind.
   dropAfterStartMs: HOUR,
+  // A long weekend: a process that is away for longer is not restarted any more, it is replaced.
+  instanceKeptMs: 72 * HOUR,
+  // A fleet, and those that it replaced; about 1 KiB each and topic. Beyond it the longest away is forgotten.
+  instancesPerGroupMax: 1_000,
   // Kafka's log.retention.hours. What a group has not settled is never lost unless somebody says so.
   topic: { retentionMs: 7 * DAY, retentionBytes: 0, unsettled: "keep" },
   group: {

@@ -254,6 +254,26 @@ export type LogRecord =
     }
   /** Retention took all messages of the topic before this offset. */
   | { readonly kind: "retired"; readonly topicNo: number; readonly beforeOffset: number }
+  /** A group is broadcast to by a new name: the instance is here, and reads as the group `groupNo`. */
+  | {
+      readonly kind: "instanceOpened";
+      readonly groupNo: number;
+      readonly parentNo: number;
+      readonly instance: string;
+    }
+  /** It came back, or it left. */
+  | { readonly kind: "instanceSeen"; readonly groupNo: number; readonly isHere: boolean }
+  /** It was away for too long, or others needed its place. */
+  | { readonly kind: "instanceForgotten"; readonly groupNo: number }
+  /** An instance goes on without this message: its last attempt failed, or it said so. */
+  | {
+      readonly kind: "abandoned";
+      readonly cursorNo: number;
+      readonly offset: number;
+      readonly reason: string;
+    }
+  /** The instance knows that it has lost so many messages of this topic, ever. */
+  | { readonly kind: "gapTold"; readonly cursorNo: number; readonly lost: number }
   /** Messages copied forward out of an old segment: the same bytes, which from now on are read here. */
   | {
       readonly kind: "moved";

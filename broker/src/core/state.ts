@@ -12,11 +12,21 @@ import { Cursor } from "./cursor.ts";
 import { buried, endDeadLetter, ended, passOver, replayed } from "./dead-letters.ts";
 import { DecisionColumns, DigestColumns } from "./decisions.ts";
 import { Entries } from "./entries.ts";
-import { type GroupChange, type Pause, withChange } from "./group-changes.ts";
+import {
+  type Group,
+  leaveAll,
+  noteChange,
+  openInstance,
+  pauseGroup,
+  removeGroup,
+  seeInstance,
+  setOrder,
+  updateGroup,
+} from "./group.ts";
 import { type HashKey, IdHash } from "./id-hash.ts";
 import { invariant } from "./invariant.ts";
 import type { Policy } from "./policy.ts";
-import type { Endpoint, GroupPolicy, LogRecord, Place, RecordOf } from "./records.ts";
+import type { Endpoint, LogRecord, Place, RecordOf } from "./records.ts";
 import { Remembered } from "./remembered.ts";
 import { dropScheduled, due, recalled, show } from "./schedule-records.ts";
 import { Scheduled } from "./scheduled.ts";
@@ -32,17 +42,7 @@ import {
 } from "./transaction.ts";
 import { Transactions } from "./transactions.ts";
 
-export interface Group {
-  readonly no: number;
-  readonly name: string;
-  policy: GroupPolicy;
-  /** By topic number. */
-  readonly cursors: Map<number, Cursor>;
-  /** Null: it is not paused. */
-  paused: Pause | null;
-  /** The newest first. */
-  changes: readonly GroupChange[];
-}
+export type { Group } from "./group.ts";
 
 export class State {
   readonly topics = new Map<number, Topic>();
@@ -115,11 +115,16 @@ export class State {
       case "topicDeleted":
         return this.#topicDeleted(record);
       case "groupUpdated":
-        return this.#groupUpdated(record);
+        return updateGroup(this, record);
       case "groupPaused":
-        return this.#groupPaused(record);
+        return pauseGroup(this, record);
       case "groupDeleted":
+      case "instanceForgotten":
         return this.#groupDeleted(record);
+      case "instanceOpened":
+        return openInstance(this, record);
+      case "instanceSeen":
+        return seeInstance(this, record);
       case "cursorOpened":
         return this.#cursorOpened(record);
       case "cursorReset":
@@ -161,6 +166,12 @@ export class State {
         return this.#skipped(record);
       case "buried":
         return buried(this, record);
+      case "abandoned":
+        this.cursor(record.cursorNo).abandon(record.offset);
+        return ended(this, this.cursor(record.cursorNo), [record.offset]);
+      case "gapTold":
+        this.cursor(record.cursorNo).told = record.lost;
+        return;
       case "replayed":
         return replayed(this, record);
       case "purged":
@@ -234,6 +245,7 @@ export class State {
 
   #opened({ atMs, pausedMs }: RecordOf<"opened">): void {
     this.openedAtMs = atMs;
+    leaveAll(this, atMs, pausedMs);
     for (const cursor of this.cursors.values()) {
       cursor.restart(pausedMs);
       if (!this.topic(cursor.topicNo).isDeadLetters) continue;
@@ -270,38 +282,7 @@ export class State {
     }
   }
 
-  #groupUpdated({ groupNo, group, policy }: RecordOf<"groupUpdated">): void {
-    const known = this.groups.get(groupNo);
-    if (known !== undefined) {
-      known.policy = policy;
-      for (const cursor of known.cursors.values()) this.#order(cursor);
-      return;
-    }
-    const created: Group = {
-      no: groupNo,
-      name: group,
-      policy,
-      cursors: new Map(),
-      paused: null,
-      changes: [],
-    };
-    this.groups.set(groupNo, created);
-    this.groupsByName.set(group, created);
-    this.nextGroupNo = groupNo + 1;
-  }
-
-  #groupPaused({ groupNo, isPaused, operator, reason }: RecordOf<"groupPaused">): void {
-    const group = this.group(groupNo);
-    group.paused = isPaused ? { atMs: this.atMs, operator, reason } : null;
-    const what = isPaused ? "paused" : "resumed";
-    this.#noteChange(group, { what, topic: "", offset: 0, count: 1, operator, reason });
-  }
-
-  #noteChange(group: Group, change: Omit<GroupChange, "atMs">): void {
-    group.changes = withChange(group.changes, { atMs: this.atMs, ...change });
-  }
-
-  #groupDeleted({ groupNo }: RecordOf<"groupDeleted">): void {
+  #groupDeleted({ groupNo }: { readonly groupNo: number }): void {
     const group = this.group(groupNo);
     for (const cursor of group.cursors.values()) {
       const offsets = offsetsOf(cursor);
@@ -314,8 +295,7 @@ export class State {
       );
       ended(this, cursor, offsets);
     }
-    this.groups.delete(groupNo);
-    this.groupsByName.delete(group.name);
+    removeGroup(this, group);
   }
 
   #cursorReset({ cursorNo, nextOffset, operator, reason }: RecordOf<"cursorReset">): void {
@@ -326,7 +306,7 @@ export class State {
     ended(this, cursor, offsets);
     const topic = this.topic(cursor.topicNo).name;
     const change = { topic, offset: nextOffset, count: 1, operator, reason };
-    this.#noteChange(this.group(cursor.groupNo), { what: "reset", ...change });
+    noteChange(this, this.group(cursor.groupNo), { what: "reset", ...change });
   }
 
   /** What stands before a fresh one that is skipped is fresh no more, but ready: V1 knows no holes. */
@@ -343,7 +323,7 @@ export class State {
     ended(this, cursor, offsets);
     const [offset = 0] = offsets;
     const change = { topic: topic.name, offset, count: offsets.length, operator, reason };
-    this.#noteChange(this.group(cursor.groupNo), { what: "skipped", ...change });
+    noteChange(this, this.group(cursor.groupNo), { what: "skipped", ...change });
   }
 
   #cursorOpened({ cursorNo, groupNo, topicNo, nextOffset }: RecordOf<"cursorOpened">): void {
@@ -352,16 +332,10 @@ export class State {
 
   addCursor(cursor: Cursor): void {
     this.cursors.set(cursor.no, cursor);
-    this.#order(cursor);
+    setOrder(this, cursor);
     this.group(cursor.groupNo).cursors.set(cursor.topicNo, cursor);
     this.readers.get(cursor.topicNo)?.push(cursor);
     this.nextCursorNo = Math.max(this.nextCursorNo, cursor.no + 1);
-  }
-
-  /** Dead letters have no order: each was the end of one. */
-  #order(cursor: Cursor): void {
-    const isOrdered = this.group(cursor.groupNo).policy.isOrdered;
-    cursor.setOrdered(isOrdered && !this.topic(cursor.topicNo).isDeadLetters);
   }
 
   #sent({ sendId, digest, messages }: RecordOf<"sent">): void {

@@ -17,7 +17,7 @@ export function refuseTimings(
     delayed++;
     if ((message.timing?.deliverAtMs ?? 0) > nowMs + LIMITS.delayMsMax)
       return {
-        code: "INVALID_MESSAGE",
+        code: "INVALID_DELAY",
         message: `deliverAtMs may lie at most ${LIMITS.delayMsMax} ms ahead of the broker's clock.`,
       };
   }

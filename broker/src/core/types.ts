@@ -6,6 +6,7 @@
  */
 import type {
   BrokerFrame,
+  BrokerFrames,
   ClientFrame,
   ClientFrames,
   DeadLetterView,
@@ -134,6 +135,8 @@ export type Send =
       readonly hasTtl: boolean;
       readonly deliveries: readonly Delivery[];
     }
+  /** To the owner of an inbox. */
+  | ({ readonly kind: "reply"; readonly to: ConnectionId } & Omit<BrokerFrames["replied"], "type">)
   | ({ readonly kind: "check"; readonly to: ConnectionId } & Question)
   | ({
       readonly kind: "askEndpoint";

@@ -3,6 +3,7 @@ import type {
   DeadLetterView,
   GroupPolicyView,
   GroupView,
+  InstanceView,
   Page,
   ProducerView,
   TopicView,
@@ -13,7 +14,7 @@ import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
 import type { GroupPolicy } from "./records.ts";
 import { heldBack, lagOf } from "./retention-views.ts";
-import type { Group } from "./state.ts";
+import type { Group, State } from "./state.ts";
 import type { Origin, Topic } from "./topic.ts";
 import type { Found } from "./transact.ts";
 import type { Transaction } from "./transaction.ts";
@@ -71,9 +72,7 @@ export function topicView(
     bytes: topic.bytes,
     paused: topic.settings.isPaused,
     bodyBytesMax: topic.settings.bodyBytesMax,
-    groups: (state.readers.get(topic.no) ?? [])
-      .map((cursor) => state.group(cursor.groupNo).name)
-      .sort(),
+    groups: groupsOf(state.readers.get(topic.no) ?? [], state),
     retentionMs,
     retentionBytes,
     unsettled,
@@ -87,6 +86,12 @@ export function topicView(
   return nextDueAtMs === undefined ? view : { ...view, nextDueAtMs };
 }
 
+/** An instance counts as its group: there may be many. */
+function groupsOf(readers: readonly Cursor[], state: State): string[] {
+  const groups = readers.map(({ groupNo }) => state.group(groupNo));
+  return [...new Set(groups.map(({ name, instance }) => instance?.parent.name ?? name))].sort();
+}
+
 /** Fresh messages and those that came back. */
 export const readyCount = (topic: Topic, cursor: Cursor): number =>
   topic.nextOffset - cursor.nextOffset + cursor.counts.ready;
@@ -96,9 +101,12 @@ const policyView = ({ isOrdered, ...policy }: GroupPolicy): GroupPolicyView => (
   ordered: isOrdered,
 });
 
-export function groupView(core: Core, group: Group, nowMs: number): GroupView {
+export function groupView(core: Core, group: Group, nowMs: number, instancesMax = 0): GroupView {
   const { state, consumers, windows } = core;
+  const leftAtMs = group.instance?.leftAtMs ?? null;
   const view: GroupView = {
+    ...(leftAtMs === null ? {} : { awayMs: Math.round(nowMs - leftAtMs) }),
+    ...instancesView(core, group, nowMs, instancesMax),
     group: group.name,
     policy: policyView(group.policy),
     topics: [...group.cursors.values()].map((cursor) => {
@@ -121,6 +129,7 @@ export function groupView(core: Core, group: Group, nowMs: number): GroupView {
         filtered: cursor.filtered,
         expired: cursor.expired,
         lapsed: cursor.lapsed,
+        ...(group.instance === null ? {} : { abandoned: cursor.abandoned }),
         ...lagOf(core, topic, cursor, nowMs),
         ...(standsBecause === null ? {} : { standsBecause }),
       };
@@ -140,6 +149,46 @@ export function groupView(core: Core, group: Group, nowMs: number): GroupView {
   const { paused } = group;
   return paused === null ? view : { ...view, paused: { ...paused, atMs: Math.round(paused.atMs) } };
 }
+
+/** Absent for a group that nobody broadcasts to. */
+function instancesView(
+  { state }: Core,
+  { instances }: Group,
+  nowMs: number,
+  most: number,
+): Pick<GroupView, "instances"> {
+  if (instances.size === 0) return {};
+  const all = [...instances.values()];
+  const shown = all.sort(byUrgency).slice(0, most);
+  const connected = all.filter(({ instance }) => instance?.leftAtMs === null).length;
+  const items = shown.map((group) => instanceView(state, group, nowMs));
+  return { instances: { count: all.length, connected, items } };
+}
+
+/** Those that are here first, then by name. */
+const byUrgency = (one: Group, other: Group): number =>
+  Number(one.instance?.leftAtMs !== null) - Number(other.instance?.leftAtMs !== null) ||
+  (one.name < other.name ? -1 : 1);
+
+function instanceView(state: State, group: Group, nowMs: number): InstanceView {
+  const leftAtMs = group.instance?.leftAtMs ?? null;
+  const sum = (of: (cursor: Cursor) => number): number =>
+    [...group.cursors.values()].reduce((total, cursor) => total + of(cursor), 0);
+  return {
+    instance: group.instance?.name ?? "",
+    connected: leftAtMs === null,
+    ...(leftAtMs === null ? {} : { awayMs: Math.round(nowMs - leftAtMs) }),
+    lag: sum((cursor) => lagCount(state.topic(cursor.topicNo), cursor)),
+    leased: sum(({ counts }) => counts.leased),
+    expired: sum(({ expired }) => expired),
+    abandoned: sum(({ abandoned }) => abandoned),
+  };
+}
+
+const lagCount = (topic: Topic, cursor: Cursor): number => {
+  const { leased, waiting, pending } = cursor.counts;
+  return readyCount(topic, cursor) + leased + waiting + pending;
+};
 
 /** Every producer group that is connected, has an endpoint, or has something undecided. */
 export function producerNames({ state, connections }: Core): Set<string> {
@@ -319,7 +368,7 @@ export function stats(core: Core, nowMs: number): CoreFigures {
   return {
     connections: connections.size,
     topics: [...state.topics.values()].filter((topic) => !topic.isDeadLetters).length,
-    groups: state.groups.size,
+    groups: [...state.groups.values()].filter(({ instance }) => instance === null).length,
     undecided: state.totals.count,
     parked: state.totals.parked,
     undecidedBytes: state.totals.bytes,

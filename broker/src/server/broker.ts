@@ -19,7 +19,7 @@ import type { CheckEndpointClient } from "./check-endpoint.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import type { Clock, Timer } from "./clock.ts";
 import { CopyForward } from "./copy-forward.ts";
-import { Dispatch, sizeOfAll } from "./dispatch.ts";
+import { Dispatch, sizeOfPlan } from "./dispatch.ts";
 import { examine, type Unreadable } from "./doctor.ts";
 import { Flow } from "./flow.ts";
 import { type Listener, listen } from "./listener.ts";
@@ -293,7 +293,7 @@ class RunningBroker implements Broker, SessionHost {
       failed: (cause) => void this.#failStop(cause),
       openBytesMax: openBytesMax(this.flow.shares),
       roomy: () => this.flow.inbox.wake(),
-      planned: ({ to, deliveries }) => this.#sessions.get(to)?.plan(sizeOfAll(deliveries)),
+      planned: (send) => this.#sessions.get(send.to)?.plan(sizeOfPlan(send)),
       sealed: (block) => {
         checkpointer.sealed(block);
         retirer.sealed(block);
@@ -408,7 +408,9 @@ class RunningBroker implements Broker, SessionHost {
     if (life.kind !== "serving") return NO_FIGURES;
     const { core } = life.engine;
     const nowMs = this.#clock.nowMs();
-    const figures = { ...stats(core, nowMs), heldBytes: heldBytes(core, nowMs) };
+    const { known: instances, connected: instancesConnected } = core.instances;
+    const held = heldBytes(core, nowMs);
+    const figures = { ...stats(core, nowMs), heldBytes: held, instances, instancesConnected };
     const { bytes, retiredBytes } = life.store;
     const storeBytes = bytes - retiredBytes;
     const { liveBytes: frontLiveBytes, copiedBytes } = life.copyForward;
@@ -476,6 +478,8 @@ const NO_FIGURES: Figures = {
   filtered: 0,
   standing: 0,
   deadLetters: 0,
+  instances: 0,
+  instancesConnected: 0,
   retired: 0,
   expired: 0,
   scheduled: 0,

@@ -62,6 +62,8 @@ export interface DispatchOptions {
 type InspectionOf<Kind extends Inspection["kind"]> = Extract<Inspection, { readonly kind: Kind }>;
 type SendOf<Kind extends Send["kind"]> = Extract<Send, { readonly kind: Kind }>;
 type PeerSend = Exclude<Send, SendOf<"askEndpoint" | "look">>;
+/** Large, and planned: its bytes count as unread from the decision on. */
+export type PlannedSend = SendOf<"deliver" | "reply">;
 type DeliveryFrame = BrokerFrames["deliver"]["deliveries"][number];
 
 export class Dispatch {
@@ -97,6 +99,12 @@ export class Dispatch {
         return session.outbox.add(send.frame, 0, itemsOf(send.frame));
       case "deliver":
         return this.#deliver(session, send);
+      case "reply": {
+        const { inbox, correlation, body } = send;
+        const frame = { type: "replied", inbox, correlation, body } as const;
+        const hand = (): void => session.outbox.add(frame, body.length);
+        return session.handOver(sizeOfPlan(send), hand);
+      }
       case "check":
         return void this.#check(session, send);
       case "inspect":
@@ -313,8 +321,12 @@ export class Dispatch {
 const DELIVERY_BYTES = 256;
 const sizeOf = ({ bytes }: Delivery): number => bytes + DELIVERY_BYTES;
 
-export const sizeOfAll = (deliveries: readonly Delivery[]): number =>
+const sizeOfAll = (deliveries: readonly Delivery[]): number =>
   deliveries.reduce((total, delivery) => total + sizeOf(delivery), 0);
+
+/** What a send will make its peer hold, from the decision on. */
+export const sizeOfPlan = (send: PlannedSend): number =>
+  send.kind === "deliver" ? sizeOfAll(send.deliveries) : send.body.length + DELIVERY_BYTES;
 
 const totalLength = (messages: readonly Uint8Array[]): number =>
   messages.reduce((total, message) => total + message.length, 0);
@@ -326,10 +338,13 @@ const isVerdict = (outcome: string): boolean =>
   outcome === "commit" || outcome === "rollback" || outcome === "unknown";
 
 const ITEMS_OF_AN_INSPECTION = 8_192;
+const GAP_ITEMS = 8;
 
 /** Pages of listings have many items; everything else fits the outbox's own estimate. */
 function itemsOf(frame: BrokerFrame): number {
+  if (frame.type === "gap") return frame.gaps.length * GAP_ITEMS;
   if (frame.type !== "ok") return 0;
+  if (frame.gaps !== undefined) return frame.gaps.length * GAP_ITEMS;
   if (frame.value !== undefined) return ITEMS_OF_AN_INSPECTION;
   return frame.stale?.length ?? 0;
 }

@@ -17,6 +17,8 @@ export interface Figures {
   readonly filtered: number;
   readonly standing: number;
   readonly deadLetters: number;
+  readonly instances: number;
+  readonly instancesConnected: number;
   readonly retired: number;
   readonly expired: number;
   readonly scheduled: number;
@@ -49,6 +51,7 @@ export class Metrics {
     ["cause"],
   );
   readonly #refusals = this.#counter("refusals_total", "Requests refused, by code", ["code"]);
+  readonly #replies = this.#counter("replies_total", "Replies handed to who asked", []);
   readonly #unreadable = this.#counter(
     "unreadable_messages_total",
     "Messages whose bytes did not match their checksum",
@@ -114,6 +117,7 @@ export class Metrics {
   }
 
   said(send: Send): void {
+    if (send.kind === "reply") this.#replies.inc();
     if (send.kind === "frame" && send.frame.type === "error")
       this.#refusals.inc({ code: send.frame.code });
   }
@@ -218,6 +222,8 @@ const GAUGES: readonly (readonly [
     (figures) => figures.standing,
   ],
   ["dead_letters", "Messages in dead-letter topics", (figures) => figures.deadLetters],
+  ["instances", "Instances of broadcast groups", (figures) => figures.instances],
+  ["instances_connected", "Those that are here", (figures) => figures.instancesConnected],
   ["retired_messages", "Messages that retention took, ever", (figures) => figures.retired],
   [
     "expired_messages",

@@ -173,6 +173,11 @@ class Reader {
         return this.#returned(record, block);
       case "buried":
         return this.#buried(record, block);
+      case "abandoned": {
+        const text = because("without it", record.reason);
+        this.#of(record.cursorNo, record.offset, block, "abandoned", text);
+        return;
+      }
       case "replayed":
       case "purged":
         if (this.#slots.has(`${record.deadTopicNo}:${record.offset}`))

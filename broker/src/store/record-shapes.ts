@@ -436,6 +436,41 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
     write: (code, r) => [code, r.cursorNo, writeOffsets(r.offsets)],
     read: (f) => ({ kind: "lapsed", cursorNo: f.number(), offsets: f.offsets() }),
   },
+  instanceOpened: {
+    code: 45,
+    write: (code, r) => [code, r.groupNo, r.parentNo, r.instance],
+    read: (f) => ({
+      kind: "instanceOpened",
+      groupNo: f.number(),
+      parentNo: f.number(),
+      instance: f.text(),
+    }),
+  },
+  instanceSeen: {
+    code: 46,
+    write: (code, r) => [code, r.groupNo, r.isHere],
+    read: (f) => ({ kind: "instanceSeen", groupNo: f.number(), isHere: f.flag() }),
+  },
+  instanceForgotten: {
+    code: 47,
+    write: (code, r) => [code, r.groupNo],
+    read: (f) => ({ kind: "instanceForgotten", groupNo: f.number() }),
+  },
+  abandoned: {
+    code: 48,
+    write: (code, r) => [code, r.cursorNo, r.offset, r.reason],
+    read: (f) => ({
+      kind: "abandoned",
+      cursorNo: f.number(),
+      offset: f.number(),
+      reason: f.text(),
+    }),
+  },
+  gapTold: {
+    code: 49,
+    write: (code, r) => [code, r.cursorNo, r.lost],
+    read: (f) => ({ kind: "gapTold", cursorNo: f.number(), lost: f.number() }),
+  },
   clock: {
     code: 22,
     write: (code) => [code],

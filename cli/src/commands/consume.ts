@@ -3,7 +3,13 @@
  * stdout, so that a broken pipe loses none.
  */
 import { LIMITS } from "@escrowmq/protocol";
-import type { AckableMessage, Position, ReceivedMessage, Receiver } from "../connect.ts";
+import type {
+  AckableMessage,
+  Position,
+  ReceivedMessage,
+  Receiver,
+  ReceiverOptions,
+} from "../connect.ts";
 import { bodyText, jsonText, safe } from "../escape.ts";
 import { plural } from "../format.ts";
 import { duration, integer, position } from "../parse.ts";
@@ -19,6 +25,7 @@ interface ConsumeOptions {
   readonly filter?: string;
   readonly max?: number;
   readonly idle?: number;
+  readonly broadcast?: string;
   /** False by --no-ack. */
   readonly ack: boolean;
 }
@@ -33,6 +40,7 @@ export const consume: Verb<ConsumeOptions> = {
     "escrow consume --topic orders --group look --from offset:100 --max 10 --no-ack",
     "escrow consume --topic orders --group export --idle 5s --json > orders.jsonl",
     `escrow consume --topic orders --group big --filter "sql: amount > 1000 AND region = 'eu'"`,
+    "escrow consume --topic prices --group cache --broadcast node-1",
   ],
   options: (command) =>
     command
@@ -44,6 +52,7 @@ export const consume: Verb<ConsumeOptions> = {
         position,
       )
       .option("--filter <filter>", 'only what matches: "paid || shipped" (tags), or "sql: ..."')
+      .option("--broadcast <instance>", "read every message of the group's topics as this instance")
       .option("--max <n>", "stop after so many messages", integer(1, Number.MAX_SAFE_INTEGER))
       .option("--idle <duration>", "stop when nothing came for so long", duration)
       .option("--no-ack", `give all of them back at the end (at most ${HELD_MESSAGES_MAX})`),
@@ -53,6 +62,9 @@ export const consume: Verb<ConsumeOptions> = {
       ...(await session.endpoint()),
       group: options.group,
       subscribe: [subscriptionOf(options)],
+      ...(options.broadcast === undefined
+        ? {}
+        : { broadcast: { instance: options.broadcast }, onGap: (gap) => noteGap(session, gap) }),
       ...(options.ack
         ? { concurrency: 1 }
         : { concurrency: max, maxBytesInFlight: LIMITS.creditBytesMax }),
@@ -75,10 +87,17 @@ const subscriptionOf = ({ topic, from, filter }: ConsumeOptions) => ({
   ...(filter === undefined ? {} : { filter }),
 });
 
+function noteGap({ print }: Session, { topic, lost }: Gap): void {
+  if (lost !== null)
+    print.note(safe`${plural(lost, "message")} of ${topic} were lost to this instance.`);
+}
+
 function messagesMax(options: ConsumeOptions): number {
   if (options.ack) return options.max ?? Number.POSITIVE_INFINITY;
   return Math.min(options.max ?? HELD_MESSAGES_MAX, HELD_MESSAGES_MAX);
 }
+
+type Gap = Parameters<NonNullable<ReceiverOptions["onGap"]>>[0];
 
 interface Reading {
   readonly options: ConsumeOptions;

@@ -5,6 +5,7 @@ import type {
   GroupPolicyView,
   GroupTopicView,
   GroupView,
+  InstanceView,
 } from "@escrowmq/protocol";
 import { lastWord, safe, shellWord } from "../escape.ts";
 import { UsageError } from "../failure.ts";
@@ -89,7 +90,11 @@ const COLUMNS: readonly Column<GroupView>[] = [
   { head: "LAG", of: (group) => total(group, (topic) => topic.lag), align: "right" },
   { head: "LEASED", of: (group) => total(group, (topic) => topic.leased), align: "right" },
   { head: "WAITING", of: (group) => total(group, (topic) => topic.waiting), align: "right" },
-  { head: "CONSUMERS", of: (group) => count(group.consumers.length), align: "right" },
+  {
+    head: "CONSUMERS",
+    of: (group) => count(group.consumers.length + (group.instances?.connected ?? 0)),
+    align: "right",
+  },
   {
     head: "STATE",
     of: (group) => (group.paused === undefined ? "open" : "paused"),
@@ -144,6 +149,31 @@ const CONSUMER_COLUMNS: readonly Column<ConsumerView>[] = [
   { head: "CREDIT BYTES", of: (consumer) => size(consumer.creditBytes), align: "right" },
 ];
 
+const INSTANCE_COLUMNS: readonly Column<InstanceView>[] = [
+  { head: "INSTANCE", of: (one) => one.instance },
+  {
+    head: "SEEN",
+    of: (one) => (one.awayMs === undefined ? "connected" : `${span(one.awayMs)} ago`),
+    style: (one) => (one.connected ? undefined : "yellow"),
+  },
+  { head: "LAG", of: (one) => count(one.lag), align: "right" },
+  { head: "LEASED", of: (one) => count(one.leased), align: "right" },
+  {
+    head: "LOST",
+    of: (one) => count(one.expired + one.abandoned),
+    align: "right",
+    style: (one) => (one.expired + one.abandoned > 0 ? "yellow" : undefined),
+  },
+];
+
+function instances(session: Session, { group, instances: of }: GroupView): readonly string[] {
+  if (of === undefined) return [];
+  const more = of.count - of.items.length;
+  const rest = more === 0 ? "" : `\n… and ${count(more)} more.`;
+  const hint = `More of one: escrow group describe ${shellWord(`${group}%NAME`)}`;
+  return [`${session.print.table(INSTANCE_COLUMNS, of.items)}${rest}\n${hint}`];
+}
+
 function describe(session: Session, view: GroupView): string {
   const { print } = session;
   const card = print.card(print.paint("bold", safe`Group ${view.group}`), [
@@ -155,18 +185,41 @@ function describe(session: Session, view: GroupView): string {
     ...(view.policy.ordered ? [{ label: "order", text: "by key" }] : []),
     ...view.topics.filter(({ filter }) => filter !== "").map(filterLine),
     ...view.topics.flatMap(standsStill),
-    deadLetters(view),
+    ...standing(view),
     ...changes(print, view),
   ]);
   const topics =
     view.topics.length === 0
-      ? `Reads no topic yet. Subscribe: escrow consume --topic orders --group ${shellWord(view.group)}`
+      ? view.instances !== undefined
+        ? "It is broadcast to: each instance reads by itself."
+        : `Reads no topic yet. Subscribe: escrow consume --topic orders --group ${shellWord(view.group)}`
       : print.table(topicColumns(view), view.topics);
   const consumers =
     view.consumers.length === 0
       ? "No consumer is connected."
       : print.table(CONSUMER_COLUMNS, view.consumers);
-  return `${card}\n\n${topics}\n\n${consumers}`;
+  return [card, topics, ...instances(session, view), consumers].join("\n\n");
+}
+
+/** What an instance fails for good it goes on without: it has no dead letters. */
+function standing(view: GroupView): readonly CardLine[] {
+  const away =
+    view.awayMs === undefined
+      ? []
+      : [{ label: "away for", text: span(view.awayMs), style: "yellow" as const }];
+  const abandoned = view.topics.reduce((sum, topic) => sum + (topic.abandoned ?? 0), 0);
+  const isInstance = view.group.includes("%");
+  if (isInstance) return [...away, { label: "abandoned", text: count(abandoned) }];
+  const known =
+    view.instances === undefined
+      ? []
+      : [
+          {
+            label: "instances",
+            text: `${count(view.instances.count)}, ${count(view.instances.connected)} connected`,
+          },
+        ];
+  return [...known, deadLetters(view)];
 }
 
 const state = (print: Printer, { group, paused }: GroupView): CardLine =>

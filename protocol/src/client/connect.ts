@@ -106,9 +106,18 @@ export function checkMs(option: string, ms: number): void {
 }
 
 export function checkGroup(group: string): void {
-  if (!isName(group))
-    throw invalid(
-      `group must be 1 to ${LIMITS.nameCharactersMax} letters, digits, dots, hyphens and underscores`,
+  checkName("INVALID_GROUP", "group", group);
+}
+
+export function checkName(
+  code: "INVALID_GROUP" | "INVALID_INSTANCE",
+  what: string,
+  name: string,
+): void {
+  if (!isName(name))
+    throw new EscrowError(
+      code,
+      `${what} must be 1 to ${LIMITS.nameCharactersMax} letters, digits, dots, hyphens and underscores.`,
     );
 }
 

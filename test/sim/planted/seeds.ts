@@ -41,4 +41,12 @@ export const SEEDS: Readonly<Record<string, number>> = {
   "a window drops its last match": 16,
   "after a restart a filter lets all pass": 7,
   "what cannot be looked at is passed over": 7,
+  "what one instance acked another does not get": 1,
+  "a gap is told to nobody who is here": 2,
+  "a gap counts as told as soon as it is said": 1,
+  "the answer to who comes back says nothing of what it lost": 1,
+  "a checkpoint forgets since when an instance is away": 14,
+  "a checkpoint forgets what an instance knows of": 1,
+  "an inbox has the name of one before the restart": 2,
+  "a reply is handed on twice": 1,
 };
