@@ -4,7 +4,7 @@
  * Invariants
  * - Q1 They wait in one line with the reads for deliveries and checks (reading.ts), one block at a time for each
  *   question, and push nothing out of the block cache.
- * - Q2 The event loop has its turn in between, however fast the blocks come.
+ * - Q2 The event loop has its turn in between, however fast the blocks come, and half of the time is for others.
  */
 import type { Block, BlockStore } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
@@ -18,8 +18,13 @@ export interface LogReaderOptions {
   readonly clock: Clock;
 }
 
+/** A delivery waits no longer for a question than about this. */
+const BUSY_MS = 4;
+
 export class LogReader {
   readonly #options: LogReaderOptions;
+  #busySinceMs = 0;
+  #readAtMs = 0;
 
   constructor(options: LogReaderOptions) {
     this.#options = options;
@@ -39,8 +44,21 @@ export class LogReader {
   }
 
   async #read<Result>(read: () => Promise<Result>): Promise<Result> {
-    const { reading, blockBytesMax, clock } = this.#options;
-    await new Promise<void>((resolve) => clock.soon(resolve));
+    const { reading, blockBytesMax } = this.#options;
+    await this.#othersTurn();
     return reading.run(blockBytesMax, read);
+  }
+
+  /** After each block the event loop; after a while of blocks everybody else, for as long (Q2). */
+  async #othersTurn(): Promise<void> {
+    const { clock } = this.#options;
+    const nowMs = clock.monotonicMs();
+    const isLong = nowMs - this.#busySinceMs >= BUSY_MS;
+    await new Promise<void>((resolve) =>
+      isLong ? void clock.setTimer(resolve, BUSY_MS) : clock.soon(resolve),
+    );
+    // Who comes after a rest begins a new while.
+    if (isLong || nowMs - this.#readAtMs >= BUSY_MS) this.#busySinceMs = clock.monotonicMs();
+    this.#readAtMs = clock.monotonicMs();
   }
 }
