@@ -12,7 +12,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { createBroker } from "../broker/dist/index.js";
-import { deliverAll, EngineDriver, GROUPS, prepare, retry, schedule, send } from "./engine-driver.mjs";
+import {
+  deliverAll,
+  EngineDriver,
+  GROUPS,
+  prepare,
+  retry,
+  schedule,
+  send,
+} from "./engine-driver.mjs";
 
 const { values: options } = parseArgs({
   options: {

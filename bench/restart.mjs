@@ -15,7 +15,15 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { openLevelStore } from "../broker/dist/store/level-store.js";
 import { BROKER_FLAGS } from "./broker-flags.mjs";
-import { deliverAll, EngineDriver, GROUPS, prepare, retry, schedule, send } from "./engine-driver.mjs";
+import {
+  deliverAll,
+  EngineDriver,
+  GROUPS,
+  prepare,
+  retry,
+  schedule,
+  send,
+} from "./engine-driver.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -76,7 +84,9 @@ async function fill() {
   await write();
   await store.close();
   const seconds = ((performance.now() - startMs) / 1_000).toFixed(0);
-  console.log(`filled in ${seconds} s: ${READY} ready, ${UNDECIDED} undecided, ${WAITING} waiting, ${SCHEDULED} scheduled`);
+  console.log(
+    `filled in ${seconds} s: ${READY} ready, ${UNDECIDED} undecided, ${WAITING} waiting, ${SCHEDULED} scheduled`,
+  );
 
   async function write() {
     for (const block of blocks.splice(0)) await store.append(block);
