@@ -108,6 +108,7 @@ export class Engine {
   /** What became due, and what can be asked and delivered now. */
   #workOff(turn: Turn): void {
     const { admission, checks, consumers } = this.#core;
+    schedule.ripen(this.#core, turn);
     this.#ripen(turn);
     // A delivery is a record, and so is the answer to a check; what frees space goes on.
     if (admission !== "none") {
@@ -357,15 +358,10 @@ export class Engine {
     for (let left = DUE_PER_STEP_MAX; left > 0; left--) if (!this.#ripenNext(turn)) return;
   }
 
-  /** What is due first; of equal times messages before deliveries before checks. False: nothing is due. */
+  /** What is due first; of equal times deliveries before checks. False: nothing is due. */
   #ripenNext(turn: Turn): boolean {
     const { alarms, checks } = this.#core;
     const { nextAtMs } = alarms;
-    const dueAtMs = schedule.nextDueAtMs(this.#core);
-    if (dueAtMs <= turn.nowMs && dueAtMs <= Math.min(nextAtMs, checks.nextAtMs)) {
-      schedule.due(this.#core, turn);
-      return true;
-    }
     if (checks.nextAtMs < nextAtMs) return checks.workOffDue(turn);
     const place = alarms.takeDue(turn.nowMs);
     if (place === NOWHERE) return false;
