@@ -29,10 +29,15 @@ export interface SaidMessage {
   readonly key?: string | undefined;
   readonly tag?: string | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Nobody may be given it earlier. */
+  readonly notBeforeMs?: number;
 }
 
 /** What a group's filter lets pass, by a reading of its own: never by the broker's. */
 export type Wants = (message: SaidMessage) => boolean;
+
+/** How much earlier than its sender a broker may take its time to be: two clocks, in two processes. */
+const CLOCKS_APART_MS = 50;
 
 export interface Send extends Operation {
   readonly id: string;
@@ -264,6 +269,8 @@ export class History {
     const { id, topic, offset, attempt, token, leaseMs } = given;
     const said = this.messages.get(id);
     if (said === undefined) this.problem(`D1: ${topic}@${offset} is ${id}, which nobody sent`);
+    else if (atMs < (said.notBeforeMs ?? 0) - CLOCKS_APART_MS)
+      this.problem(`D13: ${id} comes ${(said.notBeforeMs ?? 0) - atMs} ms before its time`);
     else if (said.digest !== given.digest) this.problem(`D1: the content of ${id} is another one`);
     else if (said.topic !== topic && !topic.startsWith("%DLQ%"))
       this.problem(`D1: ${id} was for ${said.topic}, and is in ${topic}`);

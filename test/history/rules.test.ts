@@ -305,6 +305,14 @@ describe("conservation (B1)", () => {
   });
 });
 
+it("breaks D13 when a message is delivered before its time", () => {
+  const early = story((one) => {
+    one.history.says({ id: "m", topic: TOPIC, digest: 1, notBeforeMs: 1_000 });
+    one.delivered("m", 0, { atMs: 900 });
+  });
+  expect(rulesIn(early.problems)).toEqual(["D13"]);
+});
+
 describe("recall", () => {
   const recalled = (outcome: Outcome, tell: (story: Story) => void = () => undefined) => {
     const all = story((one) => {

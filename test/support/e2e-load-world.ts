@@ -18,6 +18,8 @@ export interface World {
   /** The current ones; what they answer may still be CLOSED, when they are replaced. */
   producer(): Producer;
   admin(): AdminClient | null;
+  /** Messages that may still be called back. */
+  readonly delayed: { readonly id: string; readonly topic: string }[];
   /** Nothing new; what is there is acked. */
   readonly isEnding: boolean;
 }

@@ -40,6 +40,7 @@ export class Load implements World {
   #isEnding = false;
   readonly #isAfterwards: boolean;
   readonly database = new Map<string, Decision>();
+  readonly delayed: World["delayed"] = [];
   #readers: Reader[] = [];
 
   constructor({ url, history, random, parallel, isAfterwards = false }: LoadOptions) {
@@ -133,11 +134,16 @@ export class Load implements World {
   }
 }
 
-/** Everything undecided decided, everything visible settled. */
+/** Everything undecided decided, everything delayed visible, and everything visible settled. */
 export async function settled(admin: AdminClient, withinMs: number): Promise<void> {
   await waitFor(
     "the last verdict",
     async () => (await admin.request("stats", {})).undecided === 0,
+    withinMs,
+  );
+  await waitFor(
+    "the last delayed message",
+    async () => (await admin.request("stats", {})).scheduled === 0,
     withinMs,
   );
   for (const group of GROUPS)

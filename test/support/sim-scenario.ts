@@ -5,7 +5,7 @@
  */
 import type { Verdict } from "@escrowmq/protocol";
 import type { Policy } from "../../broker/src/core/policy.ts";
-import { Driver, type Effects, message, type Request } from "./sim-driver.ts";
+import { Driver, type Effects, message, type Request, timed } from "./sim-driver.ts";
 import { type Names, sayRecord, saySend } from "./sim-words.ts";
 
 /** The scenario's text with what really happened in place of what stands there. */
@@ -120,7 +120,7 @@ class Stage implements Names {
         return this.driver.send(
           this.#from(name),
           named.id ?? `s${++this.#sends}`,
-          ...messagesOf(plain),
+          ...messagesOf(plain, named),
         );
       case "prepare":
         return this.#prepare(words);
@@ -152,6 +152,8 @@ class Stage implements Names {
     switch (verb) {
       case "topic":
         return { type: "topic.create", topic: first };
+      case "recall":
+        return { type: "recall", topic: first, messageId: rest[0] ?? "" };
       case "announce":
         this.#groups.set(name, first);
         return { type: "announce", group: first, checker: rest[0] !== "no-checker" };
@@ -243,7 +245,7 @@ class Stage implements Names {
     const [name = ""] = plain;
     const acks = named.acks?.split(",").map((one) => this.#tokens[Number(one.slice(1)) - 1] ?? one);
     return this.driver.prepare(this.#from(name), named.tx ?? "", {
-      messages: messagesOf(plain),
+      messages: messagesOf(plain, named),
       group: named.group ?? this.#groups.get(name) ?? "",
       ...(acks === undefined ? {} : { acks }),
       ...(named.checkAfter === undefined ? {} : { checkAfterMs: toMs(named.checkAfter) }),
@@ -270,9 +272,10 @@ class Stage implements Names {
 const NO_BODY = new Uint8Array();
 const NOTHING: Effects = { records: [], sends: [] };
 
-/** `orders:hello` is the message "hello" for the topic orders. */
-const messagesOf = (words: readonly string[]) =>
+/** `orders:hello` is the message "hello" for the topic orders; one with a delay or a time to live has its body as id. */
+const messagesOf = (words: readonly string[], { delay, ttl }: Words["named"]) =>
   words.slice(1).map((word) => {
     const [topic = "", body = ""] = word.split(":");
-    return message(topic, body);
+    if (delay === undefined && ttl === undefined) return message(topic, body);
+    return timed(topic, { id: body, delayMs: toMs(delay ?? "0s"), ttlMs: toMs(ttl ?? "0s") });
   });

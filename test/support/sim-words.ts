@@ -1,5 +1,5 @@
 /** Says in words what the engine did: the right-hand side of a scenario. Times count from its start. */
-import type { LogRecord, Place, RecordOf } from "../../broker/src/core/records.ts";
+import type { LogRecord, Place, RecordOf, Timing } from "../../broker/src/core/records.ts";
 import type { Delivery, Question, Send } from "../../broker/src/core/types.ts";
 import type { Driver } from "./sim-driver.ts";
 import { bodyIn } from "./sim-looking.ts";
@@ -39,9 +39,19 @@ export function sayRecord(names: Names, record: LogRecord): string {
   };
   const group = (no: number): string => state.groups.get(no)?.name ?? `group ${no}`;
   const at = (ms: number): string => span(ms - names.startMs);
+  const when = (timing: Timing | undefined): string => {
+    if (timing === undefined) return "";
+    const { delayMs, deliverAtMs, ttlMs } = timing;
+    const delay = delayMs > 0 ? ` ${span(delayMs)} after its commit` : "";
+    const due = deliverAtMs > 0 ? ` due at ${at(deliverAtMs)}` : delay;
+    return ttlMs > 0 ? `${due} for ${span(ttlMs)}` : due;
+  };
   const bodies = (messages: RecordOf<"sent">["messages"]): string =>
     messages
-      .map(({ topicNo, data }) => `${topic(topicNo)} "${data === null ? "" : text.decode(data)}"`)
+      .map(
+        ({ topicNo, data, timing }) =>
+          `${topic(topicNo)} "${data === null ? "" : text.decode(data)}"${when(timing)}`,
+      )
       .join(", ");
   switch (record.kind) {
     case "opened":

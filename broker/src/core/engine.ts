@@ -115,7 +115,8 @@ export class Engine {
 
   /** What became due, and what can be asked and delivered now. */
   #workOff(turn: Turn): void {
-    const { admission, checks, consumers, windows } = this.#core;
+    const { admission, checks, consumers, windows, instances } = this.#core;
+    schedule.ripen(this.#core, turn);
     this.#ripen(turn);
     windows.ripen(turn.nowMs);
     // A delivery is a record, and so is the answer to a check; what frees space goes on.
@@ -123,7 +124,6 @@ export class Engine {
       checks.pump(turn);
       consumers.pump(turn);
     }
-    const { instances } = this.#core;
     if (turn.nowMs >= instances.nextAtMs) instances.look(turn);
     this.#retire(turn);
     if (this.#isClockDue(turn.nowMs)) turn.log({ kind: "clock" });
@@ -391,15 +391,10 @@ export class Engine {
     for (let left = DUE_PER_STEP_MAX; left > 0; left--) if (!this.#ripenNext(turn)) return;
   }
 
-  /** What is due first; of equal times messages before deliveries before checks. False: nothing is due. */
+  /** What is due first; of equal times deliveries before checks. False: nothing is due. */
   #ripenNext(turn: Turn): boolean {
     const { alarms, checks } = this.#core;
     const { nextAtMs } = alarms;
-    const dueAtMs = schedule.nextDueAtMs(this.#core);
-    if (dueAtMs <= turn.nowMs && dueAtMs <= Math.min(nextAtMs, checks.nextAtMs)) {
-      schedule.due(this.#core, turn);
-      return true;
-    }
     if (checks.nextAtMs < nextAtMs) return checks.workOffDue(turn);
     const place = alarms.takeDue(turn.nowMs);
     if (place === NOWHERE) return false;

@@ -15,12 +15,18 @@ import type { ConnectionId } from "./types.ts";
 export const nextDueAtMs = ({ state, admission }: Core): number =>
   admission === "none" ? NEVER : state.scheduled.nextAtMs;
 
-/** The first one enters its topic: its time has come. */
-export function due({ state, consumers }: Core, turn: Turn): void {
-  const { topicNo, place } = state.scheduled.at(state.scheduled.first);
-  turn.log({ kind: "due", topicNo, place });
-  consumers.stirTopic(topicNo);
+/** Those whose time has come enter their topics, as many as one step may take. */
+export function ripen(core: Core, turn: Turn): void {
+  const { state, consumers } = core;
+  for (let left = DUE_PER_STEP_MAX; left > 0 && nextDueAtMs(core) <= turn.nowMs; left--) {
+    const { topicNo, place } = state.scheduled.at(state.scheduled.first);
+    turn.log({ kind: "due", topicNo, place });
+    consumers.stirTopic(topicNo);
+  }
 }
+
+/** A few milliseconds: a million may be due at once, and leases and checks have their turn in between. */
+const DUE_PER_STEP_MAX = 1_024;
 
 /** All of this id that wait in the topic. What is undecided is not scheduled yet: it can be rolled back. */
 export function recall(

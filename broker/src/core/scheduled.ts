@@ -5,7 +5,9 @@
  * Invariants
  * - S1 They come in the order of their times, and those of one time in the order in which they were scheduled:
  *   live, after a replay and after a checkpoint alike, so that a `due` record always names the first one.
- * - S2 Each is found by its message's id. Ids are the producers': several may have the same.
+ * - S2 Each is found by its message's id. Ids are the producers': any number may have the same. The hash table
+ *   holds one row for each id, because it bears few equal hashes; of an id with several rows the others stand
+ *   in a map of their own, which is empty as long as producers keep to their word.
  * - S3 A row is used again once its message is due or recalled. Topics have numbers from 1 on; 0: a free row.
  * - S4 The lowest block of each stretch of rows is known, or is looked for when somebody asks: so that to ask
  *   for the lowest of all costs a step a stretch, and not one a message.
@@ -28,6 +30,8 @@ export interface ScheduledMessage {
 
 /** The ids that SDKs make have 32 characters; longer ones are kept as they are. */
 const WORDS = 8;
+const keyOf = ({ block, slot }: Place): string => `${block}.${slot}`;
+
 /** Rows of which the lowest block is known together (S4). */
 const STRETCH = 512;
 const NO_BLOCK = Number.POSITIVE_INFINITY;
@@ -63,6 +67,8 @@ export class Scheduled {
   readonly #hash: IdHash;
   readonly #places = new Places();
   readonly #slots = new Slots();
+  /** Ids with several rows: all of them, by place (S2). */
+  readonly #twins = new Map<string, Map<string, number>>();
   readonly #links = new Links();
   /** In the order in which they were scheduled (S1). */
   readonly #order = new Chain(this.#links);
@@ -125,15 +131,21 @@ export class Scheduled {
 
   /** Those of this id in this topic, in the order of their places. */
   find(topicNo: number, id: string): readonly number[] {
-    return this.#rowsOf(id)
-      .filter((row) => this.#topicNo.at(row) === topicNo)
+    const row = this.#rowOf(id);
+    const rows = row === NOWHERE ? [] : [...(this.#twins.get(id)?.values() ?? [row])];
+    return rows
+      .filter((one) => this.#topicNo.at(one) === topicNo)
       .sort((one, other) => this.#compare(one, other));
   }
 
   /** The one of this id that stands at `place`, or NOWHERE. */
-  findAt(id: string, { block, slot }: Place): number {
-    const isThere = (row: number) => this.#block.at(row) === block && this.#slot.at(row) === slot;
-    return this.#rowsOf(id).find(isThere) ?? NOWHERE;
+  findAt(id: string, place: Place): number {
+    const twins = this.#twins.get(id);
+    if (twins !== undefined) return twins.get(keyOf(place)) ?? NOWHERE;
+    const row = this.#rowOf(id);
+    const isThere =
+      row !== NOWHERE && this.#block.at(row) === place.block && this.#slot.at(row) === place.slot;
+    return isThere ? row : NOWHERE;
   }
 
   add({ id, topicNo, place, bytes, dueAtMs }: ScheduledMessage): void {
@@ -151,7 +163,7 @@ export class Scheduled {
     this.#slot.set(row, place.slot);
     this.#bytes.set(row, bytes);
     this.#dueAtMs.set(row, dueAtMs);
-    this.#places.add(hash.hash, row);
+    this.#enlist(id, row);
     this.#order.append(row);
     this.#alarms.set(row, dueAtMs);
     this.#totalBytes += bytes;
@@ -161,8 +173,7 @@ export class Scheduled {
   /** It is due, recalled, or gone with its topic. */
   remove(row: number): void {
     invariant(this.#topicNo.at(row) !== 0, "only a scheduled message is removed");
-    this.#hash.read(this.#idAt(row));
-    this.#places.remove(this.#hash.hash, row);
+    this.#strike(this.#idAt(row), row);
     this.#order.remove(row);
     this.#alarms.cancel(row);
     this.#totalBytes -= this.#bytes.at(row);
@@ -176,6 +187,9 @@ export class Scheduled {
 
   /** The same bytes stand here, too, and are read here from now on. */
   move(row: number, { block, slot }: Place): void {
+    const twins = this.#twins.size === 0 ? undefined : this.#twins.get(this.#idAt(row));
+    twins?.delete(keyOf(this.placeOf(row)));
+    twins?.set(keyOf({ block, slot }), row);
     this.#left(row);
     this.#block.set(row, block);
     this.#slot.set(row, slot);
@@ -205,6 +219,7 @@ export class Scheduled {
   /** By topic: when its first one is due. It goes through all of them. */
   nextAtMsByTopic(): Map<number, number> {
     const next = new Map<number, number>();
+    if (this.size === 0) return next;
     for (let row = 0; row < this.#topicNo.length; row++) {
       const topicNo = this.#topicNo.at(row);
       const dueAtMs = this.#dueAtMs.at(row);
@@ -245,14 +260,33 @@ export class Scheduled {
     for (const column of this.#numbers) column.thaw();
   }
 
-  #rowsOf(id: string): number[] {
+  /** The row that stands in the hash table for all of this id, or NOWHERE. */
+  #rowOf(id: string): number {
     const hash = this.#hash;
-    const rows: number[] = [];
-    if (this.size === 0 || !hash.read(id)) return rows;
+    if (this.#places.size === 0 || !hash.read(id)) return NOWHERE;
     const places = this.#places;
     for (let row = places.first(hash.hash); row !== NOWHERE; row = places.next())
-      if (this.#isOf(row, id)) rows.push(row);
-    return rows;
+      if (this.#isOf(row, id)) return row;
+    return NOWHERE;
+  }
+
+  #enlist(id: string, row: number): void {
+    const known = this.#rowOf(id);
+    this.#hash.read(id);
+    if (known === NOWHERE) return this.#places.add(this.#hash.hash, row);
+    const twins = this.#twins.get(id) ?? new Map([[keyOf(this.placeOf(known)), known]]);
+    this.#twins.set(id, twins);
+    twins.set(keyOf(this.placeOf(row)), row);
+  }
+
+  #strike(id: string, row: number): void {
+    const twins = this.#twins.get(id);
+    twins?.delete(keyOf(this.placeOf(row)));
+    if (twins?.size === 1) this.#twins.delete(id);
+    if (this.#rowOf(id) !== row) return;
+    this.#places.remove(this.#hash.hash, row);
+    const [next] = twins?.values() ?? [];
+    if (next !== undefined) this.#places.add(this.#hash.hash, next);
   }
 
   #isOf(row: number, id: string): boolean {

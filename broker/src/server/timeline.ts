@@ -114,6 +114,8 @@ class Reader {
   #messages: readonly HalfMessage[] = [];
   /** Its delayed messages that are not due yet: by topic and place, and their slots. */
   readonly #later = new Map<string, number>();
+  /** Where those stood that became due since. */
+  readonly #dueFrom = new Set<string>();
   #acks: readonly { readonly cursorNo: number; readonly offset: number }[] = [];
   #checks = 0;
   #block = 0;
@@ -234,6 +236,7 @@ class Reader {
   #due({ topicNo, place }: RecordOf<"due">, block: Block): void {
     const slot = this.#later.get(placeKey(topicNo, place));
     if (slot === undefined) return;
+    this.#dueFrom.add(placeKey(topicNo, place));
     this.#add(block, "due", `in ${this.#source.topicName(topicNo)}`);
     const offset =
       this.#source.offsetOf(topicNo, place, block.atMs) ??
@@ -276,9 +279,11 @@ class Reader {
     const first = slotOf(record, block);
     for (const { at, from } of record.scheduled) this.#movedLater(from, block, first + at);
     // Only the first move tells where it was when it became visible.
-    for (const { topicNo, offset, from } of record.entries)
-      if (from.block === this.#block && !this.#moved.has(placeKey(topicNo, from)))
-        this.#moved.set(placeKey(topicNo, from), { topicNo, offset });
+    for (const { topicNo, offset, from } of record.entries) {
+      const key = placeKey(topicNo, from);
+      const isOurs = from.block === this.#block || this.#dueFrom.has(key);
+      if (isOurs && !this.#moved.has(key)) this.#moved.set(key, { topicNo, offset });
+    }
     for (const { transactionId, at } of record.transactions) {
       if (transactionId !== this.#id) continue;
       this.#block = block.number;
