@@ -2,7 +2,6 @@
 import { conservationProblems } from "./conservation.ts";
 import { deliveryProblems } from "./deliveries.ts";
 import type { Final } from "./final.ts";
-import { gapProblems } from "./gaps.ts";
 import type { History } from "./history.ts";
 import { livenessProblems } from "./liveness.ts";
 import { queueProblems } from "./queue.ts";
@@ -17,5 +16,4 @@ export const judge = (history: History, final: Final): string[] => [
   ...repeatProblems(history, final),
   ...conservationProblems(history, final),
   ...livenessProblems(history, final),
-  ...gapProblems(history, final),
 ];
