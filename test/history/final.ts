@@ -19,8 +19,6 @@ export interface Final {
   /** Topics that exist. */
   readonly topics: ReadonlySet<string>;
   readonly accounts: readonly Account[];
-  /** By `instance topic`, of those that are connected in the end: how many messages they have lost, ever. */
-  readonly lost?: ReadonlyMap<string, number>;
   readonly terms: Terms;
 }
 

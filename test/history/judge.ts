@@ -3,7 +3,6 @@ import { conservationProblems } from "./conservation.ts";
 import { deliveryProblems } from "./deliveries.ts";
 import { filterProblems } from "./filters.ts";
 import type { Final } from "./final.ts";
-import { gapProblems } from "./gaps.ts";
 import type { History } from "./history.ts";
 import { livenessProblems } from "./liveness.ts";
 import { orderProblems } from "./order.ts";
@@ -25,5 +24,4 @@ export const judge = (history: History, final: Final): string[] => [
   ...orderProblems(history, final),
   ...conservationProblems(history, final),
   ...livenessProblems(history, final),
-  ...gapProblems(history, final),
 ];

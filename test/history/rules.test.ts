@@ -410,8 +410,7 @@ describe("gaps", () => {
 
   it("break S3 when one was told to nobody in the end", () => {
     const lost = new Map([["cache%n orders", 2]]);
-    const problems = (total: number) =>
-      rulesIn(gapProblems(told([undefined, total]), finalWith([], { lost })));
+    const problems = (total: number) => rulesIn(gapProblems(told([undefined, total]), lost));
     expect(problems(2)).toEqual([]);
     expect(problems(1)).toEqual(["S3"]);
   });

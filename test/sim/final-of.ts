@@ -29,12 +29,12 @@ export function finalOf(ledger: Ledger, witness: Witness, ordinary: readonly str
     standings: standingsOf(ledger, normal, groups),
     topics: new Set(topics.map(({ name }) => name)),
     accounts: accountsOf(witness),
-    lost: lostOf(ledger),
     terms: TERMS,
   };
 }
 
-function lostOf(ledger: Ledger): Map<string, number> {
+/** By `instance topic`, of those that are connected: how many messages they have lost, ever. */
+export function lostOf(ledger: Ledger): Map<string, number> {
   const lost = new Map<string, number>();
   for (const cursor of ledger.cursors.values()) {
     const { instance, name = "" } = ledger.groups.get(cursor.groupNo) ?? {};

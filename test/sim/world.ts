@@ -9,12 +9,13 @@ import { encodeMessage, type Verdict, type WireMessage } from "@escrowmq/protoco
 import { Engine } from "../../broker/src/core/engine.ts";
 import type { Policy } from "../../broker/src/core/policy.ts";
 import type { EndpointAnswer, EndpointQuestion } from "../../broker/src/server/check-endpoint.ts";
+import { gapProblems } from "../history/gaps.ts";
 import { History, type SaidMessage } from "../history/history.ts";
 import { judge } from "../history/judge.ts";
 import { Auditor } from "./auditor.ts";
 import { FAULTS, policyOf } from "./chances.ts";
 import { Consumer } from "./consumer.ts";
-import { finalOf } from "./final-of.ts";
+import { finalOf, lostOf } from "./final-of.ts";
 import { Kinds, withHeaders } from "./kinds.ts";
 import { isBehindPending, isFullOfHeld } from "./ledger-windows.ts";
 import { Link, type LinkEnds } from "./link.ts";
@@ -359,9 +360,19 @@ export class World {
     const final = finalOf(auditor.ledger, this.#witness, this.groups);
     const [problem] = judge(this.history, final);
     if (problem !== undefined) throw new Violation("history", problem);
+    const lost = lostOf(auditor.ledger);
     this.#machine.start();
-    await time.run(10 * SECOND);
+    await time.run(20 * SECOND);
     demand(this.#machine.isServing, "P5", () => "it does not start again");
+    this.#demandTold(lost);
+  }
+
+  /** S3: who is here again has heard by now of all that it had lost before. */
+  #demandTold(before: ReadonlyMap<string, number>): void {
+    const now = lostOf(this.auditor.ledger);
+    const lost = new Map([...before].filter(([key, count]) => (now.get(key) ?? -1) >= count));
+    const [problem] = gapProblems(this.history, lost);
+    if (problem !== undefined) throw new Violation("history", problem);
   }
 
   #keyedReads(group: string): number {
