@@ -93,7 +93,7 @@ describe("a filter", () => {
     const first = await bench.consumer({ url, group: "billing", subscribe: paid });
     const other = { url, group: "billing", subscribe: [{ topic: "orders", filter: "open" }] };
     const error = await errorOf(bench.consumer({ ...other, requestTimeoutMs: 300 }));
-    expect(error).toMatchObject({ code: "UNREACHABLE", cause: { code: "FILTER_CONFLICT" } });
+    expect(error.code).toBe("FILTER_CONFLICT");
     const waiting = bench.consumer({ ...other, requestTimeoutMs: 10_000 });
     await first.close();
     const got = gather(await waiting);

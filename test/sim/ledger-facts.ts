@@ -1,5 +1,11 @@
 /** What the ledger knows of each thing, in words of its own: no type of the engine's state is used here. */
-import type { GroupPolicy, Place, Timing, TopicSettings } from "../../broker/src/core/records.ts";
+import type {
+  GroupPolicy,
+  Place,
+  RecordOf,
+  Timing,
+  TopicSettings,
+} from "../../broker/src/core/records.ts";
 
 export interface LedgerMessage {
   readonly topicNo: number;
@@ -105,3 +111,32 @@ export interface Limits {
 }
 
 export const placeKey = ({ block, slot }: Place): string => `${block}.${slot}`;
+
+export const newTopic = ({ topicNo, topic, settings }: RecordOf<"topicCreated">): LedgerTopic => ({
+  no: topicNo,
+  name: topic,
+  places: [],
+  isDeadLetters: topic.startsWith("%DLQ%"),
+  origins: new Map(),
+  settings,
+  firstOffset: 0,
+  expired: 0,
+  atMs: [],
+  moved: new Map(),
+});
+
+export const newCursor = (record: RecordOf<"cursorOpened">): LedgerCursor => ({
+  no: record.cursorNo,
+  groupNo: record.groupNo,
+  topicNo: record.topicNo,
+  firstOffset: record.nextOffset,
+  nextOffset: record.nextOffset,
+  nextDeliveryNo: 1,
+  expired: 0,
+  lapsed: 0,
+  filter: "",
+  filtered: 0,
+  abandoned: 0,
+  told: 0,
+  entries: new Map(),
+});

@@ -37,25 +37,6 @@ export function isPaused(ledger: Ledger, groupNo: number): boolean {
   );
 }
 
-export function openCursor(ledger: Ledger, record: RecordOf<"cursorOpened">): void {
-  const { cursorNo: no, groupNo, topicNo, nextOffset } = record;
-  ledger.cursors.set(no, {
-    no,
-    groupNo,
-    topicNo,
-    firstOffset: nextOffset,
-    nextOffset,
-    nextDeliveryNo: 1,
-    expired: 0,
-    lapsed: 0,
-    filter: "",
-    filtered: 0,
-    abandoned: 0,
-    told: 0,
-    entries: new Map(),
-  });
-}
-
 /** At a start nobody is here; the pause is nobody's absence. */
 export function leaveAll(ledger: Ledger, atMs: number, pausedMs: number): void {
   for (const { instance } of ledger.groups.values())

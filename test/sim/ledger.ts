@@ -10,9 +10,11 @@ import {
   type LedgerTopic,
   type LedgerTransaction,
   type Limits,
+  newCursor,
+  newTopic,
   placeKey,
 } from "./ledger-facts.ts";
-import { applyInstance, isPaused, leaveAll, openCursor, updateGroup } from "./ledger-groups.ts";
+import { applyInstance, isPaused, leaveAll, updateGroup } from "./ledger-groups.ts";
 import { LedgerSchedule } from "./ledger-scheduled.ts";
 import { isFirst, isOrdered, readyEntry, taken, takesIn } from "./ledger-windows.ts";
 import { demand } from "./violation.ts";
@@ -97,7 +99,8 @@ export class Ledger {
       case "gapTold":
         return applyInstance(this, record, nowMs);
       case "cursorOpened":
-        return openCursor(this, record);
+        this.cursors.set(record.cursorNo, newCursor(record));
+        return;
       case "cursorReset": {
         const cursor = this.cursor(record.cursorNo);
         for (const { kind } of cursor.entries.values())
@@ -221,21 +224,11 @@ export class Ledger {
     }
   }
 
-  #topicCreated({ topicNo, topic, settings }: RecordOf<"topicCreated">): void {
+  #topicCreated(record: RecordOf<"topicCreated">): void {
+    const { topicNo, topic } = record;
     demand(!this.topicNos.has(topic), "I3", () => `${topic} is created twice`);
     this.topicNos.set(topic, topicNo);
-    this.topics.set(topicNo, {
-      no: topicNo,
-      name: topic,
-      places: [],
-      isDeadLetters: topic.startsWith("%DLQ%"),
-      origins: new Map(),
-      settings,
-      firstOffset: 0,
-      expired: 0,
-      atMs: [],
-      moved: new Map(),
-    });
+    this.topics.set(topicNo, newTopic(record));
   }
 
   #prepared(record: RecordOf<"prepared">): void {

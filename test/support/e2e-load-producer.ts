@@ -4,7 +4,7 @@ import { crc32 } from "node:zlib";
 import { type JoiningDelivery, Rollback } from "@escrowmq/producer";
 import { EscrowError } from "@escrowmq/protocol";
 import type { Decision, Delivery, Prepare, SaidVerdict, State } from "../history/history.ts";
-import { outcomeOf, TOPICS, type World } from "./e2e-load-world.ts";
+import { outcomeOf, TAGS, TOPICS, type World } from "./e2e-load-world.ts";
 
 const PLANS = {
   send: 40,
@@ -49,16 +49,18 @@ const newId = (): string => randomBytes(16).toString("hex");
 function newMessage(world: World, topic: string = TOPICS[world.random.between(0, 2)] ?? "t0") {
   const id = newId();
   const body = Buffer.from(id.padEnd(world.random.between(32, 800), "."));
-  const said = { id, topic, digest: crc32(body) };
+  const key = `k${world.random.between(0, 15)}`;
+  const tag = TAGS[world.random.between(0, 2)] ?? "other";
+  const said = { id, topic, key, tag, digest: crc32(body) };
   if (world.random.next() > DELAYED_SHARE) {
     world.history.says(said);
-    return { id, topic, body };
+    return { id, topic, key, tag, body };
   }
   const delayMs = world.random.between(1, DELAY_MS_MAX);
   // It is sent later than now, and committed later still.
   world.history.says({ ...said, notBeforeMs: performance.now() + delayMs });
   world.delayed.push({ id, topic });
-  return { id, topic, body, delayMs };
+  return { id, topic, key, tag, body, delayMs };
 }
 
 /** In time or too late. */

@@ -40,9 +40,15 @@ export class Looker {
   /** In this turn of the event loop. */
   #judged = 0;
   #isTurnEnding = false;
+  #isStopped = false;
 
   constructor(options: LookerOptions) {
     this.#options = options;
+  }
+
+  /** The store is about to be closed: what cannot be read then is no news. */
+  stop(): void {
+    this.#isStopped = true;
   }
 
   look(question: Look): void {
@@ -108,7 +114,7 @@ export class Looker {
 
   /** Retired or copied forward meanwhile is no damage: it is not asked for again, or from its new place. */
   #failed(error: unknown, { places }: Look, { count }: Verdict): void {
-    if (EscrowError.is(error, "MESSAGE_RETIRED")) return;
+    if (this.#isStopped || EscrowError.is(error, "MESSAGE_RETIRED")) return;
     const block = places[count]?.block;
     this.#options.unreadable(error);
     this.#options.log.error({ err: error, block }, "messages could not be looked at");
