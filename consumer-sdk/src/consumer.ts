@@ -147,11 +147,12 @@ class ConnectedConsumer implements Consumer<unknown>, Session {
 
   async setUp(): Promise<void> {
     const { group, subscribe, leaseMs } = this.#options;
-    const topics = subscribe.map(({ topic, from, at, filter }) => ({
+    const topics = subscribe.map(({ topic, from, at, filter, weight }) => ({
       topic: topicNameOf(topic),
       ...(from === undefined ? {} : { from }),
       ...(at === undefined ? {} : { at }),
       ...(filter === undefined ? {} : { filter }),
+      ...(weight === undefined ? {} : { weight }),
     }));
     const fields = { group, topics, ...(leaseMs === undefined ? {} : { leaseMs }) };
     await this.#calls.request(

@@ -72,9 +72,11 @@ export function checkConsumerOptions(options: ConsumerOptions): void {
   checkGroup(group);
   if (subscribe.length < 1 || subscribe.length > TOPICS_MAX)
     throw invalid(`subscribe must name 1 to ${TOPICS_MAX} topics`);
-  for (const { topic } of subscribe)
+  for (const { topic, weight = 1 } of subscribe) {
     if (!isTopicName(topicNameOf(topic)))
       throw invalid("subscribe holds a name that is no topic's");
+    checkRange("weight", weight, 1, LIMITS.weightMax);
+  }
   checkRange("concurrency", concurrency, 1, LIMITS.creditMessagesMax / 2);
   checkRange("leaseMs", leaseMs, LIMITS.leaseMsMin, LIMITS.leaseMsMax);
   checkRange("maxBytesInFlight", maxBytesInFlight, BYTES_IN_FLIGHT_MIN, LIMITS.creditBytesMax);

@@ -163,7 +163,10 @@ class Stage implements Names {
       }
       case "subscribe": {
         const filter = named.filter === undefined ? {} : { filter: named.filter };
-        const topics = [first, ...rest].map((topic) => ({ topic, ...filter }));
+        const topics = [first, ...rest].map((text) => {
+          const [topic = "", weight] = text.split("*");
+          return { topic, ...filter, ...(weight === undefined ? {} : { weight: Number(weight) }) };
+        });
         return { type: "subscribe", subscription: 1, group: named.group ?? "", topics, ...lease };
       }
       case "unsubscribe":

@@ -60,6 +60,8 @@ interface Budget {
 
 /** Messages that one consumer may get in one go while others have credit, too. */
 const SLICE_MAX = 64;
+/** Nobody else waits for a turn, so nothing is counted. */
+const UNCOUNTED = Number.POSITIVE_INFINITY;
 
 export class Consumers {
   readonly #core: () => Core;
@@ -232,7 +234,8 @@ export class Consumers {
     while (left > 0 && budget.bytes > 0 && passed < feed.subscriptions.length) {
       const subscription = feed.subscriptions[feed.turn++ % feed.subscriptions.length];
       if (subscription === undefined) break;
-      const slice = Math.min(left, sliceOf(feed), this.#turnOf(subscription, feed));
+      const share = this.#shareOf(subscription, feed);
+      const slice = Math.min(left, share, sliceOf(feed));
       const offsets = pick(feed, subscription, slice, budget.bytes);
       if (offsets.length === 0) {
         this.#cannot(subscription, feed);
@@ -246,7 +249,7 @@ export class Consumers {
       for (const offset of offsets) budget.bytes -= feed.topic.bytesOf(offset);
       this.#deliver(feed, subscription, offsets, turn);
       // It comes round again, after the others.
-      if (this.#isTurnOver(subscription, feed, offsets.length)) break;
+      if (share !== UNCOUNTED && this.#isTurnOver(subscription, feed, offsets.length)) break;
     }
     feed.turn %= Math.max(1, feed.subscriptions.length);
     if (feed.cursor.takesIn) this.#core().windows.ask(feed.cursor, feed.topic, turn);
@@ -254,8 +257,9 @@ export class Consumers {
   }
 
   /** How many messages it may have now from this feed; 0: it is the turn of another, which has something. */
-  #turnOf({ weights }: Subscription, feed: Feed): number {
-    if (weights === null) return SLICE_MAX;
+  #shareOf({ feeds, weights }: Subscription, feed: Feed): number {
+    if (weights === null) return UNCOUNTED;
+    if (!feeds.some((other) => other !== feed && isSomethingThere(other))) return UNCOUNTED;
     const { current } = weights;
     if (current === null || current === feed || !isSomethingThere(current))
       return weights.turnOf(feed);
