@@ -7,7 +7,7 @@
  * - D12 Redeliveries and first deliveries take turns; so do the consumers of a group, and the topics of
  *   a consumer, by their weights if it gave them any (weights.ts). A consumer that is slow or congested holds nothing but its own leases.
  * - Y1 A feed that has something to deliver is stirred, or it is starved with each of its subscriptions, for
- *   want of credit or because it is the turn of another one, which is stirred then. So
+ *   want of credit or because it is the turn of another one: its end stirs those that waited. So
  *   credit costs a look at what waits for it, and not at every topic of the consumer.
  */
 
@@ -261,10 +261,8 @@ export class Consumers {
     if (weights === null) return UNCOUNTED;
     if (!feeds.some((other) => other !== feed && isSomethingThere(other))) return UNCOUNTED;
     const { current } = weights;
-    if (current === null || current === feed || !isSomethingThere(current))
-      return weights.turnOf(feed);
-    this.#stirred.add(current);
-    return 0;
+    const isItsTurn = current === null || current === feed || !isSomethingThere(current);
+    return isItsTurn ? weights.turnOf(feed) : 0;
   }
 
   #isTurnOver(subscription: Subscription, feed: Feed, messages: number): boolean {
