@@ -156,10 +156,9 @@ export class Consumers {
   }
 
   stirSubscription(subscription: Subscription): void {
-    const { starved, lastFed, weights } = subscription;
-    // Else a backlog in one topic would take all credit (D12). With weights its turn may go on.
-    const isOver = weights === null || weights.current !== lastFed;
-    if (lastFed !== null && isOver && starved.delete(lastFed)) starved.add(lastFed);
+    const { starved, lastFed } = subscription;
+    // Else a backlog in one topic would take all credit (D12).
+    if (lastFed !== null && starved.delete(lastFed)) starved.add(lastFed);
     for (const feed of starved) this.#stirred.add(feed);
     starved.clear();
   }
@@ -238,7 +237,7 @@ export class Consumers {
       const slice = Math.min(left, share, sliceOf(feed));
       const offsets = pick(feed, subscription, slice, budget.bytes);
       if (offsets.length === 0) {
-        this.#cannot(subscription, feed);
+        this.#cannot(subscription, feed, share);
         if (isSomethingThere(feed)) subscription.starved.add(feed);
         passed++;
         continue;
@@ -256,36 +255,39 @@ export class Consumers {
     return passed >= feed.subscriptions.length;
   }
 
-  /** How many messages it may have now from this feed; 0: it is the turn of another, which has something. */
-  #shareOf({ feeds, weights }: Subscription, feed: Feed): number {
-    if (weights === null) return UNCOUNTED;
-    if (!feeds.some((other) => other !== feed && isSomethingThere(other))) return UNCOUNTED;
-    const { current } = weights;
-    const isItsTurn = current === null || current === feed || !isSomethingThere(current);
-    return isItsTurn ? weights.turnOf(feed) : 0;
+  /** How many messages it may have now from this feed; 0: others come first. */
+  #shareOf({ creditMessages, feeds, weights }: Subscription, feed: Feed): number {
+    if (weights === null || creditMessages === 0) return UNCOUNTED;
+    const others = feeds.filter((other) => other !== feed && isSomethingThere(other));
+    if (others.length === 0) return UNCOUNTED;
+    const before = weights.before(feed, others);
+    if (before.length === 0) return weights.turnOf(feed);
+    weights.isAwaited = true;
+    for (const other of before) this.#stirred.add(other);
+    return 0;
   }
 
   #isTurnOver(subscription: Subscription, feed: Feed, messages: number): boolean {
-    const { weights } = subscription;
-    if (weights === null) return false;
-    weights.took(feed, messages);
-    if (weights.current !== null) return false;
-    this.#wake(subscription);
-    return true;
+    const isOver = subscription.weights?.took(feed, messages) === true;
+    if (isOver) this.#wake(subscription);
+    return isOver;
   }
 
   /** What is too large waits for the end of what is under way, and its turn with it; else others would pass it for ever. */
-  #cannot(subscription: Subscription, feed: Feed): void {
+  #cannot(subscription: Subscription, feed: Feed, share: number): void {
     const { weights, creditMessages, leased } = subscription;
-    if (weights === null || weights.current !== feed) return;
-    if (isSomethingThere(feed) && (creditMessages === 0 || leased.size > 0)) return;
-    weights.end();
+    if (weights === null || creditMessages === 0 || share === 0) return;
+    if (isSomethingThere(feed) && leased.size > 0) return;
+    weights.pass(feed);
     this.#wake(subscription);
   }
 
   /** Those that waited for the end of a turn. */
   #wake(subscription: Subscription): void {
-    if (subscription.creditMessages > 0) this.stirSubscription(subscription);
+    const { weights, creditMessages } = subscription;
+    if (weights === null || !weights.isAwaited || creditMessages === 0) return;
+    weights.isAwaited = false;
+    this.stirSubscription(subscription);
   }
 
   #deliver(feed: Feed, subscription: Subscription, offsets: readonly number[], turn: Turn): void {

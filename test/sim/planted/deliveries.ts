@@ -69,8 +69,7 @@ export const DELIVERY_BUGS: Planted = {
         const add = starved?.add.bind(starved);
         if (starved === undefined || weights == null) return;
         type Feed = Parameters<typeof starved.add>[0];
-        const isYielding = (feed: Feed) => weights.current !== null && weights.current !== feed;
-        Object.assign(starved, { add: (feed: Feed) => isYielding(feed) || add?.(feed) });
+        Object.assign(starved, { add: (feed: Feed) => weights.isAwaited || add?.(feed) });
       },
     });
   }),
