@@ -248,7 +248,7 @@ export class Consumers {
       for (const offset of offsets) budget.bytes -= feed.topic.bytesOf(offset);
       this.#deliver(feed, subscription, offsets, turn);
       // It comes round again, after the others.
-      if (share !== UNCOUNTED && this.#isTurnOver(subscription, feed, offsets.length)) break;
+      if (share !== UNCOUNTED && subscription.weights?.took(feed, offsets.length)) break;
     }
     feed.turn %= Math.max(1, feed.subscriptions.length);
     if (feed.cursor.takesIn) this.#core().windows.ask(feed.cursor, feed.topic, turn);
@@ -267,25 +267,13 @@ export class Consumers {
     return 0;
   }
 
-  #isTurnOver(subscription: Subscription, feed: Feed, messages: number): boolean {
-    const isOver = subscription.weights?.took(feed, messages) === true;
-    if (isOver) this.#wake(subscription);
-    return isOver;
-  }
-
   /** What is too large waits for the end of what is under way, and its turn with it; else others would pass it for ever. */
   #cannot(subscription: Subscription, feed: Feed, share: number): void {
     const { weights, creditMessages, leased } = subscription;
     if (weights === null || creditMessages === 0 || share === 0) return;
     if (isSomethingThere(feed) && leased.size > 0) return;
     weights.pass(feed);
-    this.#wake(subscription);
-  }
-
-  /** Those that waited for the end of a turn. */
-  #wake(subscription: Subscription): void {
-    const { weights, creditMessages } = subscription;
-    if (weights === null || !weights.isAwaited || creditMessages === 0) return;
+    if (!weights.isAwaited) return;
     weights.isAwaited = false;
     this.stirSubscription(subscription);
   }

@@ -4,8 +4,9 @@
  * what one does not need goes to the others at once.
  *
  * Invariants
- * - Y2 A feed waits only for one that is stirred then. That one delivers, or is passed over for this round, and
- *   its turn's end stirs those that waited: nobody waits for ever, and nobody is asked in vain without end.
+ * - Y2 A feed waits only for one that is stirred then. That one delivers, and lets the next one come before it
+ *   when its turn is over; or it cannot, is passed over for this round, and those that waited are stirred. So
+ *   nobody waits for ever, and nobody is asked in vain without end.
  */
 export class Weights<Feed> {
   readonly #of: ReadonlyMap<Feed, number>;
@@ -13,7 +14,7 @@ export class Weights<Feed> {
   readonly #served = new Set<Feed>();
   #last: Feed | null = null;
   #left = 0;
-  /** Somebody waits for the end of a turn. */
+  /** Somebody waits for one that may turn out to have nothing to give. */
   isAwaited = false;
 
   constructor(of: ReadonlyMap<Feed, number>) {
@@ -38,12 +39,11 @@ export class Weights<Feed> {
 
   /** True: its turn is over. */
   took(feed: Feed, messages: number): boolean {
-    const left = this.turnOf(feed) - messages;
-    if (this.#last !== null && this.#last !== feed && this.#left > 0) this.#served.add(this.#last);
+    this.#left = this.turnOf(feed) - messages;
     this.#last = feed;
-    this.#left = left;
-    if (left <= 0) this.#served.add(feed);
-    return left <= 0;
+    const isOver = this.#left <= 0;
+    if (isOver) this.#served.add(feed);
+    return isOver;
   }
 
   /** It cannot deliver: it has had its turn in this round. */
