@@ -45,7 +45,8 @@ const SUBSCRIPTION = 1;
 
 /**
  * Connects a consumer and subscribes; no message comes before it is read. Rejects with UNREACHABLE when
- * that takes longer than `requestTimeoutMs`, INVALID_ARGUMENT for an unusable option, FILTER_INVALID, TOPIC_NOT_FOUND,
+ * that takes longer than `requestTimeoutMs`, FILTER_CONFLICT when others of the group read with another filter for
+ * so long, FILTER_INVALID, INVALID_ARGUMENT for an unusable option, TOPIC_NOT_FOUND,
  * CLOSED when the signal aborts. The second argument replaces sockets, clock and randomness, for tests.
  */
 export async function createConsumer<const Subscriptions extends readonly TopicSubscription[]>(

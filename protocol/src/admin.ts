@@ -87,7 +87,7 @@ export interface ResetView {
   readonly topic: string;
   readonly fromOffset: number;
   readonly toOffset: number;
-  /** Messages that will be delivered although they were settled. */
+  /** Messages that will be delivered although they were settled; with a filter, those that match of them. */
   readonly redelivered: number;
   /** Messages that were not settled and now are skipped. */
   readonly skipped: number;

@@ -103,6 +103,32 @@ describe("cards", () => {
     expect(io.out).toContain("expired        5 before a group had settled them");
   });
 
+  test("group describe shows the filter, what is held, and why a group stands still", async () => {
+    const view = group();
+    const [orders] = view.topics;
+    if (orders === undefined) throw new Error("the sample reads a topic");
+    const topics = [
+      { ...orders, held: 1_234, filter: "paid", filtered: 56, standsBecause: "full" as const },
+    ];
+    const policy = { ...view.policy, ordered: true };
+    const answers = { "group.describe": group({ policy, topics }) };
+    const { io } = await run("group describe billing", { answers });
+    expect(io.out).toContain("order          by key");
+    expect(io.out).toContain("filter         orders: paid (passed over: 56)");
+    expect(io.out).toContain("stands still   orders: too many messages wait behind others");
+    expect(io.out).toMatch(/HELD\n.* 1\s234\n/);
+  });
+
+  test.each([
+    ["--ordered", true],
+    ["--no-ordered", false],
+  ])("group update %s", async (flag, ordered) => {
+    const { io } = await run(`group update billing ${flag}`, {
+      answers: { "group.update": group() },
+    });
+    expect(io.requests).toEqual([{ type: "group.update", fields: { group: "billing", ordered } }]);
+  });
+
   test("group describe shows policy, progress and consumers", async () => {
     const { io } = await run("group describe billing", { answers: { "group.describe": group() } });
     expect(io.out).toBe(

@@ -220,6 +220,15 @@ describe("consume", () => {
     },
   );
 
+  test("--filter says which messages", async () => {
+    const receiver = new FakeReceiver(["a"]);
+    const argv = [...line.split(" "), "--max", "1", "--filter", "sql: amount > 100"];
+    await runCli(argv, new FakeIo(receiver.world));
+    expect(receiver.options).toMatchObject([
+      { subscribe: [{ topic: "orders", filter: "sql: amount > 100" }] },
+    ]);
+  });
+
   test("--idle ends it when nothing comes any more", async () => {
     const receiver = new FakeReceiver([]);
     const { io, code } = await run(`${line} --idle 5s`, receiver.world);

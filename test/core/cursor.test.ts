@@ -162,6 +162,34 @@ describe("save and load", () => {
     expect(loaded.counts).toEqual(cursor.counts);
   });
 
+  test("lanes go on as they stood: the same one is next of each key", () => {
+    const entries = new Entries();
+    const cursor = new Cursor(1, 1, 1, 0, entries);
+    cursor.setOrdered(true);
+    cursor.take(7, [0, 1, 2, 3, 4, 5], [7, 8, 7, 0, 7, 8], 1);
+    cursor.deliver(1, 1);
+    cursor.settle(1);
+    cursor.deliver(0, 2);
+    cursor.giveBack(0, "retry", 5_000, true, "slow");
+    cursor.replay(1, 8);
+    const saved = structuredClone(cursor.save());
+    const loaded = new Cursor(saved.no, saved.groupNo, saved.topicNo, saved.nextOffset);
+    loaded.load(saved);
+    loaded.setOrdered(true);
+    for (const part of structuredClone([...cursor.saveEntries(entries.freeze(), PART)]))
+      loaded.loadEntries(part);
+    expect(shown(loaded)).toEqual(shown(cursor));
+    expect(loaded.save()).toEqual(cursor.save());
+    for (const one of [cursor, loaded]) {
+      expect([...one.readyAgain()]).toEqual([3, 5]);
+      one.settle(5);
+      one.settle(0);
+      expect([...one.readyAgain()]).toEqual([3, 1, 2]);
+      one.settle(2);
+      expect([...one.readyAgain()]).toEqual([3, 1, 4]);
+    }
+  });
+
   test("what came back before a checkpoint is ready after it, in the same order", () => {
     const entries = new Entries();
     const cursor = cursorAt(4, entries);

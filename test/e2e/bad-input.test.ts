@@ -210,6 +210,31 @@ describe("a request that cannot be done", () => {
     await unchanged();
   });
 
+  it("with a filter that is wrong, or is not that of the group, is refused with the reason", async () => {
+    const { broker, unchanged } = await world();
+    const raw = await RawClient.open(broker.url);
+    const other = await RawClient.open(broker.url);
+    const subscribe = (client: RawClient, filter: string) =>
+      client.ask({
+        type: "subscribe",
+        subscription: 1,
+        group: "picky",
+        topics: [{ topic: "orders", filter }],
+      });
+    expect(await subscribe(raw, "paid ||")).toMatchObject({
+      code: "FILTER_INVALID",
+      detail: { position: 7, reason: expect.any(String) },
+    });
+    expect(await subscribe(raw, "x".repeat(2_049))).toMatchObject({ code: "INVALID_ARGUMENT" });
+    await unchanged();
+    expect(await subscribe(raw, "paid")).toMatchObject({ type: "ok" });
+    expect(await subscribe(other, "open")).toMatchObject({
+      code: "FILTER_CONFLICT",
+      message: expect.stringContaining("picky"),
+    });
+    expect(await subscribe(other, " paid ")).toMatchObject({ type: "ok" });
+  });
+
   it("for an illegal name is refused, and the connection goes on", async () => {
     const { broker, unchanged } = await world();
     const raw = await RawClient.open(broker.url);

@@ -44,7 +44,7 @@ describe("a consumer", () => {
   it("subscribes on each connection, and grants nothing before somebody reads", async () => {
     const broker = new FakeBroker();
     await start(broker, {
-      subscribe: [{ topic: "orders", from: "offset", at: 7 }],
+      subscribe: [{ topic: "orders", from: "offset", at: 7, filter: "paid" }],
       leaseMs: 5_000,
     });
     broker.connection.drop();

@@ -1,5 +1,5 @@
 /** What the ledger knows of each thing, in words of its own: no type of the engine's state is used here. */
-import type { Place, TopicSettings } from "../../broker/src/core/records.ts";
+import type { Place, RecordOf, TopicSettings } from "../../broker/src/core/records.ts";
 
 export interface LedgerTransaction {
   readonly id: string;
@@ -74,3 +74,29 @@ export interface Limits {
 }
 
 export const placeKey = ({ block, slot }: Place): string => `${block}.${slot}`;
+
+export const newTopic = ({ topicNo, topic, settings }: RecordOf<"topicCreated">): LedgerTopic => ({
+  no: topicNo,
+  name: topic,
+  places: [],
+  isDeadLetters: topic.startsWith("%DLQ%"),
+  origins: new Map(),
+  settings,
+  firstOffset: 0,
+  expired: 0,
+  atMs: [],
+  moved: new Map(),
+});
+
+export const newCursor = (record: RecordOf<"cursorOpened">): LedgerCursor => ({
+  no: record.cursorNo,
+  groupNo: record.groupNo,
+  topicNo: record.topicNo,
+  firstOffset: record.nextOffset,
+  nextOffset: record.nextOffset,
+  nextDeliveryNo: 1,
+  expired: 0,
+  filter: "",
+  filtered: 0,
+  entries: new Map(),
+});

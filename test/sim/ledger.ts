@@ -9,6 +9,8 @@ import {
   type LedgerTopic,
   type LedgerTransaction,
   type Limits,
+  newCursor,
+  newTopic,
   placeKey,
 } from "./ledger-facts.ts";
 import { forgetOrder, isFirst, isOrdered, readyEntry, taken, takesIn } from "./ledger-windows.ts";
@@ -74,18 +76,7 @@ export class Ledger {
       case "taken":
         return taken(this, record);
       case "cursorOpened":
-        this.cursors.set(record.cursorNo, {
-          no: record.cursorNo,
-          groupNo: record.groupNo,
-          topicNo: record.topicNo,
-          firstOffset: record.nextOffset,
-          nextOffset: record.nextOffset,
-          nextDeliveryNo: 1,
-          expired: 0,
-          filter: "",
-          filtered: 0,
-          entries: new Map(),
-        });
+        this.cursors.set(record.cursorNo, newCursor(record));
         return;
       case "cursorReset": {
         const cursor = this.cursor(record.cursorNo);
@@ -202,21 +193,11 @@ export class Ledger {
     }
   }
 
-  #topicCreated({ topicNo, topic, settings }: RecordOf<"topicCreated">): void {
+  #topicCreated(record: RecordOf<"topicCreated">): void {
+    const { topicNo, topic } = record;
     demand(!this.topicNos.has(topic), "I3", () => `${topic} is created twice`);
     this.topicNos.set(topic, topicNo);
-    this.topics.set(topicNo, {
-      no: topicNo,
-      name: topic,
-      places: [],
-      isDeadLetters: topic.startsWith("%DLQ%"),
-      origins: new Map(),
-      settings,
-      firstOffset: 0,
-      expired: 0,
-      atMs: [],
-      moved: new Map(),
-    });
+    this.topics.set(topicNo, newTopic(record));
   }
 
   #prepared(record: RecordOf<"prepared">): void {

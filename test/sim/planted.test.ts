@@ -12,6 +12,7 @@ import { DURABILITY_BUGS } from "./planted/durability.ts";
 import { RETENTION_BUGS } from "./planted/retention.ts";
 import { SEEDS } from "./planted/seeds.ts";
 import { TRANSACTION_BUGS } from "./planted/transactions.ts";
+import { WINDOW_BUGS } from "./planted/windows.ts";
 import { Violation } from "./violation.ts";
 import { World, type WorldOptions } from "./world.ts";
 
@@ -22,6 +23,7 @@ const PLANTED = {
   ...DELIVERY_BUGS,
   ...DURABILITY_BUGS,
   ...RETENTION_BUGS,
+  ...WINDOW_BUGS,
 };
 
 interface Found {

@@ -61,7 +61,12 @@ export class AnyRequest {
         subscription,
         group,
         topics: [
-          { topic: this.#anyTopic(), from: this.#one(["earliest", "latest", "offset"]), at: count },
+          {
+            topic: this.#anyTopic(),
+            from: this.#one(["earliest", "latest", "offset"]),
+            at: count,
+            filter: this.#one([undefined, undefined, "*", "red", "sql: size > 1", "sql: size >"]),
+          },
         ],
         leaseMs: 1_000,
       }),
@@ -90,6 +95,7 @@ export class AnyRequest {
         group,
         attemptsMax: 1 + count,
         retryDelaysMs: [count],
+        ordered: this.#chance(),
       }),
       resetGroup: () => ({
         type: "group.reset",

@@ -4,7 +4,7 @@ import { crc32 } from "node:zlib";
 import { type JoiningDelivery, Rollback } from "@escrowmq/producer";
 import { EscrowError } from "@escrowmq/protocol";
 import type { Decision, Delivery, Prepare, SaidVerdict, State } from "../history/history.ts";
-import { outcomeOf, TOPICS, type World } from "./e2e-load-world.ts";
+import { outcomeOf, TAGS, TOPICS, type World } from "./e2e-load-world.ts";
 
 const PLANS = {
   send: 40,
@@ -42,8 +42,10 @@ const newId = (): string => randomBytes(16).toString("hex");
 function newMessage(world: World, topic: string = TOPICS[world.random.between(0, 2)] ?? "t0") {
   const id = newId();
   const body = Buffer.from(id.padEnd(world.random.between(32, 800), "."));
-  world.history.says({ id, topic, digest: crc32(body) });
-  return { id, topic, body };
+  const key = `k${world.random.between(0, 15)}`;
+  const tag = TAGS[world.random.between(0, 2)] ?? "other";
+  world.history.says({ id, topic, key, tag, digest: crc32(body) });
+  return { id, topic, key, tag, body };
 }
 
 const newMessages = (world: World, count: number) =>

@@ -54,6 +54,7 @@ interface Serving {
   readonly engine: Engine;
   readonly store: BlockStore;
   readonly loop: Loop;
+  readonly looker: Looker;
   readonly checkpointer: Checkpointer;
   readonly retirer: Retirer;
   readonly copyForward: CopyForward;
@@ -210,6 +211,7 @@ class RunningBroker implements Broker, SessionHost {
       life.retirer.stop();
       life.copyForward.stop();
       await life.loop.stop();
+      life.looker.stop();
     }
     this.#life = { kind: "closed" };
     for (const session of [...this.#sessions.values()])
@@ -311,7 +313,7 @@ class RunningBroker implements Broker, SessionHost {
         loop.take(input);
       },
     });
-    const parts = { engine, store, loop, checkpointer, retirer, copyForward };
+    const parts = { engine, store, loop, looker, checkpointer, retirer, copyForward };
     const serving: Serving = { kind: "serving", ...parts };
     this.#life = serving;
     loop.take({ kind: "open" });
@@ -326,6 +328,7 @@ class RunningBroker implements Broker, SessionHost {
     this.#life = { kind: "reopening" };
     life.retirer.stop();
     life.copyForward.stop();
+    life.looker.stop();
     this.#storeFailures++;
     this.#metrics.storeFailed();
     this.#log.error(

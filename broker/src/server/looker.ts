@@ -37,30 +37,42 @@ export class Looker {
   readonly #options: LookerOptions;
   readonly #filters = new Map<string, Filter>();
   readonly #waiting: Look[] = [];
-  #isScheduled = false;
+  /** In this turn of the event loop. */
+  #judged = 0;
+  #isTurnEnding = false;
+  #isStopped = false;
 
   constructor(options: LookerOptions) {
     this.#options = options;
   }
 
-  look(question: Look): void {
-    this.#waiting.push(question);
-    if (!this.#isScheduled) this.#workOff();
+  /** The store is about to be closed: what cannot be read then is no news. */
+  stop(): void {
+    this.#isStopped = true;
   }
 
+  look(question: Look): void {
+    this.#waiting.push(question);
+    this.#workOff();
+  }
+
+  /** J2 */
   #workOff(): void {
-    let judged = 0;
-    while (judged < MESSAGES_AT_ONCE) {
+    while (this.#judged < MESSAGES_AT_ONCE) {
       const question = this.#waiting.shift();
-      if (question === undefined) return;
-      judged += question.places.length;
+      if (question === undefined) break;
+      this.#judged += question.places.length;
       this.#answer(question);
     }
-    this.#isScheduled = true;
-    this.#options.clock.soon(() => {
-      this.#isScheduled = false;
-      this.#workOff();
-    });
+    if (this.#isTurnEnding) return;
+    this.#isTurnEnding = true;
+    this.#options.clock.soon(() => this.#nextTurn());
+  }
+
+  #nextTurn(): void {
+    this.#isTurnEnding = false;
+    this.#judged = 0;
+    if (this.#waiting.length > 0) this.#workOff();
   }
 
   #answer(question: Look): void {
@@ -102,7 +114,7 @@ export class Looker {
 
   /** Retired or copied forward meanwhile is no damage: it is not asked for again, or from its new place. */
   #failed(error: unknown, { places }: Look, { count }: Verdict): void {
-    if (EscrowError.is(error, "MESSAGE_RETIRED")) return;
+    if (this.#isStopped || EscrowError.is(error, "MESSAGE_RETIRED")) return;
     const block = places[count]?.block;
     this.#options.unreadable(error);
     this.#options.log.error({ err: error, block }, "messages could not be looked at");

@@ -100,12 +100,6 @@ const TOPIC_COLUMNS: readonly Column<GroupTopicView>[] = [
   { head: "LEASED", of: (topic) => count(topic.leased), align: "right" },
   { head: "WAITING", of: (topic) => count(topic.waiting), align: "right" },
   { head: "PENDING", of: (topic) => count(topic.pending), align: "right" },
-  {
-    head: "HELD",
-    of: (topic) => (topic.held === 0 ? "" : count(topic.held)),
-    align: "right",
-    style: (topic) => (topic.standsBecause === undefined ? undefined : "yellow"),
-  },
   { head: "OLDEST", of: (topic) => (topic.lag === 0 ? "" : span(topic.oldestAgeMs)) },
   {
     head: "HOLDS BACK",
@@ -119,6 +113,16 @@ const TOPIC_COLUMNS: readonly Column<GroupTopicView>[] = [
     style: (topic) => (topic.expired > 0 ? "yellow" : undefined),
   },
 ];
+
+/** Of ordered groups only. */
+const HELD_COLUMN: Column<GroupTopicView> = {
+  head: "HELD",
+  of: (topic) => count(topic.held),
+  align: "right",
+};
+
+const topicColumns = ({ policy }: GroupView): readonly Column<GroupTopicView>[] =>
+  policy.ordered ? [...TOPIC_COLUMNS, HELD_COLUMN] : TOPIC_COLUMNS;
 
 const CONSUMER_COLUMNS: readonly Column<ConsumerView>[] = [
   { head: "CONNECTION", of: (consumer) => String(consumer.connection), align: "right" },
@@ -135,7 +139,7 @@ function describe(session: Session, view: GroupView): string {
     { label: "attempts", text: count(view.policy.attemptsMax) },
     { label: "retry after", text: view.policy.retryDelaysMs.map(span).join(", ") || "at once" },
     { label: "jitter", text: `${view.policy.jitterPercent} %` },
-    { label: "order", text: view.policy.ordered ? "by key" : "none" },
+    ...(view.policy.ordered ? [{ label: "order", text: "by key" }] : []),
     ...view.topics.filter(({ filter }) => filter !== "").map(filterLine),
     ...view.topics.flatMap(standsStill),
     deadLetters(view),
@@ -143,7 +147,7 @@ function describe(session: Session, view: GroupView): string {
   const topics =
     view.topics.length === 0
       ? `Reads no topic yet. Subscribe: escrow consume --topic orders --group ${shellWord(view.group)}`
-      : print.table(TOPIC_COLUMNS, view.topics);
+      : print.table(topicColumns(view), view.topics);
   const consumers =
     view.consumers.length === 0
       ? "No consumer is connected."

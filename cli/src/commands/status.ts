@@ -46,6 +46,11 @@ const LEVEL_STYLES: Readonly<Record<Finding["level"], Style>> = {
 };
 const levelStyle = (finding: Finding): Style => LEVEL_STYLES[finding.level];
 
+function deliveriesText({ leased, waiting, held }: StatsView): string {
+  const text = `${count(leased)} leased, ${count(waiting)} waiting for a retry`;
+  return held === 0 ? text : `${text}, ${count(held)} behind others of their keys`;
+}
+
 function statsLines(view: StatsView): readonly CardLine[] {
   const undecided = `${count(view.undecided)} undecided, ${count(view.parked)} parked, ${size(view.undecidedBytes)}`;
   const oldest =
@@ -64,7 +69,7 @@ function statsLines(view: StatsView): readonly CardLine[] {
     { label: "decisions kept", text: count(view.decisionsKept) },
     {
       label: "deliveries",
-      text: `${count(view.leased)} leased, ${count(view.waiting)} waiting for a retry`,
+      text: deliveriesText(view),
     },
     {
       label: "dead letters",

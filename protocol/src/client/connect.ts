@@ -61,7 +61,9 @@ export async function connect<S extends Session>(
   });
   const patience = environment.startTimer(() => {
     const cause = calls.link.trouble ?? undefined;
-    calls.close(new EscrowError("UNREACHABLE", cause?.message, { cause }));
+    // It was reached, and meant what it said: that is what the caller has to know.
+    const isAnswer = cause?.code === "FILTER_CONFLICT";
+    calls.close(isAnswer ? cause : new EscrowError("UNREACHABLE", cause?.message, { cause }));
   }, requestTimeoutMs);
   try {
     const session = makeSession(calls);

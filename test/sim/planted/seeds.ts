@@ -22,4 +22,10 @@ export const SEEDS: Readonly<Record<string, number>> = {
   "a transaction is looked for where it stood before it was copied forward": 8,
   "what was retired while it was read is copied forward": 26,
   "a checkpoint forgets what a group lost to retention": 6,
+  "what waits for its retry lets the others of its key pass": 14,
+  "keys are forgotten at recovery": 14,
+  "all of a key are ready at once": 18,
+  "a window drops its last match": 16,
+  "after a restart a filter lets all pass": 7,
+  "what cannot be looked at is passed over": 7,
 };
