@@ -56,6 +56,12 @@ export interface SenderOptions {
   readonly requestTimeoutMs?: number;
 }
 
+/** A topic to read, and how long its turn is among the others. */
+export interface WeightedTopic {
+  readonly topic: string;
+  readonly weight?: number;
+}
+
 /** Where a group begins to read, or goes back to. */
 export type Position =
   | { readonly from: "earliest" | "latest" }
@@ -90,7 +96,7 @@ export interface ReceiverOptions {
   readonly token?: string;
   readonly group: string;
   readonly requestTimeoutMs?: number;
-  readonly subscribe: readonly ({ readonly topic: string } & Partial<Position>)[];
+  readonly subscribe: readonly (WeightedTopic & Partial<Position>)[];
   readonly broadcast?: { readonly instance: string };
   /** Null: the instance is new. */
   readonly onGap?: (gap: { readonly topic: string; readonly lost: number | null }) => void;

@@ -153,11 +153,12 @@ class ConnectedConsumer implements Consumer<unknown>, Session {
 
   async setUp(): Promise<void> {
     const { group, subscribe, leaseMs, broadcast } = this.#options;
-    const topics = subscribe.map(({ topic, from, at, filter }) => ({
+    const topics = subscribe.map(({ topic, from, at, filter, weight }) => ({
       topic: topicNameOf(topic),
       ...(from === undefined ? {} : { from }),
       ...(at === undefined ? {} : { at }),
       ...(filter === undefined ? {} : { filter }),
+      ...(weight === undefined ? {} : { weight }),
     }));
     const fields = {
       group,

@@ -89,9 +89,11 @@ export function checkConsumerOptions(options: ConsumerOptions): void {
     checkName("INVALID_INSTANCE", "instance", options.broadcast.instance);
   if (subscribe.length < 1 || subscribe.length > TOPICS_MAX)
     throw invalid(`subscribe must name 1 to ${TOPICS_MAX} topics`);
-  for (const { topic } of subscribe)
+  for (const { topic, weight = 1 } of subscribe) {
     if (!isTopicName(topicNameOf(topic)))
       throw new EscrowError("INVALID_TOPIC", "subscribe holds a name that is no topic's.");
+    checkRange("weight", weight, 1, LIMITS.weightMax);
+  }
   checkRange("concurrency", concurrency, 1, LIMITS.creditMessagesMax / 2);
   checkRange("leaseMs", leaseMs, LIMITS.leaseMsMin, LIMITS.leaseMsMax);
   checkRange("maxBytesInFlight", maxBytesInFlight, BYTES_IN_FLIGHT_MIN, LIMITS.creditBytesMax);

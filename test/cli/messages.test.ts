@@ -264,6 +264,23 @@ describe("consume", () => {
     ]);
   });
 
+  test("--topic may be given again, each with its weight", async () => {
+    const receiver = new FakeReceiver(["a"]);
+    await run(`consume --topic urgent=4 --topic orders --group billing --max 1`, receiver.world);
+    expect(receiver.options).toMatchObject([
+      { subscribe: [{ topic: "urgent", weight: 4 }, { topic: "orders" }] },
+    ]);
+  });
+
+  test.each(["urgent=0", "urgent=17", "urgent=", "urgent=x", "urgent=1=2"])(
+    "--topic %s is a bad usage",
+    async (topic) => {
+      const { io, code } = await run(`consume --topic ${topic} --group billing`);
+      expect(code).toBe(2);
+      expect(io.err).toContain("weight from 1 to 16");
+    },
+  );
+
   test("--filter says which messages", async () => {
     const receiver = new FakeReceiver(["a"]);
     const argv = [...line.split(" "), "--max", "1", "--filter", "sql: amount > 100"];

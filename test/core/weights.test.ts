@@ -64,6 +64,35 @@ describe("the topics of a consumer take turns by their weights", () => {
     expect(countsOf(topics)).toEqual({ urgent: 40, orders: 20, bulk: 10 });
   });
 
+  test("when messages and credit come in one batch, the light one's first", () => {
+    const { driver, consumer } = stage();
+    for (const topic of TOPICS) fill(driver, topic, 100);
+    const from = driver.connect();
+    const frame = { type: "credit", subscription: 1, messages: 1, bytes: 100 } as const;
+    const topics = Array.from({ length: 70 }, (_, at) => {
+      for (const topic of ["bulk", "orders", "urgent"]) {
+        const send = { type: "send", id: 1, sendId: `${topic}-${at}`, messages: [] } as const;
+        const messages = [message(topic)];
+        const input = { kind: "send", from, frame: send, messages, digest: at } as const;
+        driver.engine.step(input, driver.nowMs, true);
+      }
+      return topicsOf(driver.step({ kind: "frame", from: consumer, frame }));
+    }).flat();
+    expect(countsOf(topics)).toEqual({ urgent: 40, orders: 20, bulk: 10 });
+  });
+
+  test("when each message is acked before the next is asked for, and others come in meanwhile", () => {
+    const { driver, consumer } = stage();
+    for (const topic of TOPICS) fill(driver, topic, 100);
+    const topics = Array.from({ length: 70 }, () => {
+      const effects = credit(driver, consumer, 1);
+      driver.ack(consumer, ...tokensOf(deliveriesOf(effects)));
+      for (const topic of TOPICS) fill(driver, topic, 1);
+      return topicsOf(effects);
+    }).flat();
+    expect(countsOf(topics)).toEqual({ urgent: 40, orders: 20, bulk: 10 });
+  });
+
   test("when what is granted are bytes", () => {
     const { driver, consumer } = stage();
     for (const topic of TOPICS) fill(driver, topic, 100);

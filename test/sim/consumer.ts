@@ -9,6 +9,7 @@ import {
 } from "@escrowmq/protocol";
 import type { DeliveryEnd, Reader } from "../history/history.ts";
 import type { Reply, Request } from "./peer.ts";
+import type { Random } from "./random.ts";
 import { type Held, Trader } from "./trader.ts";
 import type { World } from "./world.ts";
 
@@ -16,6 +17,8 @@ export class Consumer extends Trader {
   readonly group: string;
   readonly #instance: string | undefined;
   readonly #topics: readonly string[];
+  /** For each topic; by chances of its own, as the kinds of messages. Undefined: it says none. */
+  readonly #weights: readonly (number | undefined)[];
   readonly #window: number;
   readonly #windowBytes: number;
   #isSubscribed = false;
@@ -38,6 +41,7 @@ export class Consumer extends Trader {
     this.group = group;
     this.#instance = instance;
     this.#topics = topics;
+    this.#weights = weightsOf(world.random.fork(), topics.length);
     this.#window = world.random.pick([1, 2, 8, 30]);
     this.#windowBytes = world.random.pick([300, 10_000]);
     this.#reader = world.history.reader(this.readsAs);
@@ -88,7 +92,7 @@ export class Consumer extends Trader {
   #subscribe(): void {
     const { link, group, world } = this;
     const filter = world.kinds.filterOf(group)?.text;
-    const topics = this.#topics.map((topic) => ({ topic, filter }));
+    const topics = this.#topics.map((topic, at) => ({ topic, filter, weight: this.#weights[at] }));
     const leaseMs = world.random.chance(0.3) ? world.random.between(2_000, 20_000) : undefined;
     const subscription = ++this.#subscription;
     if (this.#instance !== undefined) world.takesPlace(this.readsAs);
@@ -262,3 +266,6 @@ function endOf(reply: Reply | null, token: string, isTwice: boolean): "ok" | "fa
   if (reply.stale?.includes(token) !== true) return "ok";
   return isTwice ? "info" : "fail";
 }
+
+const weightsOf = (random: Random, count: number): (number | undefined)[] =>
+  random.chance(0.4) ? Array.from({ length: count }, () => random.pick([1, 2, 16])) : [];

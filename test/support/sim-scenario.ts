@@ -165,8 +165,9 @@ class Stage implements Names {
       }
       case "subscribe": {
         const filter = named.filter === undefined ? {} : { filter: named.filter };
-        const topics = [first, ...rest].map((topic) => ({ topic, ...filter }));
-        const instance = named.instance === undefined ? {} : { instance: named.instance };
+        const topics = [first, ...rest].map((text) => {
+          const [topic = "", weight] = text.split("*");
+          const instance = named.instance === undefined ? {} : { instance: named.instance };
         const group = named.group ?? "";
         return { type: "subscribe", subscription: 1, group, topics, ...lease, ...instance };
       }

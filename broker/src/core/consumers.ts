@@ -9,7 +9,7 @@
  *   nothing but its own leases.
  * - D16 Nothing is delivered to a group while it is paused; credit, and leases under way, go on.
  * - Y1 A feed that has something to deliver is stirred, or its group is paused, or it is starved with each of
- *   its subscriptions, for want of credit or because it is the turn of another one, which is stirred then. So
+ *   its subscriptions, for want of credit or because it is the turn of another one: its end stirs those that waited. So
  *   credit costs a look at what waits for it, and not at every topic of the consumer.
  */
 
@@ -64,6 +64,8 @@ interface Budget {
 
 /** Messages that one consumer may get in one go while others have credit, too. */
 const SLICE_MAX = 64;
+/** Nobody else waits for a turn, so nothing is counted. */
+const UNCOUNTED = Number.POSITIVE_INFINITY;
 
 export class Consumers {
   readonly #core: () => Core;
@@ -165,10 +167,9 @@ export class Consumers {
   }
 
   stirSubscription(subscription: Subscription): void {
-    const { starved, lastFed, weights } = subscription;
-    // Else a backlog in one topic would take all credit (D12). With weights its turn may go on.
-    const isOver = weights === null || weights.current !== lastFed;
-    if (lastFed !== null && isOver && starved.delete(lastFed)) starved.add(lastFed);
+    const { starved, lastFed } = subscription;
+    // Else a backlog in one topic would take all credit (D12).
+    if (lastFed !== null && starved.delete(lastFed)) starved.add(lastFed);
     for (const feed of starved) this.#stirred.add(feed);
     starved.clear();
   }
@@ -245,10 +246,11 @@ export class Consumers {
     while (left > 0 && budget.bytes > 0 && passed < feed.subscriptions.length) {
       const subscription = feed.subscriptions[feed.turn++ % feed.subscriptions.length];
       if (subscription === undefined) break;
-      const slice = Math.min(left, sliceOf(feed), this.#turnOf(subscription, feed));
+      const share = this.#shareOf(subscription, feed);
+      const slice = Math.min(left, share, sliceOf(feed));
       const offsets = pick(feed, subscription, slice, budget.bytes);
       if (offsets.length === 0) {
-        this.#cannot(subscription, feed);
+        this.#cannot(subscription, feed, share);
         if (isSomethingThere(feed)) subscription.starved.add(feed);
         passed++;
         continue;
@@ -259,44 +261,34 @@ export class Consumers {
       for (const offset of offsets) budget.bytes -= feed.topic.bytesOf(offset);
       this.#deliver(feed, subscription, offsets, turn);
       // It comes round again, after the others.
-      if (this.#isTurnOver(subscription, feed, offsets.length)) break;
+      if (share !== UNCOUNTED && subscription.weights?.took(feed, offsets.length)) break;
     }
     feed.turn %= Math.max(1, feed.subscriptions.length);
     if (feed.cursor.takesIn) this.#core().windows.ask(feed.cursor, feed.topic, turn);
     return passed >= feed.subscriptions.length;
   }
 
-  /** How many messages it may have now from this feed; 0: it is the turn of another, which has something. */
-  #turnOf({ weights }: Subscription, feed: Feed): number {
-    if (weights === null) return SLICE_MAX;
-    const { current } = weights;
-    if (current === null || current === feed || !isSomethingThere(current))
-      return weights.turnOf(feed);
-    this.#stirred.add(current);
+  /** How many messages it may have now from this feed; 0: others come first. */
+  #shareOf({ creditMessages, feeds, weights }: Subscription, feed: Feed): number {
+    if (weights === null || creditMessages === 0) return UNCOUNTED;
+    const others = feeds.filter((other) => other !== feed && isSomethingThere(other));
+    if (others.length === 0) return UNCOUNTED;
+    const before = weights.before(feed, others);
+    if (before.length === 0) return weights.turnOf(feed);
+    weights.isAwaited = true;
+    for (const other of before) this.#stirred.add(other);
     return 0;
   }
 
-  #isTurnOver(subscription: Subscription, feed: Feed, messages: number): boolean {
-    const { weights } = subscription;
-    if (weights === null) return false;
-    weights.took(feed, messages);
-    if (weights.current !== null) return false;
-    this.#wake(subscription);
-    return true;
-  }
-
   /** What is too large waits for the end of what is under way, and its turn with it; else others would pass it for ever. */
-  #cannot(subscription: Subscription, feed: Feed): void {
+  #cannot(subscription: Subscription, feed: Feed, share: number): void {
     const { weights, creditMessages, leased } = subscription;
-    if (weights === null || weights.current !== feed) return;
-    if (isSomethingThere(feed) && (creditMessages === 0 || leased.size > 0)) return;
-    weights.end();
-    this.#wake(subscription);
-  }
-
-  /** Those that waited for the end of a turn. */
-  #wake(subscription: Subscription): void {
-    if (subscription.creditMessages > 0) this.stirSubscription(subscription);
+    if (weights === null || creditMessages === 0 || share === 0) return;
+    if (isSomethingThere(feed) && leased.size > 0) return;
+    weights.pass(feed);
+    if (!weights.isAwaited) return;
+    weights.isAwaited = false;
+    this.stirSubscription(subscription);
   }
 
   #deliver(feed: Feed, subscription: Subscription, offsets: readonly number[], turn: Turn): void {

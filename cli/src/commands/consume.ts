@@ -9,17 +9,18 @@ import type {
   ReceivedMessage,
   Receiver,
   ReceiverOptions,
+  WeightedTopic,
 } from "../connect.ts";
 import { bodyText, jsonText, safe } from "../escape.ts";
 import { plural } from "../format.ts";
-import { duration, integer, position } from "../parse.ts";
+import { duration, each, integer, position, weightedTopic } from "../parse.ts";
 import type { Printer } from "../print.ts";
 import type { Session } from "../session.ts";
 import { stopOnSignal, unlessAborted } from "../stop.ts";
 import type { Verb } from "../verb.ts";
 
 interface ConsumeOptions {
-  readonly topic: string;
+  readonly topic: readonly WeightedTopic[];
   readonly group: string;
   readonly from?: Position;
   readonly filter?: string;
@@ -37,6 +38,7 @@ const DRAIN_MS = 10_000;
 export const consume: Verb<ConsumeOptions> = {
   examples: [
     "escrow consume --topic orders --group billing",
+    "escrow consume --topic urgent=4 --topic orders --group billing",
     "escrow consume --topic orders --group look --from offset:100 --max 10 --no-ack",
     "escrow consume --topic orders --group export --idle 5s --json > orders.jsonl",
     `escrow consume --topic orders --group big --filter "sql: amount > 1000 AND region = 'eu'"`,
@@ -44,7 +46,11 @@ export const consume: Verb<ConsumeOptions> = {
   ],
   options: (command) =>
     command
-      .requiredOption("--topic <topic>", "what to read")
+      .requiredOption(
+        "--topic <topic>",
+        "what to read; several take turns, or as many messages in a turn as =N says",
+        each(weightedTopic),
+      )
       .requiredOption("--group <group>", "the consumer group to read as")
       .option(
         "--from <position>",
@@ -61,7 +67,7 @@ export const consume: Verb<ConsumeOptions> = {
     const receiver = await session.io.services.createReceiver({
       ...(await session.endpoint()),
       group: options.group,
-      subscribe: [subscriptionOf(options)],
+      subscribe: subscriptionsOf(options),
       ...(options.broadcast === undefined
         ? {}
         : { broadcast: { instance: options.broadcast }, onGap: (gap) => noteGap(session, gap) }),
@@ -81,11 +87,8 @@ export const consume: Verb<ConsumeOptions> = {
   },
 };
 
-const subscriptionOf = ({ topic, from, filter }: ConsumeOptions) => ({
-  topic,
-  ...from,
-  ...(filter === undefined ? {} : { filter }),
-});
+const subscriptionsOf = ({ topic, from, filter }: ConsumeOptions) =>
+  topic.map((one) => ({ ...one, ...from, ...(filter === undefined ? {} : { filter }) }));
 
 function noteGap({ print }: Session, { topic, lost }: Gap): void {
   if (lost !== null)
