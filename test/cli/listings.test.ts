@@ -12,9 +12,9 @@ describe("tables", () => {
     const { io, code } = await run("topic list", { answers: { "topic.list": { items } } });
     expect(code).toBe(0);
     expect(io.lines).toEqual([
-      "TOPIC        MESSAGES   FIRST OFFSET   NEXT OFFSET      SIZE   RETENTION   GROUPS   STATE",
+      "TOPIC        MESSAGES   SCHEDULED   FIRST OFFSET   NEXT OFFSET      SIZE   RETENTION   GROUPS   STATE",
       "orders      1\u202f234\u202f567              0     1\u202f234\u202f567   1.5 KiB   7 d              1   open",
-      "audit-log           3              0             3   1.5 KiB   7 d              0   paused",
+      "audit-log           3           0              0             3   1.5 KiB   7 d              0   paused",
     ]);
   });
 
@@ -175,6 +175,7 @@ describe("cards", () => {
     expect(io.out).toBe(
       [
         "Group cache",
+        "  state          open",
         "  lease          1 m",
         "  attempts       16",
         "  retry after    10 s, 1 m 30 s",
@@ -210,7 +211,7 @@ describe("cards", () => {
     const instances = { count: 9, connected: 4, items: [] };
     const items = [group({ consumers: [], instances })];
     const { io } = await run("group list", { answers: { "group.list": { items } } });
-    expect(io.lines[1]?.split(/ +/)).toEqual(["billing", "1", "7", "2", "1", "4", "2"]);
+    expect(io.lines[1]?.split(/ +/)).toEqual(["billing", "1", "7", "2", "1", "4", "open", "2"]);
   });
 
   test("group describe says when nobody is connected", async () => {

@@ -112,7 +112,7 @@ describe("a recall", () => {
     await broker.settle();
     expect(await recalled).toBe(code);
     expect(await codeOf(producer.recall({ topic: "orders", id: "../m1" }))).toBe(
-      "INVALID_ARGUMENT",
+      "INVALID_MESSAGE_ID",
     );
   });
 });
@@ -167,7 +167,7 @@ describe("a send", () => {
     const deliverAt = new Date("never");
     for (const times of [{ delayMs: 1, deliverAt: new Date() }, { deliverAt }, { delayMs: -1 }])
       expect(await codeOf(producer.send({ topic: "orders", body: 1, ...times }))).toBe(
-        "INVALID_MESSAGE",
+        "INVALID_DELAY",
       );
     expect(broker.received("send")).toEqual([]);
   });

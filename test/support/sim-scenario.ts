@@ -167,7 +167,9 @@ class Stage implements Names {
         const filter = named.filter === undefined ? {} : { filter: named.filter };
         const topics = [first, ...rest].map((text) => {
           const [topic = "", weight] = text.split("*");
-          const instance = named.instance === undefined ? {} : { instance: named.instance };
+          return { topic, ...filter, ...(weight === undefined ? {} : { weight: Number(weight) }) };
+        });
+        const instance = named.instance === undefined ? {} : { instance: named.instance };
         const group = named.group ?? "";
         return { type: "subscribe", subscription: 1, group, topics, ...lease, ...instance };
       }

@@ -128,8 +128,14 @@ const TOPIC_COLUMNS: readonly Column<GroupTopicView>[] = [
     align: "right",
     style: (topic) => (topic.expired > 0 ? "yellow" : undefined),
   },
-  { head: "LAPSED", of: (topic) => count(topic.lapsed), align: "right" },
 ];
+
+/** Of groups to which a time to live ever mattered. */
+const LAPSED_COLUMN: Column<GroupTopicView> = {
+  head: "LAPSED",
+  of: (topic) => count(topic.lapsed),
+  align: "right",
+};
 
 /** Of ordered groups only. */
 const HELD_COLUMN: Column<GroupTopicView> = {
@@ -138,8 +144,11 @@ const HELD_COLUMN: Column<GroupTopicView> = {
   align: "right",
 };
 
-const topicColumns = ({ policy }: GroupView): readonly Column<GroupTopicView>[] =>
-  policy.ordered ? [...TOPIC_COLUMNS, HELD_COLUMN] : TOPIC_COLUMNS;
+const topicColumns = ({ policy, topics }: GroupView): readonly Column<GroupTopicView>[] => [
+  ...TOPIC_COLUMNS,
+  ...(topics.some(({ lapsed }) => lapsed > 0) ? [LAPSED_COLUMN] : []),
+  ...(policy.ordered ? [HELD_COLUMN] : []),
+];
 
 const CONSUMER_COLUMNS: readonly Column<ConsumerView>[] = [
   { head: "CONNECTION", of: (consumer) => String(consumer.connection), align: "right" },
