@@ -112,6 +112,17 @@ export function send(driver, count, topic = "orders", prefix = "") {
   );
 }
 
+/** So many messages, each with an id of its own, that are due after `delayMs` and a bit. */
+export function schedule(driver, count, delayMs, topic = "orders") {
+  const messages = Array.from({ length: count }, (_, at) => {
+    const id = driver.nextId();
+    const data = encodeMessage({ id, topic, body: BODY, delayMs: delayMs + at });
+    const timing = { id, delayMs: delayMs + at, deliverAtMs: 0, ttlMs: 0 };
+    return { topic, bodyBytes: BODY.length, data, timing };
+  });
+  driver.sendInput("send", { type: "send", sendId: driver.nextId() }, messages);
+}
+
 /** The id of a transaction that is undecided now, and not asked about for an hour. */
 export function prepare(driver, count, acks = undefined, group = GROUPS[0], topic = "orders") {
   const transactionId = driver.nextId();

@@ -12,7 +12,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { createBroker } from "../broker/dist/index.js";
-import { deliverAll, EngineDriver, GROUPS, prepare, retry, send } from "./engine-driver.mjs";
+import {
+  deliverAll,
+  EngineDriver,
+  GROUPS,
+  prepare,
+  retry,
+  schedule,
+  send,
+} from "./engine-driver.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -32,6 +40,7 @@ async function measureAll() {
     ["undecided transaction", COUNT, undecidedTransactions],
     ["undecided transaction of 3 messages", COUNT, biggerTransactions],
     ["waiting retry", COUNT, waitingRetries],
+    ["scheduled message", COUNT, scheduledMessages],
     ["leased delivery", COUNT, leasedDeliveries],
     ["remembered decision", COUNT, decisions],
     ["remembered send", COUNT, sends],
@@ -102,6 +111,12 @@ const waitingRetries = (count) =>
       for (const token of deliverAll(driver, count)) retry(driver, token, 3_600_000);
     },
   );
+
+const scheduledMessages = (count) =>
+  // As for ready messages: a thousand of them share one send.
+  grown(count, withTopic, (driver) => {
+    for (let at = 0; at < count; at += 1_000) schedule(driver, 1_000, 3_600_000);
+  });
 
 const leasedDeliveries = (count) =>
   grown(

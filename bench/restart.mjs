@@ -1,7 +1,7 @@
 /**
  * How long a broker takes to open a store with much in hand, and the memory it then has.
  *
- *   npm run build && node bench/restart.mjs --ready 10000000 --undecided 1000000 --waiting 1000000
+ *   npm run build && node bench/restart.mjs --ready 10000000 --undecided 1000000 --waiting 1000000 --scheduled 1000000
  *
  * The store is filled by the engine itself, without sockets. Then broker processes are started on it:
  * without a checkpoint (a replay of everything), after SIGTERM (a checkpoint), and after SIGKILL with
@@ -15,13 +15,22 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { openLevelStore } from "../broker/dist/store/level-store.js";
 import { BROKER_FLAGS } from "./broker-flags.mjs";
-import { deliverAll, EngineDriver, GROUPS, prepare, retry, send } from "./engine-driver.mjs";
+import {
+  deliverAll,
+  EngineDriver,
+  GROUPS,
+  prepare,
+  retry,
+  schedule,
+  send,
+} from "./engine-driver.mjs";
 
 const { values: options } = parseArgs({
   options: {
     ready: { type: "string", default: "1000000" },
     undecided: { type: "string", default: "100000" },
     waiting: { type: "string", default: "100000" },
+    scheduled: { type: "string", default: "100000" },
     tail: { type: "string", default: "1000000" },
     dir: { type: "string", default: tmpdir() },
     keep: { type: "string" },
@@ -31,6 +40,7 @@ const { values: options } = parseArgs({
 const READY = Number(options.ready);
 const UNDECIDED = Number(options.undecided);
 const WAITING = Number(options.waiting);
+const SCHEDULED = Number(options.scheduled);
 const BROKER = join(import.meta.dirname, "../cli/dist/main.js");
 const WRITE_AHEAD = 64;
 
@@ -49,7 +59,8 @@ async function fill() {
   const blocks = [];
   const store = await openLevelStore(dataDir);
   for await (const _ of store.recover());
-  const driver = new EngineDriver({ sealed: (block) => blocks.push(block) });
+  // Of today: what is scheduled must not be due when the broker starts.
+  const driver = new EngineDriver({ nowMs: Date.now(), sealed: (block) => blocks.push(block) });
   driver.createTopic("orders");
   driver.createTopic("half");
   driver.subscribe("billing", "orders");
@@ -61,6 +72,10 @@ async function fill() {
     prepare(driver, 1, undefined, GROUPS[at % 2], "half");
     if (blocks.length > WRITE_AHEAD) await write();
   }
+  for (let at = 0; at < SCHEDULED; at += 100) {
+    schedule(driver, 100, 30 * 86_400_000);
+    if (blocks.length > WRITE_AHEAD) await write();
+  }
   for (let left = WAITING; left > 0; left -= 10_000) {
     for (const token of deliverAll(driver, Math.min(left, 10_000))) retry(driver, token, 3_600_000);
     await write();
@@ -69,7 +84,9 @@ async function fill() {
   await write();
   await store.close();
   const seconds = ((performance.now() - startMs) / 1_000).toFixed(0);
-  console.log(`filled in ${seconds} s: ${READY} ready, ${UNDECIDED} undecided, ${WAITING} waiting`);
+  console.log(
+    `filled in ${seconds} s: ${READY} ready, ${UNDECIDED} undecided, ${WAITING} waiting, ${SCHEDULED} scheduled`,
+  );
 
   async function write() {
     for (const block of blocks.splice(0)) await store.append(block);

@@ -32,10 +32,20 @@ export interface OutgoingMessage {
   readonly tag?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body: Uint8Array;
+  readonly delayMs?: number;
+  readonly deliverAt?: Date;
+  readonly ttlMs?: number;
 }
 
 export interface Sender {
   send(message: OutgoingMessage): Promise<{ readonly id: string; readonly duplicate: boolean }>;
+  recall(message: {
+    readonly topic: string;
+    readonly id: string;
+  }): Promise<{ readonly duplicate: boolean }>;
+  request(
+    message: OutgoingMessage & { readonly timeoutMs: number },
+  ): Promise<{ readonly id: string; readonly raw: Uint8Array }>;
   close(): Promise<void>;
 }
 
@@ -44,6 +54,12 @@ export interface SenderOptions {
   readonly token?: string;
   readonly group: string;
   readonly requestTimeoutMs?: number;
+}
+
+/** A topic to read, and how long its turn is among the others. */
+export interface WeightedTopic {
+  readonly topic: string;
+  readonly weight?: number;
 }
 
 /** Where a group begins to read, or goes back to. */
@@ -80,7 +96,10 @@ export interface ReceiverOptions {
   readonly token?: string;
   readonly group: string;
   readonly requestTimeoutMs?: number;
-  readonly subscribe: readonly ({ readonly topic: string } & Partial<Position>)[];
+  readonly subscribe: readonly (WeightedTopic & Partial<Position>)[];
+  readonly broadcast?: { readonly instance: string };
+  /** Null: the instance is new. */
+  readonly onGap?: (gap: { readonly topic: string; readonly lost: number | null }) => void;
   /** How many messages may be held unsettled, and how many bytes of them. */
   readonly concurrency: number;
   readonly maxBytesInFlight?: number;

@@ -41,6 +41,13 @@ const NEXT_STEPS: Partial<Record<ErrorCode, string>> = {
   TOPIC_IN_USE: "See what is undecided: escrow tx list",
   GROUP_NOT_FOUND: "See which there are: escrow group list, escrow producer list",
   GROUP_IN_USE: "See who is connected and what is undecided: escrow group describe, escrow tx list",
+  FILTER_INVALID: 'The language of filters: protocol/PROTOCOL.md, "Filters".',
+  FILTER_CONFLICT:
+    "See the filter and who reads with it: escrow group describe <group>. Stop them, or use their filter.",
+  INSTANCE_LIMIT: "See who is there: escrow group describe <group>",
+  INSTANCE_REPLACED: "Give each process an instance name of its own.",
+  NO_REPLY: "Is somebody handling the topic? See: escrow topic describe <topic>",
+  INBOX_LOST: "Look before you repeat it.",
   TX_NOT_FOUND:
     "Decided transactions are forgotten after a while. See what is open: escrow tx list",
   TX_ALREADY_COMMITTED: "See by whom and when: escrow tx show <id>",
@@ -50,6 +57,8 @@ const NEXT_STEPS: Partial<Record<ErrorCode, string>> = {
   DEAD_LETTER_NOT_FOUND: "See which there are: escrow dlq list <group>",
   MESSAGE_NOT_FOUND: "See which there are: escrow message find <topic>",
   MESSAGE_RETIRED: "See what is still there: escrow topic describe <topic>",
+  MESSAGE_NOT_SCHEDULED: "See what waits in a topic: escrow topic describe <topic>",
+  SCHEDULED_LIMIT: "Wait until some are due, or recall some: escrow message recall <topic> <id>",
   DISK_FULL: "Free disk space on the broker's machine; it goes on by itself.",
   STORE_LOCKED: "Stop the other process, or name another directory with --data.",
   STORE_CORRUPT: "Do not delete anything. Look closer with the broker stopped: escrow verify <dir>",

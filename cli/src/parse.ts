@@ -1,7 +1,7 @@
 /** Words of the command line as values; what cannot be read is a bad usage that says what was expected. */
 import { LIMITS } from "@escrowmq/protocol";
 import { InvalidArgumentError } from "commander";
-import type { Position } from "./connect.ts";
+import type { Position, WeightedTopic } from "./connect.ts";
 import { UsageError } from "./failure.ts";
 
 export const integer =
@@ -100,6 +100,18 @@ export function time(text: string): number {
 }
 
 /** `earliest`, `latest`, `offset:N` or `time:ISO`; a time without a zone is local. */
+/** `urgent=4`, or a name alone. */
+export function weightedTopic(text: string): WeightedTopic {
+  const [topic = "", weight, ...rest] = text.split("=");
+  if (weight === undefined) return { topic };
+  const value = Number(weight);
+  if (!/^\d+$/.test(weight) || value < 1 || value > LIMITS.weightMax || rest.length > 0)
+    throw new InvalidArgumentError(
+      `Expected a topic, or a topic and its weight from 1 to ${LIMITS.weightMax}, such as urgent=4.`,
+    );
+  return { topic, weight: value };
+}
+
 export function position(text: string): Position {
   if (text === "earliest" || text === "latest") return { from: text };
   const [, kind, rest] = /^(offset|time):(.+)$/.exec(text) ?? [];

@@ -7,9 +7,11 @@ import { groupDescribe, groupList, groupUpdate } from "./commands/group.ts";
 import { groupDelete, groupReset } from "./commands/group-change.ts";
 import { groupPause, groupResume, groupSkip } from "./commands/group-pause.ts";
 import { messageFind, messageShow } from "./commands/message.ts";
+import { messageRecall } from "./commands/message-recall.ts";
 import { messageTrace } from "./commands/message-trace.ts";
 import { producerList, producerSetEndpoint } from "./commands/producer.ts";
 import { dlqPurge, dlqReplay } from "./commands/replay.ts";
+import { request } from "./commands/request.ts";
 import { send } from "./commands/send.ts";
 import { doctor, stats } from "./commands/status.ts";
 import {
@@ -71,6 +73,7 @@ export function growTree(program: Command, add: Add): void {
   add(message, "show <topic> <offset>", "Show one message with its body", messageShow);
   add(message, "find <topic>", "Find messages by id, key, tag or time", messageFind);
   add(message, "trace <topic> <offset>", "Tell what became of one message", messageTrace);
+  add(message, "recall <topic> <id>", "Take back a delayed message", messageRecall);
 
   const dlq = noun("dlq", "Dead letters: what a group could not process");
   add(dlq, "list <group>", "List a group's dead letters", dlqList);
@@ -79,6 +82,7 @@ export function growTree(program: Command, add: Add): void {
   add(dlq, "purge <group>", "Remove dead letters for ever", dlqPurge);
 
   add(program, "send", "Send a message", send);
+  add(program, "request", "Send a message and print the reply to it", request);
   add(program, "consume", "Print messages as they come, and ack them", consume);
   add(program, "stats", "Show the broker's numbers", stats);
   add(program, "verify <dir>", "Check a stopped broker's data directory", verify);

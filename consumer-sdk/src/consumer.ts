@@ -7,8 +7,8 @@
  * - U7 Credit is granted only while somebody reads, and only on the connection that is open.
  *
  * Events on the diagnostics channel "escrowmq:consumer": connected, disconnected, failed (a handler
- * threw), unreadable (a message did not decode), unsettled (a settlement came too late or failed),
- * closed.
+ * threw), unreadable (a message did not decode), unsettled (a settlement came too late or failed), gap (an
+ * instance has lost messages), closed.
  */
 import { type BrokerFrame, EscrowError } from "@escrowmq/protocol";
 import {
@@ -16,6 +16,7 @@ import {
   connect,
   diagnosticsChannel,
   type Environment,
+  errorOf,
   invalid,
   type Logger,
   platformEnvironment,
@@ -24,6 +25,7 @@ import {
   topicNameOf,
 } from "@escrowmq/protocol/client";
 import type { Delivery } from "./delivery.ts";
+import { Gaps } from "./gaps.ts";
 import { HandlerReader, type Reader } from "./handler-reader.ts";
 import { Intake } from "./intake.ts";
 import { ManualReader } from "./manual-reader.ts";
@@ -34,6 +36,7 @@ import {
   checkConsumerOptions,
   type Drained,
   type DrainOptions,
+  type Gap,
   type Handler,
 } from "./options.ts";
 import { Settlements } from "./settlements.ts";
@@ -45,7 +48,8 @@ const SUBSCRIPTION = 1;
 
 /**
  * Connects a consumer and subscribes; no message comes before it is read. Rejects with UNREACHABLE when
- * that takes longer than `requestTimeoutMs`, INVALID_ARGUMENT for an unusable option, TOPIC_NOT_FOUND,
+ * that takes longer than `requestTimeoutMs`, FILTER_CONFLICT when others of the group read with another filter for
+ * so long, FILTER_INVALID, INVALID_ARGUMENT for an unusable option, TOPIC_NOT_FOUND,
  * CLOSED when the signal aborts. The second argument replaces sockets, clock and randomness, for tests.
  */
 export async function createConsumer<const Subscriptions extends readonly TopicSubscription[]>(
@@ -72,6 +76,7 @@ class ConnectedConsumer implements Consumer<unknown>, Session {
   readonly #logger: Logger;
   readonly #settlements: Settlements;
   readonly #intake: Intake;
+  readonly #gaps: Gaps;
   readonly #channel = diagnosticsChannel("escrowmq:consumer");
   #reader: Reader | null = null;
   #isDraining = false;
@@ -84,6 +89,7 @@ class ConnectedConsumer implements Consumer<unknown>, Session {
     this.#environment = environment;
     this.#options = options;
     this.#logger = options.logger ?? SILENT;
+    this.#gaps = new Gaps((gap) => this.#gap(gap));
     this.#settlements = new Settlements(calls, environment, {
       failed: (delivery, error) => this.#unsettled(delivery, error),
       confirmed: () => this.#noticeIdle(),
@@ -146,17 +152,25 @@ class ConnectedConsumer implements Consumer<unknown>, Session {
   }
 
   async setUp(): Promise<void> {
-    const { group, subscribe, leaseMs } = this.#options;
-    const topics = subscribe.map(({ topic, from, at }) => ({
+    const { group, subscribe, leaseMs, broadcast } = this.#options;
+    const topics = subscribe.map(({ topic, from, at, filter, weight }) => ({
       topic: topicNameOf(topic),
       ...(from === undefined ? {} : { from }),
       ...(at === undefined ? {} : { at }),
+      ...(filter === undefined ? {} : { filter }),
+      ...(weight === undefined ? {} : { weight }),
     }));
-    const fields = { group, topics, ...(leaseMs === undefined ? {} : { leaseMs }) };
-    await this.#calls.request(
+    const fields = {
+      group,
+      topics,
+      ...(leaseMs === undefined ? {} : { leaseMs }),
+      ...(broadcast === undefined ? {} : { instance: broadcast.instance }),
+    };
+    const { gaps = [] } = await this.#calls.request(
       (id) => ({ type: "subscribe", id, subscription: SUBSCRIPTION, ...fields }),
       { onReconnect: "fail" },
     );
+    this.#gaps.heard(gaps);
   }
 
   onOpen(): void {
@@ -174,6 +188,9 @@ class ConnectedConsumer implements Consumer<unknown>, Session {
   }
 
   onFrame(frame: BrokerFrame): void {
+    if (frame.type === "gap") return this.#gaps.heard(frame.gaps);
+    // It would only take the place back, and lose it again.
+    if (frame.type === "ended") return this.#calls.close(errorOf(frame));
     if (frame.type !== "deliver") return;
     this.#intake.accept(frame.deliveries);
     this.#reader?.pump();
@@ -212,6 +229,18 @@ class ConnectedConsumer implements Consumer<unknown>, Session {
     const waiting = this.#idle;
     this.#idle = [];
     for (const resolve of waiting) resolve();
+  }
+
+  #gap(gap: Gap): void {
+    const { topic, lost } = gap;
+    this.#logger.warn({ topic, lost }, "messages were lost to this instance");
+    this.#tell("gap", { topic, lost });
+    try {
+      this.#options.onGap?.(gap);
+    } catch (error) {
+      // The application's own fault, as in a handler; what it was told does not change by it.
+      this.#logger.warn({ topic, err: error }, "onGap failed");
+    }
   }
 
   #failed(delivery: Delivery, error: unknown): void {

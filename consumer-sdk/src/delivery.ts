@@ -6,8 +6,15 @@
  * - J2 Its token is only ever used on the connection that brought it.
  * - J3 What few handlers ask for (signal, text, JSON) costs nothing until it is asked for.
  */
-import { type BrokerFrames, decodeMessage, EscrowError } from "@escrowmq/protocol";
-import { json, type Topic, text } from "@escrowmq/protocol/client";
+import {
+  type BrokerFrames,
+  CORRELATION_HEADER,
+  decodeMessage,
+  EscrowError,
+  INBOX_HEADER,
+  LIMITS,
+} from "@escrowmq/protocol";
+import { type Codec, encodeBody, json, type Topic, text } from "@escrowmq/protocol/client";
 import type { ManualMessage, Origin } from "./message.ts";
 import type { RetryOptions } from "./throws.ts";
 
@@ -23,6 +30,7 @@ export interface Settler {
   bury(delivery: Delivery, reason: string, ended: Ended | null): void;
   extend(delivery: Delivery, leaseMs: number | undefined, ended: Ended): void;
   joined(delivery: Delivery): void;
+  reply(inbox: string, correlation: string, body: Uint8Array): Promise<void>;
 }
 
 export type Ended = (error: EscrowError | null) => void;
@@ -96,6 +104,27 @@ export class Delivery implements ManualMessage<unknown> {
 
   joined(): void {
     if (this.state !== "settled") this.#settler.joined(this);
+  }
+
+  get isRequest(): boolean {
+    return this.#address() !== null;
+  }
+
+  async reply<T>(body: T, codec?: Codec<T>): Promise<void> {
+    const address = this.#address();
+    if (address === null) throw new EscrowError("NOT_A_REQUEST");
+    const data = encodeBody(codec === undefined ? this.topic : { name: this.topic, codec }, body);
+    if (data.length > LIMITS.replyBytesMax)
+      throw new EscrowError(
+        "BODY_TOO_LARGE",
+        `A reply may have at most ${LIMITS.replyBytesMax} bytes.`,
+      );
+    await this.#settler.reply(address.inbox, address.correlation, data);
+  }
+
+  #address(): { readonly inbox: string; readonly correlation: string } | null {
+    const { [INBOX_HEADER]: inbox, [CORRELATION_HEADER]: correlation } = this.headers;
+    return inbox === undefined || correlation === undefined ? null : { inbox, correlation };
   }
 
   ack(): Promise<void> {

@@ -20,5 +20,5 @@ export type {
   Origin,
   TopicSubscription,
 } from "./message.ts";
-export type { Consumer, ConsumerOptions, Drained, DrainOptions, Handler } from "./options.ts";
+export type { Consumer, ConsumerOptions, Drained, DrainOptions, Gap, Handler } from "./options.ts";
 export { Bury, Retry, type RetryOptions } from "./throws.ts";

@@ -1,5 +1,5 @@
 /** What an application sees of a delivery. */
-import type { Topic } from "@escrowmq/protocol/client";
+import type { Codec, Topic } from "@escrowmq/protocol/client";
 import type { RetryOptions } from "./throws.ts";
 
 /** Where a dead letter comes from, and why it is one. */
@@ -55,6 +55,14 @@ export interface Context {
    * itself while the handler runs. Rejects with STALE_DELIVERY when the delivery is over.
    */
   extend(leaseMs?: number): Promise<void>;
+  /** Its sender waits for a reply. */
+  readonly isRequest: boolean;
+  /**
+   * Replies to a request; a Uint8Array is sent as it is, all else as JSON, or by the codec. It is handed to
+   * the sender's connection, at most once, and kept nowhere. Rejects with INBOX_NOT_FOUND when nobody waits any
+   * more, NOT_A_REQUEST, BODY_TOO_LARGE. The reply does not end the delivery: the handler's end does.
+   */
+  reply<T>(body: T, codec?: Codec<T>): Promise<void>;
 }
 
 /** A message of the iterator form, which is ended by hand. Each rejects with STALE_DELIVERY when it is over. */
@@ -74,6 +82,16 @@ export interface TopicSubscription {
   readonly from?: "earliest" | "latest" | "offset" | "time";
   /** The offset, or the time in ms since 1970, that `from` names. */
   readonly at?: number;
+  /**
+   * Only the messages that match: tags, as "paid || shipped", or "sql: amount > 100 AND region = 'eu'" over
+   * their headers. It is the whole group's: others of it must subscribe with the same one (FILTER_CONFLICT).
+   */
+  readonly filter?: string;
+  /**
+   * How many messages this topic may bring in its turn, 1 to 16. Default 1. With 4 beside 1 it brings four in
+   * five while both have some, and none waits for ever. It is this consumer's own.
+   */
+  readonly weight?: number;
 }
 
 /** The bodies of a subscription: what the topic's codec decodes, or bytes for a topic by name. */

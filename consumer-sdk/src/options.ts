@@ -1,9 +1,10 @@
 /** A consumer's options and its public surface. */
-import { isTopicName, LIMITS } from "@escrowmq/protocol";
+import { EscrowError, isTopicName, LIMITS } from "@escrowmq/protocol";
 import {
   bytes,
   type ClientOptions,
   checkGroup,
+  checkName,
   invalid,
   type Topic,
   topicNameOf,
@@ -17,12 +18,26 @@ export interface ConsumerOptions<
   readonly group: string;
   /** 1 to 64 topics, by name or typed. */
   readonly subscribe: Subscriptions;
+  /**
+   * Every instance of the group gets every message, each with a progress of its own. The name must be the
+   * same after a restart, and no two processes may have it at a time: the second takes the first one's place.
+   */
+  readonly broadcast?: { readonly instance: string };
+  /** Broadcast only: this instance has lost messages, or is new, and should read anew what they are about. */
+  readonly onGap?: (gap: Gap) => void;
   /** Handlers at once. Default 16. The iterator form is sequential and ignores it. */
   readonly concurrency?: number;
   /** How long a delivery is this consumer's without a renewal, 1,000 ms to 12 hours. Default: the group's. */
   readonly leaseMs?: number;
   /** Bytes of messages under way or unfinished here, 2 MiB to 256 MiB. Default 32 MiB. */
   readonly maxBytesInFlight?: number;
+}
+
+/** What an instance has lost of a topic: to retention, or because its last attempt failed. */
+export interface Gap {
+  readonly topic: string;
+  /** Since it was told last. Null: the instance is new to the topic, or was away for so long that it was forgotten. */
+  readonly lost: number | null;
 }
 
 /** Resolves: ack. Throws: retry by the group's policy, or what Retry or Bury say. */
@@ -42,7 +57,7 @@ export interface Consumer<Body> {
   readonly group: string;
   /**
    * Gives each message to the handler, `concurrency` at once. Resolves when the consumer was drained or
-   * closed; rejects when the broker ends the subscription for good (TOPIC_NOT_FOUND, for one).
+   * closed; rejects when the broker ends the subscription for good (TOPIC_NOT_FOUND, INSTANCE_REPLACED).
    */
   run(handler: Handler<Body>): Promise<void>;
   /**
@@ -65,16 +80,20 @@ export interface Consumer<Body> {
 const BYTES_IN_FLIGHT_MIN = 2 * LIMITS.bodyBytesMax;
 const TOPICS_MAX = 64;
 
-/** Throws INVALID_ARGUMENT. */
+/** Throws INVALID_ARGUMENT, or the code of the name that is illegal. */
 export function checkConsumerOptions(options: ConsumerOptions): void {
   const { group, subscribe, concurrency = 1, leaseMs = LIMITS.leaseMsMin } = options;
   const { maxBytesInFlight = BYTES_IN_FLIGHT_MIN } = options;
   checkGroup(group);
+  if (options.broadcast !== undefined)
+    checkName("INVALID_INSTANCE", "instance", options.broadcast.instance);
   if (subscribe.length < 1 || subscribe.length > TOPICS_MAX)
     throw invalid(`subscribe must name 1 to ${TOPICS_MAX} topics`);
-  for (const { topic } of subscribe)
+  for (const { topic, weight = 1 } of subscribe) {
     if (!isTopicName(topicNameOf(topic)))
-      throw invalid("subscribe holds a name that is no topic's");
+      throw new EscrowError("INVALID_TOPIC", "subscribe holds a name that is no topic's.");
+    checkRange("weight", weight, 1, LIMITS.weightMax);
+  }
   checkRange("concurrency", concurrency, 1, LIMITS.creditMessagesMax / 2);
   checkRange("leaseMs", leaseMs, LIMITS.leaseMsMin, LIMITS.leaseMsMax);
   checkRange("maxBytesInFlight", maxBytesInFlight, BYTES_IN_FLIGHT_MIN, LIMITS.creditBytesMax);

@@ -118,6 +118,14 @@ export class Settlements implements Settler {
     });
   }
 
+  /** Twice is not worse than once: who asked takes the first. */
+  async reply(inbox: string, correlation: string, body: Uint8Array): Promise<void> {
+    await this.#calls.request((id) => ({ type: "reply", id, inbox, correlation, body }), {
+      onReconnect: "resend",
+      isPatient: true,
+    });
+  }
+
   joined(delivery: Delivery): void {
     this.#end(delivery, "joined");
   }

@@ -33,10 +33,13 @@ export {
   type Producer,
   type ProducerDrained,
   type ProducerOptions,
+  type Recall,
+  type Recalled,
   type SendAllOptions,
   type SendOptions,
   type Sent,
 } from "./producer.ts";
+export type { Answer, RequestMessage } from "./requests.ts";
 export {
   type OutgoingMessages,
   type Prepared,

@@ -15,6 +15,12 @@ export interface OutgoingMessage<T = unknown> {
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** 1 to 64 of `A-Z a-z 0-9 _ -`, unique for ever. Default: 128 random bits. */
   readonly id?: string | undefined;
+  /** Consumers see it so many ms after it is sent, or after its transaction is committed; at most a year. */
+  readonly delayMs?: number | undefined;
+  /** Consumers see it from then on, by the broker's clock; at once if that is past. Not with `delayMs`. */
+  readonly deliverAt?: Date | undefined;
+  /** A consumer that has not been sent it within so many ms after it became visible does not get it any more. */
+  readonly ttlMs?: number | undefined;
 }
 
 /** A delivery whose ack joins a transaction: a consumer's message, or anything with its token. */
@@ -45,6 +51,9 @@ export function encodeOutgoing<T>(message: OutgoingMessage<T>, id: string): Uint
     tag: message.tag,
     headers: message.headers,
     body: encodeBody(message.topic, message.body),
+    delayMs: message.delayMs,
+    deliverAtMs: message.deliverAt?.getTime(),
+    ttlMs: message.ttlMs,
   };
   return encodeMessage(wire);
 }

@@ -14,6 +14,7 @@ import {
   type BrokerFrames,
   decodeMessage,
   EscrowError,
+  isMessageId,
   isTransactionId,
 } from "@escrowmq/protocol";
 import {
@@ -25,11 +26,13 @@ import {
   diagnosticsChannel,
   type Environment,
   idSource,
-  invalid,
   type Logger,
   platformEnvironment,
+  REQUEST_TIMEOUT_MS,
   type Session,
   SILENT,
+  type Topic,
+  topicNameOf,
 } from "@escrowmq/protocol/client";
 import { answerCheck, type CheckHandler } from "./check.ts";
 import {
@@ -38,6 +41,7 @@ import {
   encodeTransaction,
   type OutgoingMessage,
 } from "./message.ts";
+import { type Answer, answerOf, type RequestMessage, Requests } from "./requests.ts";
 import {
   type OutgoingMessages,
   Scope,
@@ -72,6 +76,19 @@ export interface Sent {
   readonly duplicate: boolean;
 }
 
+/** A message that was sent with a delay. */
+export interface Recall {
+  readonly topic: string | Topic<unknown>;
+  /** The message's, as `send` told it. */
+  readonly id: string;
+}
+
+export interface Recalled {
+  readonly id: string;
+  /** It had been recalled before, by an earlier try. */
+  readonly duplicate: boolean;
+}
+
 export interface DrainOptions {
   readonly timeoutMs: number;
 }
@@ -96,6 +113,18 @@ export interface Producer {
     options?: SendAllOptions,
   ): Promise<Sent>;
   /**
+   * Calls a delayed message back before its time has come; resolves when it is certain that nobody will get it.
+   * Rejects with MESSAGE_NOT_SCHEDULED when it is visible already, in an undecided transaction, or was never sent.
+   */
+  recall(message: Recall, options?: SendOptions): Promise<Recalled>;
+
+  /**
+   * Sends a message, and resolves with the reply of whoever handles it first. The request is durable like any
+   * message; the reply is not. Rejects as `send` does, and with NO_REPLY when none came in time or INBOX_LOST when
+   * the connection broke: the request may have been worked on in both cases.
+   */
+  request<T, R = Uint8Array>(message: RequestMessage<T, R>): Promise<Answer<R>>;
+  /**
    * Runs `work`, and gives the verdict that follows from how it ends: it resolves = commit, it throws
    * Rollback = rollback, it throws anything else = none, thrown again, and the check-back decides.
    * Rejects with TX_ALREADY_ROLLED_BACK or TX_ALREADY_COMMITTED when the broker knows another end.
@@ -114,6 +143,7 @@ export interface Producer {
 
 const CHECK_TIMEOUT_MS = 10_000;
 const DISPOSE_WITHIN_MS = 10_000;
+const ILLEGAL_ID = "transactionId must be 22 to 64 of A-Z a-z 0-9 _ -.";
 
 /**
  * Connects a producer. Resolves when its group is announced; rejects with UNREACHABLE when that takes
@@ -145,7 +175,9 @@ class ConnectedProducer implements Producer, Session {
   readonly #channel = diagnosticsChannel("escrowmq:producer");
   readonly #newId: () => string;
   readonly #scopes: ScopeContext;
-  /** Transactions whose end is not told yet. */
+  readonly #requests: Requests;
+  readonly #requestTimeoutMs: number;
+  /** Transactions whose end is not told yet, and requests without a reply. */
   #running = 0;
   #whenNoneRuns: (() => void)[] = [];
   #isDraining = false;
@@ -158,6 +190,8 @@ class ConnectedProducer implements Producer, Session {
     this.#onCheck = options.onCheck;
     this.#checkTimeoutMs = options.checkTimeoutMs ?? CHECK_TIMEOUT_MS;
     this.#newId = idSource(environment.fillRandom);
+    this.#requests = new Requests(calls, environment);
+    this.#requestTimeoutMs = options.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
     this.#scopes = {
       calls,
       group: options.group,
@@ -178,16 +212,21 @@ class ConnectedProducer implements Producer, Session {
     this.#tell("connected", {});
   }
 
-  onLost({ code }: EscrowError): void {
-    this.#tell("disconnected", { code });
+  onLost(error: EscrowError): void {
+    this.#requests.lost(error);
+    this.#tell("disconnected", { code: error.code });
   }
 
-  onClosed({ code }: EscrowError): void {
-    this.#tell("closed", { code });
+  onClosed(error: EscrowError): void {
+    this.#requests.lost(error);
+    this.#tell("closed", { code: error.code });
   }
 
   onFrame(frame: BrokerFrame): void {
     if (frame.type === "check") this.#answer(frame);
+    // A copy: whoever keeps it must not keep all that came with it.
+    if (frame.type === "replied")
+      this.#requests.replied(frame.correlation, new Uint8Array(frame.body));
   }
 
   send<T>(message: OutgoingMessage<T>, options: SendOptions = {}): Promise<Sent> {
@@ -206,6 +245,40 @@ class ConnectedProducer implements Producer, Session {
     );
   }
 
+  recall({ topic, id }: Recall, { signal }: SendOptions = {}): Promise<Recalled> {
+    return new Promise((resolve, reject) => {
+      if (this.#isDraining) throw new EscrowError("CLOSED");
+      if (!isMessageId(id))
+        throw new EscrowError("INVALID_MESSAGE_ID", "id must be 1 to 64 of A-Z a-z 0-9 _ -.");
+      const request = { type: "recall", topic: topicNameOf(topic), messageId: id } as const;
+      this.#calls.start(
+        (no) => ({ ...request, id: no }),
+        { onReconnect: "resend", signal },
+        (outcome) => {
+          if (outcome.kind === "ok") resolve({ id, duplicate: outcome.frame.duplicate === true });
+          else reject(outcome.error);
+        },
+      );
+    });
+  }
+
+  async request<T, R = Uint8Array>(message: RequestMessage<T, R>): Promise<Answer<R>> {
+    const { timeoutMs = this.#requestTimeoutMs, reply, signal, ...rest } = message;
+    if (this.#isDraining) throw new EscrowError("CLOSED");
+    checkMs("timeoutMs", timeoutMs);
+    const id = message.id ?? this.#newId();
+    this.#running++;
+    try {
+      const raw = await this.#requests.ask(id, { timeoutMs, signal }, (headers, giveUp) => {
+        const outgoing = { ...rest, headers: { ...message.headers, ...headers } };
+        return this.#send(id, () => [encodeOutgoing(outgoing, id)], { signal: giveUp });
+      });
+      return answerOf(id, raw, reply);
+    } finally {
+      this.#ended(null);
+    }
+  }
+
   transaction(
     work: (tx: Transaction) => Promise<unknown>,
     options: TransactionOptions = {},
@@ -213,7 +286,7 @@ class ConnectedProducer implements Producer, Session {
     return new Promise((resolve, reject) => {
       if (this.#isDraining) throw new EscrowError("CLOSED");
       const id = options.transactionId ?? this.#newId();
-      if (!isTransactionId(id)) throw invalid("transactionId must be 22 to 64 of A-Z a-z 0-9 _ -");
+      if (!isTransactionId(id)) throw new EscrowError("INVALID_TRANSACTION_ID", ILLEGAL_ID);
       this.#running++;
       new Scope(id, this.#scopes, options, {
         resolve: (result) => {

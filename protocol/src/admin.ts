@@ -27,6 +27,10 @@ export interface TopicView {
   /** Bytes that are due to be retired and still there because of the groups in `heldBy`. */
   readonly heldBytes: number;
   readonly heldBy: readonly string[];
+  /** Messages that wait for their time; they have no offset yet. */
+  readonly scheduled: number;
+  /** When the first of them is due. */
+  readonly nextDueAtMs?: number;
 }
 
 export interface GroupPolicyView {
@@ -34,6 +38,8 @@ export interface GroupPolicyView {
   readonly attemptsMax: number;
   readonly retryDelaysMs: readonly number[];
   readonly jitterPercent: number;
+  /** Messages of one key are delivered one after the other. */
+  readonly ordered: boolean;
 }
 
 /** Why nothing is delivered to a group for now. */
@@ -60,19 +66,46 @@ export interface GroupChangeView {
 export interface GroupTopicView {
   readonly topic: string;
   readonly nextOffset: number;
-  /** Visible and not yet settled for this group: ready + leased + waiting + pending. */
+  /** Visible and not yet settled for this group: ready + leased + waiting + pending + held. */
   readonly lag: number;
+  /** With a filter or an order: what was not looked at yet is among them. */
   readonly ready: number;
   readonly leased: number;
   readonly waiting: number;
   /** Acks that joined an undecided transaction. */
   readonly pending: number;
+  /** Ordered groups: behind another message of their key. */
+  readonly held: number;
+  /** Unsettled messages below `nextOffset`. */
+  readonly takenIn: number;
+  /** "": every message. */
+  readonly filter: string;
+  /** Messages that the filter passed over. */
+  readonly filtered: number;
+  /** Why nothing more is taken in, although there is more; absent while it is. */
+  readonly standsBecause?: "full" | "unreadable";
   /** Messages that retention took before this group had settled them. */
   readonly expired: number;
+  /** Messages whose time to live was over before this group was sent them. */
+  readonly lapsed: number;
   /** Age of its oldest unsettled message; 0 without any. */
   readonly oldestAgeMs: number;
   /** Bytes that are due to be retired and still there because of this group. */
   readonly heldBytes: number;
+  /** Instances only: messages that it goes on without, after the last attempt. */
+  readonly abandoned?: number;
+}
+
+/** An instance of a broadcast group, in sum over its topics. `group.describe` of `group%instance` says more. */
+export interface InstanceView {
+  readonly instance: string;
+  readonly connected: boolean;
+  /** How long it has been away. */
+  readonly awayMs?: number;
+  readonly lag: number;
+  readonly leased: number;
+  readonly expired: number;
+  readonly abandoned: number;
 }
 
 export interface ConsumerView {
@@ -93,6 +126,14 @@ export interface GroupView {
   readonly paused?: PauseView;
   /** The newest first. */
   readonly changes: readonly GroupChangeView[];
+  /** Broadcast groups only. `items` are the first 100, those that are connected first; none in a listing. */
+  readonly instances?: {
+    readonly count: number;
+    readonly connected: number;
+    readonly items: readonly InstanceView[];
+  };
+  /** Instances only: how long it has been away. */
+  readonly awayMs?: number;
 }
 
 export interface ResetView {
@@ -105,7 +146,7 @@ export interface TopicResetView {
   readonly topic: string;
   readonly fromOffset: number;
   readonly toOffset: number;
-  /** Messages that will be delivered although they were settled. */
+  /** Messages that will be delivered although they were settled; with a filter, those that match of them. */
   readonly redelivered: number;
   /** Messages that were not settled and now are passed over. */
   readonly skipped: number;
@@ -163,14 +204,19 @@ export interface TimelineEvent {
     | "resumed"
     | "committed"
     | "rolledBack"
+    | "due"
+    | "recalled"
     | "delivered"
     | "acked"
     | "joined"
     | "returned"
     | "buried"
+    | "abandoned"
     | "replayed"
     | "purged"
     | "skipped"
+    | "filtered"
+    | "lapsed"
     | "reset";
   readonly text: string;
 }
@@ -190,7 +236,7 @@ export interface StandingView {
    * fresh: not given to it yet; ready: it came back; pending: its ack joined an undecided transaction;
    * settled: acked, skipped, passed over, or a dead letter by now.
    */
-  readonly state: "fresh" | "ready" | "leased" | "waiting" | "pending" | "settled";
+  readonly state: "fresh" | "held" | "ready" | "leased" | "waiting" | "pending" | "settled";
   /** Deliveries so far, and those of them that used up an attempt; 0 for what is fresh or settled. */
   readonly deliveries: number;
   readonly failures: number;
@@ -282,11 +328,24 @@ export interface StatsView {
   readonly leased: number;
   readonly waiting: number;
   readonly pausedGroups: number;
+  /** Behind another message of their key, in ordered groups. */
+  readonly held: number;
+  /** Messages that filters passed over. */
+  readonly filtered: number;
+  /** Groups, once a topic, that take nothing more in for now. */
+  readonly standing: number;
   readonly deadLetters: number;
   readonly blocks: number;
   /** Messages that retention took, and those among them that a group had not settled (once a group). */
   readonly retired: number;
   readonly expired: number;
+  /** Messages that wait for their time. */
+  readonly scheduled: number;
+  readonly scheduledBytes: number;
+  /** For how long the first of them has been due: behind time is who cannot keep up, or has no room to write. */
+  readonly overdueMs: number;
+  /** Messages whose time to live was over before a group was sent them, once a group. */
+  readonly lapsed: number;
   readonly storeBytes: number;
   readonly rssBytes: number;
 }
@@ -305,7 +364,8 @@ export interface DoctorView {
 export interface AdminValues {
   "topic.create": TopicView;
   "topic.update": TopicView;
-  "topic.delete": { readonly topic: string };
+  /** `scheduled`: messages that waited for their time, and are gone with it. */
+  "topic.delete": { readonly topic: string; readonly scheduled: number };
   "topic.list": Page<TopicView>;
   "topic.describe": TopicView;
   "group.list": Page<GroupView>;

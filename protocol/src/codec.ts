@@ -8,7 +8,8 @@
  * Invariants
  * - K1 The pre-scan passes before msgpackr sees a byte.
  * - K2 A batch with one bad frame is refused whole: BAD_FRAME (or UNKNOWN_FRAME) and the connection ends.
- *   A request that is well-formed but holds an illegal value is INVALID_ARGUMENT to that request only.
+ *   A request that is well-formed but holds an illegal value is refused, and the connection goes on:
+ *   INVALID_ARGUMENT, or the code of the field.
  * - K3 What the writer makes of frames within the limits, every strict decoder takes.
  * - K4 Both ways read the same: whatever the quick one is sure of, the careful one reads as the same frames.
  */
@@ -74,7 +75,8 @@ export const readClientBatch = (data: Uint8Array): (ClientFrame | BadRequest)[] 
       const message = refusalText(shape, error);
       const id = requestId(shape, value);
       if (id === null) throw new EscrowError("BAD_FRAME", message);
-      return { type: "bad", id, error: new EscrowError("INVALID_ARGUMENT", message) };
+      const code = (error instanceof Refused ? error.code : undefined) ?? "INVALID_ARGUMENT";
+      return { type: "bad", id, error: new EscrowError(code, message) };
     }
   });
 

@@ -31,11 +31,26 @@ export const ERROR_TABLE = {
   ),
   // A request.
   INVALID_ARGUMENT: refusal("A field is missing, of the wrong type, or outside its limits."),
-  INVALID_MESSAGE: refusal(
-    "An encoded message is malformed or one of its fields is outside its limits.",
+  INVALID_TOPIC: refusal("A topic's name is missing or illegal."),
+  INVALID_GROUP: refusal("A group's name is missing or illegal."),
+  INVALID_INSTANCE: refusal("An instance's name is illegal."),
+  INVALID_TRANSACTION_ID: refusal("A transaction id is missing, illegal or too short."),
+  INVALID_MESSAGE_ID: refusal("The id of a message or of a send is missing or illegal."),
+  INVALID_KEY: refusal("A key is empty, too long, or has control characters."),
+  INVALID_TAG: refusal(
+    "A tag is empty, too long, begins or ends with a blank, or has control characters or a bar.",
   ),
+  INVALID_HEADER: refusal(
+    "A header's name is empty, reserved or has control characters, or its value is no text.",
+  ),
+  INVALID_DELAY: refusal(
+    "A delay or a time to become visible is no whole number, too far off, or both are given.",
+  ),
+  INVALID_TTL: refusal("A time to live is no whole number of ms, zero, or too long."),
+  INVALID_MESSAGE: refusal("An encoded message is malformed, or its body is not bytes."),
   BODY_TOO_LARGE: refusal("The body is larger than the topic allows."),
-  HEADERS_TOO_LARGE: refusal("There are more headers, or longer ones, than allowed."),
+  TOO_MANY_HEADERS: refusal("There are more headers than allowed."),
+  HEADERS_TOO_LARGE: refusal("The headers are larger together than allowed."),
   TRANSACTION_TOO_LARGE: refusal(
     "The messages of one transaction are larger together than allowed.",
   ),
@@ -50,6 +65,12 @@ export const ERROR_TABLE = {
   GROUP_IN_USE: refusal("The group still has connected consumers or undecided transactions."),
   SUBSCRIPTION_EXISTS: refusal("The connection has a subscription of that number already."),
   SUBSCRIPTION_NOT_FOUND: refusal("The connection has no subscription of that number."),
+  FILTER_INVALID: refusal(
+    "A filter is malformed or past its limits; the detail says at which character and why.",
+  ),
+  FILTER_CONFLICT: retriable(
+    "Others of the group read the topic with another filter; it is theirs as long as they are there.",
+  ),
   // Transactions.
   NO_CHECKER: refusal(
     "Nobody could answer for the group: no checker announced, no endpoint, and onUndecided is not rollback.",
@@ -65,6 +86,21 @@ export const ERROR_TABLE = {
   TX_NOT_PARKED: refusal("Only a parked transaction can be resumed."),
   WRONG_GROUP: refusal("The verdict comes from another producer group than the prepare."),
   UNDECIDED_LIMIT: retriable("There is too much undecided work; decide some of it first."),
+  // Scheduled messages.
+  MESSAGE_NOT_SCHEDULED: refusal(
+    "No message of that id waits for its time in the topic: it is visible already, undecided, or never was.",
+  ),
+  SCHEDULED_LIMIT: retriable("Too many messages wait for their time already."),
+  // Broadcast.
+  INSTANCE_LIMIT: retriable(
+    "The group has as many connected instances as it may have; one must leave first.",
+  ),
+  INSTANCE_REPLACED: refusal(
+    "Another consumer subscribed by the same instance name; this subscription is over.",
+  ),
+  // Request and reply.
+  INBOX_NOT_FOUND: refusal("Nobody waits at that inbox any more: its connection has ended."),
+  INBOX_FULL: retriable("The owner of the inbox does not read what is sent to it."),
   // Delivery.
   STALE_DELIVERY: refusal(
     "The delivery is over: settled, expired, given back, or replaced by a later one.",
@@ -97,6 +133,13 @@ export const ERROR_TABLE = {
   UNREACHABLE: retriable(
     "The broker could not be reached within the time allowed; nothing was sent.",
   ),
+  NO_REPLY: retriable(
+    "No reply came within the time allowed. The request is in its topic, and may have been worked on.",
+  ),
+  INBOX_LOST: retriable(
+    "The connection with the inbox was lost: the reply cannot come any more. The request may have been worked on.",
+  ),
+  NOT_A_REQUEST: refusal("The message asks for no reply."),
   NESTED_PREPARE: refusal(
     "A transaction is prepared once, by its own callback, before the callback ends.",
   ),

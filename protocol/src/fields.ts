@@ -7,8 +7,18 @@
  * - F1 Nothing from the wire is spread or kept: known fields are copied one by one, unknown ones ignored.
  * - F2 A refusal is a `Refused` with the field's path; values of the peer never stand in it.
  */
+import type { ErrorCode } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
-import { isMessageId, isName, isTopicName, isTransactionId } from "./names.ts";
+import {
+  isHeaderName,
+  isKey,
+  isMessageId,
+  isName,
+  isReaderName,
+  isTag,
+  isTopicName,
+  isTransactionId,
+} from "./names.ts";
 import { KeptWords, type Reader } from "./reader.ts";
 
 export interface Field<T> {
@@ -19,6 +29,8 @@ export interface Field<T> {
   /** For the table in PROTOCOL.md. */
   readonly says: string;
   readonly isOptional: boolean;
+  /** What it refuses has a code of its own. */
+  readonly code?: ErrorCode;
   /** Of a list: what each item is. */
   readonly item?: Field<unknown>;
   /** Of a map with known keys: what they hold. */
@@ -40,11 +52,14 @@ export type ValuesOf<F extends Fields> = {
 export class Refused extends Error {
   readonly path: readonly string[];
   readonly says: string;
+  /** Of the innermost field that has one. */
+  readonly code: ErrorCode | undefined;
 
-  constructor(says: string, path: readonly string[] = []) {
+  constructor(says: string, path: readonly string[] = [], code?: ErrorCode) {
     super(`${path.join(".")} must be ${says}`);
     this.says = says;
     this.path = path;
+    this.code = code;
   }
 }
 
@@ -99,11 +114,11 @@ const utf8Bytes = (text: string): number => {
   return bytes;
 };
 
+const isWithin = (text: string, bytesMax: number): boolean =>
+  text.length * 3 <= bytesMax || (text.length <= bytesMax && utf8Bytes(text) <= bytesMax);
+
 export const text = (bytesMax: number): Field<string> =>
-  textField(
-    `text of at most ${bytesMax} bytes`,
-    (v) => v.length * 3 <= bytesMax || (v.length <= bytesMax && utf8Bytes(v) <= bytesMax),
-  );
+  textField(`text of at most ${bytesMax} bytes`, (v) => isWithin(v, bytesMax));
 
 /** Characters are Unicode code points, so that every language counts the same. */
 export const characters = (max: number): Field<string> =>
@@ -112,12 +127,43 @@ export const characters = (max: number): Field<string> =>
     (v) => v.length <= max * 2 && (v.length <= max || [...v].length <= max),
   );
 
-export const name: Field<string> = wordField("a name", isName);
-export const topicName: Field<string> = wordField("a topic name", isTopicName);
-export const messageId: Field<string> = textField("a message id", isMessageId);
-export const transactionId: Field<string> = textField(
-  "a transaction id of 22 to 64 characters",
-  isTransactionId,
+const coded = <T>(code: ErrorCode, of: Field<T>): Field<T> => ({ ...of, code });
+
+/** Of a group, of producers or of consumers. */
+export const name: Field<string> = coded("INVALID_GROUP", wordField("a name", isName));
+export const instanceName: Field<string> = coded("INVALID_INSTANCE", wordField("a name", isName));
+/** A consumer group, or an instance of one. */
+export const readerName: Field<string> = coded(
+  "INVALID_GROUP",
+  wordField("a reader name", isReaderName),
+);
+export const topicName: Field<string> = coded(
+  "INVALID_TOPIC",
+  wordField("a topic name", isTopicName),
+);
+/** Never a dead-letter topic: one that users make and send to. */
+export const ownTopicName: Field<string> = coded("INVALID_TOPIC", wordField("a name", isName));
+export const messageId: Field<string> = coded(
+  "INVALID_MESSAGE_ID",
+  textField("a message id", isMessageId),
+);
+export const transactionId: Field<string> = coded(
+  "INVALID_TRANSACTION_ID",
+  textField("a transaction id of 22 to 64 characters", isTransactionId),
+);
+export const key: Field<string> = coded(
+  "INVALID_KEY",
+  textField(
+    `a key of 1 to ${LIMITS.keyBytesMax} bytes`,
+    (v) => isWithin(v, LIMITS.keyBytesMax) && isKey(v),
+  ),
+);
+export const tag: Field<string> = coded(
+  "INVALID_TAG",
+  textField(
+    `a tag of 1 to ${LIMITS.tagBytesMax} bytes`,
+    (v) => isWithin(v, LIMITS.tagBytesMax) && isTag(v),
+  ),
 );
 
 export const integer = (min: number, max: number): Field<number> =>
@@ -167,6 +213,7 @@ export function list<T>(of: Field<T>, itemsMin: number, itemsMax: number): Field
   return {
     says,
     isOptional: false,
+    ...(of.code === undefined ? {} : { code: of.code }),
     item: of,
     read: (value) => {
       if (!Array.isArray(value) || value.length < itemsMin || value.length > itemsMax)
@@ -207,10 +254,13 @@ export function record<F extends Fields>(fields: F): Field<ValuesOf<F>> {
   };
 }
 
-/** Headers: names and values are text; `HEADERS_TOO_LARGE` is told apart from a malformed map by the caller. */
+const HEADERS = "a map of header names to text";
+
+/** Headers: names and values are text; too many and too large ones are told apart by the caller. */
 export const headers: Field<Readonly<Record<string, string>>> = {
-  says: "a map of text to text",
+  says: HEADERS,
   isOptional: false,
+  code: "INVALID_HEADER",
   read: (value) => {
     if (
       typeof value !== "object" ||
@@ -218,11 +268,11 @@ export const headers: Field<Readonly<Record<string, string>>> = {
       Array.isArray(value) ||
       value instanceof Uint8Array
     )
-      return refuse("a map of text to text");
+      return refuse(HEADERS);
     const read: Record<string, string> = {};
     for (const [key, item] of Object.entries(value)) {
-      if (typeof item !== "string" || !isWellFormed(item) || !isHeaderName(key))
-        return refuse("a map of text to text");
+      if (typeof item !== "string" || !isWellFormed(item) || !isLegalHeader(key))
+        return refuse(HEADERS);
       read[key] = item;
     }
     return read;
@@ -239,12 +289,10 @@ export const headers: Field<Readonly<Record<string, string>>> = {
 };
 
 const HEADER_NAMES = new KeptWords(
-  (key) => key.length <= HEADER_NAME_KEPT_MAX && isHeaderName(key),
+  (key) => key.length <= HEADER_NAME_KEPT_MAX && isLegalHeader(key),
 );
 
-// Setting `__proto__` would set no header but lose it silently; the pre-scan refuses it on the wire, too.
-const isHeaderName = (key: string): boolean =>
-  key !== "" && key !== "__proto__" && isWellFormed(key);
+const isLegalHeader = (key: string): boolean => isHeaderName(key) && isWellFormed(key);
 
 export const headersBytes = (of: Readonly<Record<string, string>>): number => {
   let total = 0;
@@ -297,7 +345,8 @@ export function readFields(
     }
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    throw new Refused(error.says, [entries[at]?.name ?? "", ...error.path]);
+    const { name = "", field } = entries[at] ?? {};
+    throw new Refused(error.says, [name, ...error.path], error.code ?? field?.code);
   }
   return to;
 }
@@ -325,4 +374,7 @@ export function takeFields(
 
 export const LEASE_MS = integer(LIMITS.leaseMsMin, LIMITS.leaseMsMax);
 export const DELAY_MS = integer(0, LIMITS.delayMsMax);
+export const messageDelayMs = coded("INVALID_DELAY", DELAY_MS);
+export const deliverAtMs = coded("INVALID_DELAY", count);
+export const ttlMs = coded("INVALID_TTL", integer(1, LIMITS.delayMsMax));
 export const REASON = characters(LIMITS.reasonCharactersMax);

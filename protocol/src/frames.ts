@@ -9,9 +9,11 @@
 import {
   boolean,
   bytes,
+  characters,
   count,
   DELAY_MS,
   type Fields,
+  instanceName,
   integer,
   LEASE_MS,
   list,
@@ -19,8 +21,10 @@ import {
   name,
   oneOf,
   optional,
+  ownTopicName,
   plain,
   REASON,
+  readerName,
   record,
   text,
   topicName,
@@ -41,6 +45,18 @@ const tokens = list(token, 1, LIMITS.settleTokensMax);
 const page = { after: optional(text(200)), limit: optional(integer(1, LIMITS.pageItemsMax)) };
 const offsets = list(count, 1, LIMITS.pageItemsMax);
 const audit = { operator: text(128), reason: REASON };
+const inbox = text(64);
+const gaps = list(
+  record({
+    topic: topicName,
+    /** Messages lost since the instance surely heard of it last. Absent: it is new to the topic. */
+    lost: optional(count),
+    /** Lost ever. */
+    total: count,
+  }),
+  0,
+  64,
+);
 const verdict = oneOf("commit", "rollback", "unknown");
 const topicSettings = {
   bodyBytesMax: optional(integer(1, LIMITS.bodyBytesMax)),
@@ -57,6 +73,8 @@ const groupPolicy = {
   attemptsMax: optional(integer(1, 1_000)),
   retryDelaysMs: optional(list(DELAY_MS, 1, 64)),
   jitterPercent: optional(integer(0, 100)),
+  /** Messages of one key one after the other. */
+  ordered: optional(boolean),
 };
 const startAt = {
   from: optional(oneOf("earliest", "latest", "offset", "time")),
@@ -82,13 +100,27 @@ export const CLIENT_FRAMES = {
   },
   verdict: { id, transactionId, group: name, verdict, reason: optional(REASON) },
   answer: { transactionId, attempt: count, verdict },
+  recall: { id, topic: name, messageId },
   // Consumers.
   subscribe: {
     id,
     subscription: count,
     group: name,
-    topics: list(record({ topic: topicName, ...startAt }), 1, 64),
+    topics: list(
+      record({
+        topic: topicName,
+        ...startAt,
+        /** Which messages; of the whole group. */
+        filter: optional(characters(LIMITS.filterCharactersMax)),
+        /** How long its turn is among the topics; of this subscription. */
+        weight: optional(integer(1, LIMITS.weightMax)),
+      }),
+      1,
+      64,
+    ),
     leaseMs: optional(LEASE_MS),
+    /** Broadcast: who of the group this is. It gets every message, with a progress of its own. */
+    instance: optional(instanceName),
   },
   unsubscribe: { id, subscription: count },
   credit: {
@@ -101,18 +133,21 @@ export const CLIENT_FRAMES = {
   extend: { id, tokens, leaseMs: optional(LEASE_MS) },
   retry: { id, token, delayMs: optional(DELAY_MS), reason: optional(REASON) },
   bury: { id, token, reason: REASON },
+  // Request and reply.
+  inbox: { id },
+  reply: { id, inbox, correlation: messageId, body: bytes(LIMITS.replyBytesMax) },
   // Operators.
-  "topic.create": { id, topic: name, ...topicSettings },
+  "topic.create": { id, topic: ownTopicName, ...topicSettings },
   "topic.update": { id, topic: topicName, ...topicSettings },
-  "topic.delete": { id, topic: name, ...audit },
+  "topic.delete": { id, topic: ownTopicName, ...audit },
   "topic.list": { id, ...page },
   "topic.describe": { id, topic: topicName },
   "group.list": { id, ...page },
-  "group.describe": { id, group: name },
+  "group.describe": { id, group: readerName },
   "group.update": { id, group: name, ...groupPolicy },
   "group.reset": {
     id,
-    group: name,
+    group: readerName,
     /** Absent: all that it reads. */
     topic: optional(topicName),
     ...startAt,
@@ -121,8 +156,8 @@ export const CLIENT_FRAMES = {
   },
   "group.pause": { id, group: name, ...audit },
   "group.resume": { id, group: name, ...audit },
-  "group.skip": { id, group: name, topic: topicName, offsets, ...audit },
-  "group.delete": { id, group: name, ...audit },
+  "group.skip": { id, group: readerName, topic: topicName, offsets, ...audit },
+  "group.delete": { id, group: readerName, ...audit },
   "producer.list": { id, ...page },
   "producer.endpoint": {
     id,
@@ -171,12 +206,16 @@ export const BROKER_FRAMES = {
   pong: {},
   ok: {
     re: count,
-    /** send, prepare, verdict: the same had been done before; nothing was done again. */
+    /** send, prepare, verdict, recall: the same had been done before; nothing was done again. */
     duplicate: optional(boolean),
     /** prepare, verdict: where the transaction stands. */
     state: optional(oneOf("undecided", "parked", "committed", "rolledBack")),
     /** ack, release, extend: the tokens that were refused as STALE_DELIVERY; all others are done. */
     stale: optional(list(token, 0, LIMITS.settleTokensMax)),
+    /** subscribe with an instance: what it has lost. */
+    gaps: optional(gaps),
+    /** inbox: where replies to this connection go. */
+    inbox: optional(inbox),
     /** Operators' requests: the answer, by verb (admin.ts). */
     value: optional(plain),
   },
@@ -213,6 +252,12 @@ export const BROKER_FRAMES = {
       LIMITS.batchFramesMax,
     ),
   },
+  /** An instance loses messages while it is here. */
+  gap: { subscription: count, gaps },
+  /** The broker has ended a subscription: another one has taken the place of the instance. */
+  ended: { subscription: count, code: text(64), message: text(2_048) },
+  /** To the owner of an inbox: the reply to a request of its. */
+  replied: { inbox, correlation: messageId, body: bytes(LIMITS.replyBytesMax) },
   check: {
     transactionId,
     group: name,

@@ -29,10 +29,14 @@ export {
 export { LIMIT_TABLE, LIMITS, type Limit, type LimitName } from "./limits.ts";
 export { decodeMessage, encodeMessage, MESSAGE_FIELDS, type WireMessage } from "./message.ts";
 export {
+  CORRELATION_HEADER,
   deadLetterTopic,
+  INBOX_HEADER,
+  instanceGroup,
   isDeadLetterTopic,
   isMessageId,
   isName,
+  isReaderName,
   isTopicName,
   isTransactionId,
 } from "./names.ts";

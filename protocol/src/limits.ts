@@ -47,6 +47,11 @@ export const LIMIT_TABLE = {
     unit: "bytes",
     reason: "bigger bodies belong in a blob store, with the message naming them",
   },
+  replyBytesMax: {
+    value: 262_144,
+    unit: "bytes",
+    reason: "a reply is held in memory for a peer that may read slowly; more belongs in a message",
+  },
   transactionBytesMax: {
     value: 4 * MIB,
     unit: "bytes",
@@ -148,6 +153,32 @@ export const LIMIT_TABLE = {
     value: 9_000,
     unit: "ms",
     reason: "two missed pings in a row find a half-open peer within 30 s",
+  },
+  filterCharactersMax: {
+    value: 2_048,
+    unit: "characters",
+    reason: "a filter is judged once for each message; what is longer belongs in the consumer",
+  },
+  filterConditionsMax: {
+    value: 64,
+    unit: "items",
+    reason: "comparisons of one filter; a long choice is one IN",
+  },
+  filterDepthMax: {
+    value: 16,
+    unit: "levels",
+    reason: "parentheses and NOTs in each other; deeper nesting is an attack",
+  },
+  filterPatternCharactersMax: {
+    value: 256,
+    unit: "characters",
+    reason: "what LIKE and its kin look for, at a cost for each 32 of them",
+  },
+  weightMax: {
+    value: 16,
+    unit: "items",
+    reason:
+      "messages of one topic before another one's turn; more is nearly never for the light ones",
   },
 } as const satisfies Record<string, Limit>;
 

@@ -7,16 +7,20 @@ import { unpack } from "./codec.ts";
 import { EscrowError } from "./errors.ts";
 import {
   bytes,
+  deliverAtMs,
   entriesOf,
   headers,
   headersBytes,
+  key,
+  messageDelayMs,
   messageId,
-  name,
   optional,
+  ownTopicName,
   Refused,
   readFields,
+  tag,
   takeFields,
-  text,
+  ttlMs,
   type ValuesOf,
 } from "./fields.ts";
 import { LIMITS } from "./limits.ts";
@@ -26,11 +30,17 @@ import { Writer } from "./writer.ts";
 export const MESSAGE_FIELDS = {
   id: messageId,
   /** Never a dead-letter topic: what stands there keeps the topic that it was sent to. */
-  topic: name,
-  key: optional(text(LIMITS.keyBytesMax)),
-  tag: optional(text(LIMITS.tagBytesMax)),
+  topic: ownTopicName,
+  key: optional(key),
+  tag: optional(tag),
   headers: optional(headers),
   body: bytes(LIMITS.batchBytesMax),
+  /** Becomes visible so long after it is sent, or after its transaction is committed. */
+  delayMs: optional(messageDelayMs),
+  /** Becomes visible then; at once if that is past. */
+  deliverAtMs: optional(deliverAtMs),
+  /** Once visible it is sent to consumers for so long, and no longer. */
+  ttlMs: optional(ttlMs),
 } as const;
 
 const MESSAGE_ENTRIES = entriesOf(MESSAGE_FIELDS);
@@ -48,7 +58,7 @@ const writer = new Writer();
 
 /**
  * The bytes of a message. The message is checked first, so that a producer learns of a bad one at
- * once and not from the broker. Throws INVALID_MESSAGE, BODY_TOO_LARGE, HEADERS_TOO_LARGE.
+ * once and not from the broker. Throws INVALID_MESSAGE, or the code of the field that is wrong.
  */
 export function encodeMessage(message: WireMessage): Uint8Array {
   const checked = checkMessage(readMessage(message as unknown as Record<string, unknown>));
@@ -57,7 +67,7 @@ export function encodeMessage(message: WireMessage): Uint8Array {
   return writer.cut();
 }
 
-/** The message of these bytes; its body is a view on them. Or a thrown INVALID_MESSAGE, BODY_TOO_LARGE or HEADERS_TOO_LARGE. */
+/** The message of these bytes; its body is a view on them. Or a thrown refusal, as above. */
 export function decodeMessage(data: Uint8Array): WireMessage {
   const taken = takeMessage(data);
   return taken === null ? readMessageBytes(data) : checkMessage(taken);
@@ -79,23 +89,34 @@ function unpackMessage(data: Uint8Array): WireMessage {
     data,
     (reason) => new EscrowError("INVALID_MESSAGE", `The encoded message is malformed: ${reason}.`),
   );
-  if (typeof value !== "object" || value === null || Array.isArray(value))
+  if (
+    typeof value !== "object" ||
+    value === null ||
+    Array.isArray(value) ||
+    value instanceof Uint8Array
+  )
     throw new EscrowError("INVALID_MESSAGE", "The encoded message is not a map.");
   return readMessage(value as Record<string, unknown>);
 }
 
 function checkMessage(message: WireMessage): WireMessage {
+  if (message.delayMs !== undefined && message.deliverAtMs !== undefined)
+    throw new EscrowError("INVALID_DELAY", "A message has delayMs or deliverAtMs, not both.");
   if (message.body.length > LIMITS.bodyBytesMax)
     throw new EscrowError(
       "BODY_TOO_LARGE",
       `A body may have at most ${LIMITS.bodyBytesMax} bytes.`,
     );
   if (message.headers !== undefined) {
-    const names = Object.keys(message.headers).length;
-    if (names > LIMITS.headersCountMax || headersBytes(message.headers) > LIMITS.headersBytesMax)
+    if (Object.keys(message.headers).length > LIMITS.headersCountMax)
+      throw new EscrowError(
+        "TOO_MANY_HEADERS",
+        `A message may have at most ${LIMITS.headersCountMax} headers.`,
+      );
+    if (headersBytes(message.headers) > LIMITS.headersBytesMax)
       throw new EscrowError(
         "HEADERS_TOO_LARGE",
-        `A message may have at most ${LIMITS.headersCountMax} headers of ${LIMITS.headersBytesMax} bytes together.`,
+        `The headers of a message may have at most ${LIMITS.headersBytesMax} bytes together.`,
       );
   }
   return message;
@@ -106,6 +127,6 @@ function readMessage(value: Record<string, unknown>): WireMessage {
     return readFields(MESSAGE_ENTRIES, value, {}) as unknown as WireMessage;
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    throw new EscrowError("INVALID_MESSAGE", `message.${error.message}.`);
+    throw new EscrowError(error.code ?? "INVALID_MESSAGE", `message.${error.message}.`);
   }
 }

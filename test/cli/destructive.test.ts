@@ -6,7 +6,7 @@ import { deadLetter, deadLetterPages, group } from "./samples.ts";
 
 const reset = { topic: "orders", fromOffset: 20, toOffset: 5, redelivered: 15, skipped: 0 };
 const answers = {
-  "topic.delete": { topic: "orders" },
+  "topic.delete": { topic: "orders", scheduled: 0 },
   "group.describe": group(),
   "group.delete": { group: "billing" },
   "group.reset": ({ dryRun }: { readonly dryRun?: boolean | undefined }) => ({

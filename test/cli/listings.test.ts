@@ -1,5 +1,5 @@
 /** Tables, cards, pages and JSON of the commands that only look. */
-import type { StatsView } from "@escrowmq/protocol";
+import type { GroupTopicView, StatsView } from "@escrowmq/protocol";
 import { describe, expect, test } from "vitest";
 import { run } from "./fake-io.ts";
 import { group, producer, TX_ID, topic, transaction } from "./samples.ts";
@@ -12,9 +12,9 @@ describe("tables", () => {
     const { io, code } = await run("topic list", { answers: { "topic.list": { items } } });
     expect(code).toBe(0);
     expect(io.lines).toEqual([
-      "TOPIC        MESSAGES   FIRST OFFSET   NEXT OFFSET      SIZE   RETENTION   GROUPS   STATE",
+      "TOPIC        MESSAGES   SCHEDULED   FIRST OFFSET   NEXT OFFSET      SIZE   RETENTION   GROUPS   STATE",
       "orders      1\u202f234\u202f567              0     1\u202f234\u202f567   1.5 KiB   7 d              1   open",
-      "audit-log           3              0             3   1.5 KiB   7 d              0   paused",
+      "audit-log           3           0              0             3   1.5 KiB   7 d              0   paused",
     ]);
   });
 
@@ -103,6 +103,32 @@ describe("cards", () => {
     expect(io.out).toContain("expired        5 before a group had settled them");
   });
 
+  test("group describe shows the filter, what is held, and why a group stands still", async () => {
+    const view = group();
+    const [orders] = view.topics;
+    if (orders === undefined) throw new Error("the sample reads a topic");
+    const topics = [
+      { ...orders, held: 1_234, filter: "paid", filtered: 56, standsBecause: "full" as const },
+    ];
+    const policy = { ...view.policy, ordered: true };
+    const answers = { "group.describe": group({ policy, topics }) };
+    const { io } = await run("group describe billing", { answers });
+    expect(io.out).toContain("order          by key");
+    expect(io.out).toContain("filter         orders: paid (passed over: 56)");
+    expect(io.out).toContain("stands still   orders: too many messages wait behind others");
+    expect(io.out).toMatch(/HELD\n.* 1\s234\n/);
+  });
+
+  test.each([
+    ["--ordered", true],
+    ["--no-ordered", false],
+  ])("group update %s", async (flag, ordered) => {
+    const { io } = await run(`group update billing ${flag}`, {
+      answers: { "group.update": group() },
+    });
+    expect(io.requests).toEqual([{ type: "group.update", fields: { group: "billing", ordered } }]);
+  });
+
   test("group describe shows policy, progress and consumers", async () => {
     const { io } = await run("group describe billing", { answers: { "group.describe": group() } });
     expect(io.out).toBe(
@@ -123,6 +149,69 @@ describe("cards", () => {
         "",
       ].join("\n"),
     );
+  });
+
+  test("group describe shows instances below their group, and how to see one", async () => {
+    const idle = { lag: 0, leased: 0, expired: 0, abandoned: 0 };
+    const items = [
+      { instance: "node-1", connected: true, ...idle, lag: 7, leased: 2 },
+      {
+        instance: "node-2",
+        connected: false,
+        awayMs: 7_200_000,
+        ...idle,
+        expired: 3,
+        abandoned: 1,
+      },
+    ];
+    const view = group({
+      group: "cache",
+      topics: [],
+      consumers: [],
+      deadLetters: 0,
+      instances: { count: 120, connected: 1, items },
+    });
+    const { io } = await run("group describe cache", { answers: { "group.describe": view } });
+    expect(io.out).toBe(
+      [
+        "Group cache",
+        "  state          open",
+        "  lease          1 m",
+        "  attempts       16",
+        "  retry after    10 s, 1 m 30 s",
+        "  jitter         10 %",
+        "  instances      120, 1 connected",
+        "  dead letters   none",
+        "",
+        "It is broadcast to: each instance reads by itself.",
+        "",
+        "INSTANCE   SEEN        LAG   LEASED   LOST",
+        "node-1     connected     7        2      0",
+        "node-2     2 h ago       0        0      4",
+        "… and 118 more.",
+        "More of one: escrow group describe cache%NAME",
+        "",
+        "No consumer is connected.",
+        "",
+      ].join("\n"),
+    );
+  });
+
+  test("group describe of an instance says how long it is away, and what it went on without", async () => {
+    const topics = [{ ...group().topics[0], abandoned: 2 } as GroupTopicView];
+    const view = group({ group: "cache%node-2", awayMs: 60_000, topics, consumers: [] });
+    const { io } = await run("group describe cache%node-2", {
+      answers: { "group.describe": view },
+    });
+    expect(io.out).toContain("  away for      1 m\n  abandoned     2\n");
+    expect(io.out).not.toContain("dead letters");
+  });
+
+  test("group list counts connected instances as consumers", async () => {
+    const instances = { count: 9, connected: 4, items: [] };
+    const items = [group({ consumers: [], instances })];
+    const { io } = await run("group list", { answers: { "group.list": { items } } });
+    expect(io.lines[1]?.split(/ +/)).toEqual(["billing", "1", "7", "2", "1", "4", "open", "2"]);
   });
 
   test("group describe says when nobody is connected", async () => {
@@ -149,10 +238,17 @@ describe("stats and doctor", () => {
     leased: 1,
     waiting: 2,
     pausedGroups: 0,
+    held: 0,
+    filtered: 0,
+    standing: 0,
     deadLetters: 3,
     blocks: 100,
     retired: 12,
     expired: 0,
+    scheduled: 7,
+    scheduledBytes: 1_024,
+    overdueMs: 0,
+    lapsed: 2,
     storeBytes: 1_048_576,
     rssBytes: 83_886_080,
   };

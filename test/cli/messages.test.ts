@@ -22,6 +22,7 @@ afterAll(() => rm(directory, { recursive: true }));
 
 class FakeSender {
   readonly sent: OutgoingMessage[] = [];
+  readonly recalled: object[] = [];
   readonly options: SenderOptions[] = [];
   refuseAfter = Number.POSITIVE_INFINITY;
   isClosed = false;
@@ -35,6 +36,15 @@ class FakeSender {
               if (this.sent.length >= this.refuseAfter) throw new EscrowError("TOPIC_PAUSED");
               this.sent.push(message);
               return { id: `m${this.sent.length}`, duplicate: false };
+            },
+            recall: async (message) => {
+              this.recalled.push(message);
+              return { duplicate: this.recalled.length > 1 };
+            },
+            request: async ({ timeoutMs, ...message }) => {
+              this.sent.push(message);
+              if (timeoutMs < 1_000) throw new EscrowError("NO_REPLY");
+              return { id: "m1", raw: Buffer.from("the \u001breply") };
             },
             close: async () => {
               this.isClosed = true;
@@ -89,6 +99,27 @@ describe("send", () => {
     expect(sender.options).toEqual([]);
   });
 
+  test("with a delay or a time says when it comes, and how to call it back", async () => {
+    const sender = new FakeSender();
+    const { io } = await run(`${line} --body x --delay 10m --ttl 1h`, sender.world);
+    const { code } = await run(`${line} --body x --at 2026-12-24T18:00Z`, sender.world);
+    expect(code).toBe(0);
+    expect(sender.sent).toMatchObject([
+      { delayMs: 600_000, ttlMs: 3_600_000 },
+      { deliverAt: new Date(Date.UTC(2026, 11, 24, 18)) },
+    ]);
+    expect(io.out).toBe("Scheduled m1 for orders. Call it back: escrow message recall orders m1\n");
+  });
+
+  test.each(["--delay 1h --at 2026-12-24", "--at tomorrow", "--delay soon", "--ttl 5"])(
+    "%s is bad usage",
+    async (words) => {
+      const sender = new FakeSender();
+      expect((await run(`${line} --body x ${words}`, sender.world)).code).toBe(2);
+      expect(sender.options).toEqual([]);
+    },
+  );
+
   test("--count sends so many, and tells the rate", async () => {
     const sender = new FakeSender();
     const { io, code } = await run(`${line} --body x --count 1000 --json`, sender.world);
@@ -105,6 +136,36 @@ describe("send", () => {
     expect(code).toBe(75);
     expect(io.err).toContain("300 messages of 100000 were sent before the refusal.");
     expect(io.err).toContain("escrow: TOPIC_PAUSED: ");
+    expect(sender.isClosed).toBe(true);
+  });
+});
+
+test("message recall takes a delayed message back", async () => {
+  const sender = new FakeSender();
+  const first = await run("message recall orders m1", sender.world);
+  const again = await run("message recall orders m1 --json", sender.world);
+  expect([first.code, again.code]).toEqual([0, 0]);
+  expect(sender.recalled).toEqual(Array(2).fill({ topic: "orders", id: "m1" }));
+  expect(first.io.out).toBe("Recalled m1: it never comes to orders.\n");
+  expect(again.io.json).toEqual({ topic: "orders", id: "m1", duplicate: true });
+  expect(sender.isClosed).toBe(true);
+});
+
+describe("request", () => {
+  test("sends the message as send does, prints the reply, and closes", async () => {
+    const sender = new FakeSender();
+    const { io, code } = await run("request --topic prices --key 7 --body hello", sender.world);
+    expect(code).toBe(0);
+    expect(sender.sent).toMatchObject([{ topic: "prices", key: "7" }]);
+    expect(io.out).toBe("the \\x1breply\n");
+    expect(sender.isClosed).toBe(true);
+  });
+
+  test("without a reply in time exits 75: later it may succeed", async () => {
+    const sender = new FakeSender();
+    const { io, code } = await run("request --topic p --body x --timeout 500ms", sender.world);
+    expect(code).toBe(75);
+    expect(io.err).toContain("escrow: NO_REPLY:");
     expect(sender.isClosed).toBe(true);
   });
 });
@@ -203,6 +264,32 @@ describe("consume", () => {
     ]);
   });
 
+  test("--topic may be given again, each with its weight", async () => {
+    const receiver = new FakeReceiver(["a"]);
+    await run(`consume --topic urgent=4 --topic orders --group billing --max 1`, receiver.world);
+    expect(receiver.options).toMatchObject([
+      { subscribe: [{ topic: "urgent", weight: 4 }, { topic: "orders" }] },
+    ]);
+  });
+
+  test.each(["urgent=0", "urgent=17", "urgent=", "urgent=x", "urgent=1=2"])(
+    "--topic %s is a bad usage",
+    async (topic) => {
+      const { io, code } = await run(`consume --topic ${topic} --group billing`);
+      expect(code).toBe(2);
+      expect(io.err).toContain("weight from 1 to 16");
+    },
+  );
+
+  test("--filter says which messages", async () => {
+    const receiver = new FakeReceiver(["a"]);
+    const argv = [...line.split(" "), "--max", "1", "--filter", "sql: amount > 100"];
+    await runCli(argv, new FakeIo(receiver.world));
+    expect(receiver.options).toMatchObject([
+      { subscribe: [{ topic: "orders", filter: "sql: amount > 100" }] },
+    ]);
+  });
+
   test("--idle ends it when nothing comes any more", async () => {
     const receiver = new FakeReceiver([]);
     const { io, code } = await run(`${line} --idle 5s`, receiver.world);
@@ -242,4 +329,39 @@ describe("consume", () => {
     expect(receiver.acked).toEqual([]);
     expect(receiver.drained).toHaveLength(1);
   });
+});
+
+describe("consume --broadcast", () => {
+  test("reads as the instance, and says on stderr what it has lost; that it is new is no loss", async () => {
+    const receiver = new FakeReceiver(["a"]);
+    const line = "consume --topic orders --group cache --broadcast node-1 --max 1";
+    const { io, code } = await run(line, receiver.world);
+    expect([code, receiver.options[0]?.broadcast]).toEqual([0, { instance: "node-1" }]);
+    receiver.options[0]?.onGap?.({ topic: "orders", lost: null });
+    receiver.options[0]?.onGap?.({ topic: "orders", lost: 3 });
+    expect(io.err).toContain("3 messages of orders were lost to this instance.");
+    expect(io.err).not.toContain("null");
+  });
+
+  test("whose place is taken ends with the refusal", async () => {
+    const refused: World = {
+      services: { createReceiver: () => Promise.reject(new EscrowError("INSTANCE_REPLACED")) },
+    };
+    const { io, code } = await run("consume --topic t --group g --broadcast n", refused);
+    expect(code).toBe(1);
+    expect(io.err).toContain("Give each process an instance name of its own.");
+  });
+});
+
+describe("a message that cannot be sent", () => {
+  test.each(["INVALID_KEY", "INVALID_TAG", "INVALID_HEADER", "INVALID_TOPIC"] as const)(
+    "is refused with %s and exit code 1",
+    async (refusal) => {
+      const world: World = {
+        services: { createSender: () => Promise.reject(new EscrowError(refusal)) },
+      };
+      const { io, code } = await run("send --topic orders --body x", world);
+      expect([code, io.err.includes(`escrow: ${refusal}: `)]).toEqual([1, true]);
+    },
+  );
 });

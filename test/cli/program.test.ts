@@ -48,6 +48,7 @@ const COMMANDS = [
   "dlq show",
   "dlq replay",
   "dlq purge",
+  "message recall",
   "send",
   "consume",
   "stats",
@@ -200,7 +201,7 @@ describe("the connection", () => {
 });
 
 describe("the audit", () => {
-  const answers = { "topic.delete": { topic: "orders" } };
+  const answers = { "topic.delete": { topic: "orders", scheduled: 0 } };
   const line = "topic delete orders --yes orders --reason old";
 
   test.each([

@@ -22,12 +22,19 @@ export const topic = (changes: Partial<TopicView> = {}): TopicView => ({
   expired: 0,
   heldBytes: 0,
   heldBy: [],
+  scheduled: 0,
   ...changes,
 });
 
 export const group = (changes: Partial<GroupView> = {}): GroupView => ({
   group: "billing",
-  policy: { leaseMs: 60_000, attemptsMax: 16, retryDelaysMs: [10_000, 90_000], jitterPercent: 10 },
+  policy: {
+    leaseMs: 60_000,
+    attemptsMax: 16,
+    retryDelaysMs: [10_000, 90_000],
+    jitterPercent: 10,
+    ordered: false,
+  },
   topics: [
     {
       topic: "orders",
@@ -37,7 +44,12 @@ export const group = (changes: Partial<GroupView> = {}): GroupView => ({
       leased: 2,
       waiting: 1,
       pending: 0,
+      held: 0,
+      takenIn: 3,
+      filter: "",
+      filtered: 0,
       expired: 0,
+      lapsed: 0,
       oldestAgeMs: 133_000,
       heldBytes: 0,
     },

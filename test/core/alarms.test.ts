@@ -33,6 +33,16 @@ test("equal times come out in the order in which they were set, however many the
   expect(drain(alarms, 5)).toEqual(upTo(MANY).reverse());
 });
 
+test("the first one stays where it is until it is taken, however many there are", () => {
+  const alarms = new Alarms();
+  expect(alarms.first).toBe(NOWHERE);
+  for (const place of upTo(MANY)) alarms.set(place, (place * 7_919) % 100);
+  const seen: number[] = [];
+  for (; alarms.size > 0; alarms.cancel(alarms.first)) seen.push(alarms.first);
+  for (const place of upTo(MANY)) alarms.set(place, (place * 7_919) % 100);
+  expect(seen).toEqual(drain(alarms, 100));
+});
+
 test("one that is set again stands behind those of the same time", () => {
   const alarms = new Alarms();
   for (const place of [1, 2, 3]) alarms.set(place, 5);

@@ -11,6 +11,7 @@ import {
   type Effects,
   message,
   only,
+  timed,
 } from "../support/sim-driver.ts";
 
 const ID = "transaction-0123456789";
@@ -38,7 +39,7 @@ class Shop extends Driver {
     return [...movableBefore(state, state.block + 1)].flatMap((of) => {
       if (of === null) return [];
       const { block, slot } = of.place;
-      const count = of.kind === "entry" ? 1 : of.count;
+      const count = of.kind === "transaction" ? of.count : 1;
       const bodies = Array.from({ length: count }, (_, at) =>
         this.body({ block, slot: slot + at }),
       );
@@ -124,6 +125,22 @@ describe("what is copied forward", () => {
     expect(shop.ack(billing, token).reply).toMatchObject({ stale: [token] });
   });
 
+  it("of what waits for its time is found by its id as ever, and comes when it is due", () => {
+    const shop = new Shop();
+    for (const id of ["stays", "goes", "stays too"])
+      shop.send(shop.shop, id, timed("orders", { id, delayMs: 60_000 }));
+    shop.copies();
+    shop.copies();
+    const { state } = shop.engine.core;
+    expect(state.neededBlock).toBe(state.block);
+    shop.isRecoverable();
+    expect(shop.ask({ type: "recall", topic: "orders", messageId: "goes" }).reply.type).toBe("ok");
+    shop.advance(60_000);
+    const deliveries = shop.credit(shop.consumer("billing", "orders"), 9);
+    expect(deliveries.map(({ place }) => shop.body(place))).toEqual(["stays", "stays too"]);
+    shop.isRecoverable();
+  });
+
   it("can be copied again", () => {
     const shop = new Shop();
     shop.send(shop.shop, "s", message("orders", "one"));
@@ -146,6 +163,18 @@ describe("what changed while it was read", () => {
   ])("and %s is not copied", (_, change) => {
     const shop = new Shop();
     shop.send(shop.shop, "s", message("orders", "one"));
+    const read = shop.read();
+    expect(read).toHaveLength(1);
+    change(shop);
+    expect(shop.copies(read).records).toEqual([]);
+  });
+
+  it.each<[string, (shop: Shop) => void]>([
+    ["became visible", (shop) => void shop.advance(1_000)],
+    ["was recalled", (shop) => void shop.ask({ type: "recall", topic: "orders", messageId: "m" })],
+  ])("and %s is not copied as waiting", (_, change) => {
+    const shop = new Shop();
+    shop.send(shop.shop, "s", timed("orders", { id: "m", delayMs: 1_000 }));
     const read = shop.read();
     expect(read).toHaveLength(1);
     change(shop);

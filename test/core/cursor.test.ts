@@ -37,7 +37,7 @@ test("acks in any order leave nothing behind but the next offset", () => {
   for (const offset of [2, 0, 3, 1]) cursor.settle(offset);
   expect(cursor.unsettled).toBe(0);
   expect(cursor.nextOffset).toBe(4);
-  expect(cursor.counts).toEqual({ leased: 0, ready: 0, waiting: 0, pending: 0 });
+  expect(cursor.counts).toEqual({ leased: 0, ready: 0, waiting: 0, pending: 0, held: 0 });
 });
 
 test("only the number of the delivery under way is valid", () => {
@@ -98,14 +98,14 @@ describe("replay of a dead letter", () => {
   test("brings a settled message back with its attempts at 0", () => {
     const cursor = cursorAt(1);
     cursor.settle(0);
-    cursor.replay(0);
+    cursor.replay(0, 0);
     expect(cursor.entry(0)).toMatchObject({ deliveries: 0, failures: 0, state: { kind: "ready" } });
   });
 
   test("adds nothing for a message that is under way or comes anyway", () => {
     const cursor = cursorAt(1);
-    cursor.replay(0);
-    cursor.replay(5);
+    cursor.replay(0, 0);
+    cursor.replay(5, 0);
     expect(cursor.unsettled).toBe(1);
     expect(cursor.entry(0)?.state.kind).toBe("leased");
   });
@@ -160,6 +160,34 @@ describe("save and load", () => {
     expect(loaded.save()).toEqual(cursor.save());
     expect(shown(loaded)).toEqual(shown(cursor));
     expect(loaded.counts).toEqual(cursor.counts);
+  });
+
+  test("lanes go on as they stood: the same one is next of each key", () => {
+    const entries = new Entries();
+    const cursor = new Cursor(1, 1, 1, 0, entries);
+    cursor.setOrdered(true);
+    cursor.take(7, [0, 1, 2, 3, 4, 5], [7, 8, 7, 0, 7, 8], 1);
+    cursor.deliver(1, 1);
+    cursor.settle(1);
+    cursor.deliver(0, 2);
+    cursor.giveBack(0, "retry", 5_000, true, "slow");
+    cursor.replay(1, 8);
+    const saved = structuredClone(cursor.save());
+    const loaded = new Cursor(saved.no, saved.groupNo, saved.topicNo, saved.nextOffset);
+    loaded.load(saved);
+    loaded.setOrdered(true);
+    for (const part of structuredClone([...cursor.saveEntries(entries.freeze(), PART)]))
+      loaded.loadEntries(part);
+    expect(shown(loaded)).toEqual(shown(cursor));
+    expect(loaded.save()).toEqual(cursor.save());
+    for (const one of [cursor, loaded]) {
+      expect([...one.readyAgain()]).toEqual([3, 5]);
+      one.settle(5);
+      one.settle(0);
+      expect([...one.readyAgain()]).toEqual([3, 1, 2]);
+      one.settle(2);
+      expect([...one.readyAgain()]).toEqual([3, 1, 4]);
+    }
   });
 
   test("what came back before a checkpoint is ready after it, in the same order", () => {

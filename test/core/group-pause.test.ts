@@ -1,4 +1,4 @@
-/** Pause and resume of a group (D13): nothing is delivered to it, and nothing else changes. */
+/** Pause and resume of a group (D16): nothing is delivered to it, and nothing else changes. */
 import { describe, expect, test } from "vitest";
 import { wholePart } from "../../broker/src/core/lasting-part.ts";
 import { audit, billing, fill, MINUTE, offsetsOf, retry } from "../support/sim-billing.ts";

@@ -1,4 +1,4 @@
-/** Skipping messages for a group, and resets of all that it reads (D14, T9). */
+/** Skipping messages for a group, and resets of all that it reads (D17, T9). */
 import { describe, expect, test } from "vitest";
 import { LIMITS } from "../../protocol/src/limits.ts";
 import {

@@ -22,6 +22,18 @@ testRefusals([
         driver.request(from, { type: "subscribe", subscription: 1, group: "billing", topics });
     },
   },
+  {
+    code: "FILTER_CONFLICT",
+    when: "a group subscribes with another filter than its other consumers, beside another topic",
+    given: (driver) => {
+      driver.topic("orders", "mail");
+      driver.filtering("billing", "orders", "paid");
+      const from = driver.connect();
+      const topics = [{ topic: "mail" }, { topic: "orders", filter: "open" }];
+      return () =>
+        driver.request(from, { type: "subscribe", subscription: 1, group: "billing", topics });
+    },
+  },
   ...(["topic.update", "topic.describe"] as const).map(
     (type): Refusal => ({
       code: "TOPIC_NOT_FOUND",

@@ -369,6 +369,7 @@ describe("the retry ladder", () => {
     attemptsMax: 5,
     retryDelaysMs: [10, 30, 60],
     jitterPercent: 0,
+    isOrdered: false,
   };
 
   test.each([

@@ -2,11 +2,14 @@
 import type { Broker } from "@escrowmq/broker";
 import { encodeBatch, encodeMessage, LIMITS, PROTOCOL_VERSION } from "@escrowmq/protocol";
 import type { AdminClient } from "@escrowmq/protocol/client";
+import { Packr } from "msgpackr";
 import { describe, expect, it } from "vitest";
 import { AUDIT, useBench } from "../support/e2e-broker.ts";
 import { errorOf, RawClient, type RawOptions } from "../support/e2e-raw-client.ts";
 
 const bench = useBench();
+/** An encoder that checks nothing. */
+const foreign = new Packr({ useRecords: false, variableMapSize: true });
 const hello = { type: "hello", version: PROTOCOL_VERSION, client: "raw" } as const;
 const message = (body = "1", topic = "orders") =>
   encodeMessage({ id: "m-1", topic, body: Buffer.from(body) });
@@ -210,15 +213,128 @@ describe("a request that cannot be done", () => {
     await unchanged();
   });
 
+  it("with a filter that is wrong, or is not that of the group, is refused with the reason", async () => {
+    const { broker, unchanged } = await world();
+    const raw = await RawClient.open(broker.url);
+    const other = await RawClient.open(broker.url);
+    const subscribe = (client: RawClient, filter: string) =>
+      client.ask({
+        type: "subscribe",
+        subscription: 1,
+        group: "picky",
+        topics: [{ topic: "orders", filter }],
+      });
+    expect(await subscribe(raw, "paid ||")).toMatchObject({
+      code: "FILTER_INVALID",
+      detail: { position: 7, reason: expect.any(String) },
+    });
+    expect(await subscribe(raw, "x".repeat(2_049))).toMatchObject({ code: "INVALID_ARGUMENT" });
+    await unchanged();
+    expect(await subscribe(raw, "paid")).toMatchObject({ type: "ok" });
+    expect(await subscribe(other, "open")).toMatchObject({
+      code: "FILTER_CONFLICT",
+      message: expect.stringContaining("picky"),
+    });
+    expect(await subscribe(other, " paid ")).toMatchObject({ type: "ok" });
+  });
+
   it("for an illegal name is refused, and the connection goes on", async () => {
     const { broker, unchanged } = await world();
     const raw = await RawClient.open(broker.url);
     for (const topic of ["", "../../etc", "a b", "%DLQ%orders", "x".repeat(129), "-", "a\u0000b"])
       expect([topic, errorOf(await raw.ask({ type: "topic.create", topic }))]).toEqual([
         topic,
-        "INVALID_ARGUMENT",
+        "INVALID_TOPIC",
       ]);
     await unchanged();
+  });
+
+  it("has a code of its own for each thing that people name", async () => {
+    const { broker, unchanged } = await world();
+    const raw = await RawClient.open(broker.url);
+    const topics = [{ topic: "orders" }];
+    const subscribe = { type: "subscribe", subscription: 1, group: "g", topics } as const;
+    const prepare = { type: "prepare", group: "g", messages: [message()] } as const;
+    const asked: readonly (readonly [string, Parameters<typeof raw.ask>[0]])[] = [
+      ["INVALID_GROUP", { ...subscribe, group: "a%b" }],
+      ["INVALID_GROUP", { type: "announce", group: "", checker: false }],
+      ["INVALID_GROUP", { type: "group.describe", group: "a%b%c" }],
+      ["INVALID_GROUP", { type: "group.update", group: "a%b" }],
+      ["INVALID_TOPIC", { ...subscribe, topics: [{ topic: "%RETRY%g" }] }],
+      ["INVALID_TOPIC", { type: "topic.describe", topic: "a\nb" }],
+      ["INVALID_INSTANCE", { ...subscribe, instance: "" }],
+      ["INVALID_TRANSACTION_ID", { ...prepare, transactionId: "short" }],
+      ["INVALID_MESSAGE_ID", { type: "send", sendId: "a b", messages: [message()] }],
+      ["INVALID_MESSAGE_ID", { type: "reply", inbox: "1.1", correlation: "", body: Buffer.of(1) }],
+      ["INVALID_ARGUMENT", { ...subscribe, topics: [] }],
+    ];
+    for (const [code, request] of asked)
+      expect([request, errorOf(await raw.ask(request))]).toEqual([request, code]);
+    await unchanged();
+  });
+
+  it.each([
+    ["INVALID_MESSAGE", { body: "text" }],
+    ["INVALID_MESSAGE_ID", { id: "" }],
+    ["INVALID_TOPIC", { topic: "%DLQ%g" }],
+    ["INVALID_KEY", { key: "line\nend" }],
+    ["INVALID_TAG", { tag: "a|b" }],
+    ["INVALID_HEADER", { headers: { "escrowmq-mine": "x" } }],
+    ["INVALID_DELAY", { delayMs: -1 }],
+    ["INVALID_DELAY", { delayMs: 1, deliverAtMs: 1 }],
+    ["INVALID_TTL", { ttlMs: 0 }],
+    [
+      "TOO_MANY_HEADERS",
+      { headers: Object.fromEntries(Array.from({ length: 65 }, (_, at) => [`h${at}`, ""])) },
+    ],
+    ["HEADERS_TOO_LARGE", { headers: { big: "x".repeat(LIMITS.headersBytesMax) } }],
+    ["BODY_TOO_LARGE", { body: new Uint8Array(LIMITS.bodyBytesMax + 1) }],
+  ])("of a foreign client's message is %s, in a send and in a prepare", async (code, wrong) => {
+    const { broker, unchanged } = await world();
+    const raw = await RawClient.open(broker.url);
+    await raw.ask({ type: "announce", group: "shop", checker: true });
+    const bad = foreign.pack({ id: "m-1", topic: "orders", body: Buffer.of(1), ...wrong });
+    const transactionId = "t".repeat(22);
+    const prepare = { type: "prepare", transactionId, group: "shop", messages: [bad] } as const;
+    expect(errorOf(await raw.ask({ type: "send", sendId: "s", messages: [bad] }))).toBe(code);
+    expect(errorOf(await raw.ask(prepare))).toBe(code);
+    await unchanged();
+  });
+
+  it("is refused by the CLI with the same codes, and exit code 1", async () => {
+    const { broker, unchanged } = await world();
+    const send = ["send", "--url", broker.url, "--topic", "orders", "--body", "x"];
+    const wrong = { INVALID_KEY: ["--key", ""], INVALID_TAG: ["--tag", "a|b"] } as const;
+    for (const [code, options] of Object.entries(wrong)) {
+      const program = bench.program("../../cli/dist/main.js", [...send, ...options]);
+      expect((await program.exited).code).toBe(1);
+      expect(program.stderr).toContain(`escrow: ${code}: `);
+    }
+    await unchanged();
+  });
+
+  it("to reply where nobody is, is INBOX_NOT_FOUND", async () => {
+    const { broker, unchanged } = await world();
+    const raw = await RawClient.open(broker.url);
+    const reply = { type: "reply", inbox: "1.1", correlation: "r", body: Buffer.of(1) } as const;
+    expect(errorOf(await raw.ask(reply))).toBe("INBOX_NOT_FOUND");
+    await unchanged();
+  });
+
+  it("for one instance more than a group may have is INSTANCE_LIMIT", async () => {
+    const broker = await bench.broker({ policy: { instancesPerGroupMax: 1 } });
+    await bench.admin(broker.url, "orders");
+    const raw = await RawClient.open(broker.url);
+    const topics = [{ topic: "orders" }];
+    const join = (subscription: number) =>
+      raw.ask({
+        type: "subscribe",
+        subscription,
+        group: "g",
+        topics,
+        instance: `n${subscription}`,
+      });
+    expect([errorOf(await join(1)), errorOf(await join(2))]).toEqual(["ok", "INSTANCE_LIMIT"]);
   });
 
   it("with a body or headers that are too large has a code for each", async () => {

@@ -1,10 +1,11 @@
 /**
  * B1: what went in is accounted for. For each topic, by the broker's own figures:
- * the messages of ok operations <= visible + half + those of what was rolled back
+ * the messages of ok operations <= visible + half + scheduled + recalled + those of what was rolled back
  * <= the messages of ok operations and of those whose outcome nobody knows.
  */
 import type { Final } from "./final.ts";
 import type { History, Prepare } from "./history.ts";
+import { recalledIn } from "./recalls.ts";
 
 interface Sums {
   ok: number;
@@ -16,10 +17,12 @@ export function conservationProblems(history: History, final: Final): string[] {
   const problems: string[] = [];
   const sums = new Map<string, Sums>();
   for (const batch of batchesOf(history, final)) add(sums, history, batch);
-  for (const { topic, nextOffset, halfMessages } of final.accounts) {
+  const recalled = recalledByTopic(history, final);
+  for (const { topic, nextOffset, halfMessages, scheduled } of final.accounts) {
+    const gone = recalled.get(topic) ?? 0;
     const { ok, asked, rolledBack } = sums.get(topic) ?? { ok: 0, asked: 0, rolledBack: 0 };
-    const there = nextOffset + halfMessages + rolledBack;
-    const figures = `${nextOffset} visible + ${halfMessages} half + ${rolledBack} rolled back`;
+    const there = nextOffset + halfMessages + scheduled + gone + rolledBack;
+    const figures = `${nextOffset} visible + ${halfMessages} half + ${scheduled} scheduled + ${gone} recalled + ${rolledBack} rolled back`;
     if (there < ok) problems.push(`B1: ${topic} took ${ok} messages, and has ${figures}`);
     if (there > asked)
       problems.push(`B1: ${topic} was given ${asked} messages, and has ${figures}`);
@@ -28,6 +31,23 @@ export function conservationProblems(history: History, final: Final): string[] {
       problems.push(`B1: ${topic} has ${ids.length} messages, and counts ${nextOffset}`);
   }
   return problems;
+}
+
+/** Those that are not visible and may have been recalled, of what was committed. */
+function recalledByTopic(history: History, { visible, transactions }: Final): Map<string, number> {
+  const seen = new Set([...visible.values()].flat());
+  const lost = new Set<string>();
+  for (const { id, steps } of history.transactions.values())
+    if (transactions.get(id) !== "committed")
+      for (const step of steps)
+        if (step.kind === "prepare") for (const message of step.messages) lost.add(message);
+  const counts = new Map<string, number>();
+  for (const message of recalledIn(history)) {
+    if (seen.has(message) || lost.has(message)) continue;
+    const topic = history.messages.get(message)?.topic ?? "";
+    counts.set(topic, (counts.get(topic) ?? 0) + 1);
+  }
+  return counts;
 }
 
 interface Batch {

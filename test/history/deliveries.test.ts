@@ -95,6 +95,18 @@ describe("a delivery", () => {
       },
     ],
     [
+      "is buried, comes again after a reset, joins what is committed, and is brought back out of the dead letters",
+      (story) => {
+        story.ended(story.delivered("m", 0), "bury");
+        story.history.ended(story.history.intervenes("reset", GROUP, TOPIC), "ok");
+        joined(story);
+        story.decided("tx", "commit");
+        story.history.ended(story.history.intervenes("replay", GROUP, TOPIC, 0), "ok");
+        story.ended(story.delivered("m", 0), "ack");
+      },
+      { transaction: "committed" },
+    ],
+    [
       "is skipped, and its ack is stale then",
       (story) => {
         const delivery = story.delivered("m", 0);
@@ -220,7 +232,7 @@ describe("a delivery", () => {
     ],
     [
       "D3",
-      "its ack is ok after it was skipped (D14)",
+      "its ack is ok after it was skipped (D17)",
       (story) => {
         const delivery = story.delivered("m", 0);
         story.history.ended(story.history.intervenes("skip", GROUP, TOPIC, 0), "ok");
@@ -229,7 +241,7 @@ describe("a delivery", () => {
     ],
     [
       "D2",
-      "it was skipped, and is not settled (D14)",
+      "it was skipped, and is not settled (D17)",
       (story) => {
         story.delivered("m", 0);
         story.history.ended(story.history.intervenes("skip", GROUP, TOPIC, 0), "ok");

@@ -6,7 +6,7 @@
  * - D3 Who holds an old token has no say.  D4 Nothing that was ended comes again.
  * - T9 A joined ack is pending until its transaction is decided, and shares its fate.
  * - D2 Who has settled a message was given it and said so, or an operator did.  D8 A dead letter was buried.
- * - D14 What an operator has skipped is settled.
+ * - D17 What an operator has skipped is settled.
  */
 import type { Final, Standing } from "./final.ts";
 import type { Delivery, History, Intervention, Operation, Read, Transaction } from "./history.ts";
@@ -156,6 +156,8 @@ function followUps(now: Entry, step: Step): readonly Entry[] {
       return step.outcome === "info" ? [now] : [];
     case "replay":
       if (!now.isDead) return [now];
+      // When the transaction was decided nobody says: before it, or after it.
+      if (now.kind === "joined") return [to("free", false), to("joined", false)];
       return [to(now.kind === "settled" ? "free" : now.kind, false)];
     case "purge":
       return [to(now.kind, false)];

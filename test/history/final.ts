@@ -2,7 +2,7 @@
 import type { State } from "./history.ts";
 
 /**
- * How one message stands with one group in the end; gone: retention took it, or it never was the group's.
+ * How one message stands with one group in the end; dead: a dead letter, or an instance went on without it; gone: retention took it, or it never was the group's.
  * What is not named is settled.
  */
 export type Standing = "dead" | "unsettled" | "gone";
@@ -29,6 +29,8 @@ export interface Account {
   readonly nextOffset: number;
   /** In undecided and parked transactions. */
   readonly halfMessages: number;
+  /** Those that wait for their time. */
+  readonly scheduled: number;
 }
 
 /** Under which conditions the history was made. */

@@ -6,6 +6,9 @@
  * answer was lost, or it has not come yet). Positions in the history (`…At`) say what came before what; times
  * (`…AtMs`) are only for what the broker does when time has passed.
  */
+import { Heard } from "./gaps.ts";
+import { Talk } from "./replies.ts";
+
 export type Outcome = "ok" | "fail" | "info";
 export type Decision = "commit" | "rollback";
 export type State = "none" | "undecided" | "parked" | "committed" | "rolledBack";
@@ -23,11 +26,27 @@ export interface SaidMessage {
   readonly topic: string;
   /** Tells one content from another. */
   readonly digest: number;
+  readonly key?: string | undefined;
+  readonly tag?: string | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Nobody may be given it earlier. */
+  readonly notBeforeMs?: number;
 }
+
+/** What a group's filter lets pass, by a reading of its own: never by the broker's. */
+export type Wants = (message: SaidMessage) => boolean;
+
+/** How much earlier than its sender a broker may take its time to be: two clocks, in two processes. */
+const CLOCKS_APART_MS = 50;
 
 export interface Send extends Operation {
   readonly id: string;
   readonly messages: readonly string[];
+}
+
+/** A delayed message is called back. */
+export interface Recall extends Operation {
+  readonly message: string;
 }
 
 export interface Prepare extends Operation {
@@ -133,6 +152,7 @@ export const readKey = (group: string, topic: string, offset: number): string =>
 export class History {
   readonly messages = new Map<string, SaidMessage>();
   readonly sends: Send[] = [];
+  readonly recalls: Recall[] = [];
   readonly transactions = new Map<string, Transaction>();
   /** By readKey. */
   readonly reads = new Map<string, Read>();
@@ -140,6 +160,14 @@ export class History {
   readonly groupPauses: GroupPause[] = [];
   /** Topics whose creation was answered ok. */
   readonly topics = new Set<string>();
+  /** Groups that have had a filter from their beginning, and the same one. */
+  readonly wants = new Map<string, Wants>();
+  /** Groups that have been ordered from their beginning. */
+  readonly ordered = new Set<string>();
+  /** Groups that ever were, so that a message may wait for another one. */
+  readonly mayHold = new Set<string>();
+  readonly heard = new Heard();
+  readonly talk = new Talk();
   /** What went wrong with the recording itself. */
   readonly problems: string[] = [];
   readonly counts: Record<Outcome, number> = { ok: 0, fail: 0, info: 0 };
@@ -160,6 +188,12 @@ export class History {
     const send: Send = { id, messages, ...this.#invoked() };
     this.sends.push(send);
     return send;
+  }
+
+  recall(message: string): Recall {
+    const recall: Recall = { message, ...this.#invoked() };
+    this.recalls.push(recall);
+    return recall;
   }
 
   prepare(
@@ -217,6 +251,12 @@ export class History {
     return { heard };
   }
 
+  /** As far as is known: true where there is no filter. */
+  isWanted(group: string, id: string): boolean {
+    const message = this.messages.get(id);
+    return message === undefined || this.wants.get(group)?.(message) !== false;
+  }
+
   reader(group: string): Reader {
     return { group, beganAt: this.now(), endedAt: Number.POSITIVE_INFINITY };
   }
@@ -229,6 +269,8 @@ export class History {
     const { id, topic, offset, attempt, token, leaseMs } = given;
     const said = this.messages.get(id);
     if (said === undefined) this.problem(`D1: ${topic}@${offset} is ${id}, which nobody sent`);
+    else if (atMs < (said.notBeforeMs ?? 0) - CLOCKS_APART_MS)
+      this.problem(`D13: ${id} comes ${(said.notBeforeMs ?? 0) - atMs} ms before its time`);
     else if (said.digest !== given.digest) this.problem(`D1: the content of ${id} is another one`);
     else if (said.topic !== topic && !topic.startsWith("%DLQ%"))
       this.problem(`D1: ${id} was for ${said.topic}, and is in ${topic}`);
@@ -283,19 +325,20 @@ export class History {
     this.counts[outcome]++;
   }
 
-  problem(text: string): void {
-    this.problems.push(text);
+  problem(text: string | null): void {
+    if (text !== null) this.problems.push(text);
   }
 
   /** A copy of what is known now, for who goes on from here alone: every connection is gone. */
   cut(): History {
-    const { messages, sends, transactions, reads, interventions, topics, problems } = this;
+    const { messages, sends, recalls, transactions, reads, interventions, topics, problems } = this;
     const { groupPauses } = this;
     const unseen = this.#unseen;
     // One call: what is one object in the history stays one object in its copy.
     const known = structuredClone({
       messages,
       sends,
+      recalls,
       transactions,
       reads,
       interventions,
@@ -307,6 +350,9 @@ export class History {
     const { unseen: stillUnseen, ...rest } = known;
     const copy = Object.assign(new History(), rest);
     copy.#at = this.#at;
+    for (const [group, wants] of this.wants) copy.wants.set(group, wants);
+    for (const group of this.ordered) copy.ordered.add(group);
+    for (const group of this.mayHold) copy.mayHold.add(group);
     for (const [message, transaction] of stillUnseen) copy.#unseen.set(message, transaction);
     for (const { deliveries } of copy.reads.values())
       for (const { reader } of deliveries) copy.left(reader);

@@ -61,17 +61,17 @@ describe("a paused group", () => {
         story.deliveredToNewcomer("ledger");
       },
     ],
-  ])("keeps D13 when %s", (_what, tell) => {
+  ])("keeps D16 when %s", (_what, tell) => {
     expect(broken(tell)).toEqual([]);
   });
 
-  it("breaks D13 when a newcomer gets something", () => {
+  it("breaks D16 when a newcomer gets something", () => {
     expect(
       broken((story) => {
         story.paused(true);
         story.deliveredToNewcomer();
         story.paused(false);
       }),
-    ).toEqual(["D13"]);
+    ).toEqual(["D16"]);
   });
 });

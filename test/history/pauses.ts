@@ -2,7 +2,7 @@
  * Groups that an operator has paused.
  *
  * Rules
- * - D13 Who begins to read for a group while it is paused gets nothing until somebody has asked for its return. (What
+ * - D16 Who begins to read for a group while it is paused gets nothing until somebody has asked for its return. (What
  *   was on its way before the pause still comes to those who read then.)
  */
 import type { GroupPause, History } from "./history.ts";
@@ -15,7 +15,7 @@ export function pauseProblems({ groupPauses, reads }: History): string[] {
     for (const { reader, at } of deliveries)
       for (const { group, from, to } of spans)
         if (group === reader.group && reader.beganAt > from && at < to)
-          problems.push(`D13: ${key} was delivered, and the group was paused`);
+          problems.push(`D16: ${key} was delivered, and the group was paused`);
   return problems;
 }
 

@@ -5,7 +5,8 @@
  * - D1 Nothing is visible that nobody sent, or in another topic.  T3 Each message has one place.
  * - I3 Of a send all messages are visible or none; of a transaction all, exactly if it is committed (T1).
  * - I1 A send that was ok is there.  E2 One that failed is not.
- * - D2 Each group was given each visible message, unless an operator or retention took it.
+ * - D2 Each group was given each visible message that its filter lets pass (D18), unless an operator or
+ *   retention took it.
  */
 import type { Final } from "./final.ts";
 import {
@@ -15,20 +16,23 @@ import {
   readKey,
   type Transaction,
 } from "./history.ts";
+import { recalledIn } from "./recalls.ts";
 
 export function queueProblems(history: History, final: Final): string[] {
   const places = placesIn(final);
   const problems = [...strangers(history, final), ...doubles(places)];
+  const recalled = recalledIn(history);
   for (const { id, messages, outcome } of sendsById(history)) {
     const visible = messages.filter((message) => places.has(message)).length;
-    if (visible > 0 && visible < messages.length)
-      problems.push(`I3: half of the send ${id} is visible`);
-    if (outcome === "ok" && visible === 0) problems.push(`I1: the send ${id} was ok and is lost`);
+    const isWhole = messages.every((message) => places.has(message) || recalled.has(message));
+    if (visible > 0 && !isWhole) problems.push(`I3: half of the send ${id} is visible`);
+    if (outcome === "ok" && visible === 0 && !isWhole)
+      problems.push(`I1: the send ${id} was ok and is lost`);
     if (outcome === "fail" && visible > 0)
       problems.push(`E2: the send ${id} failed and is visible`);
   }
   for (const transaction of history.transactions.values())
-    problems.push(...transactionProblems(transaction, places, final));
+    problems.push(...transactionProblems(transaction, places, recalled, final));
   for (const topic of history.topics)
     if (!final.topics.has(topic)) problems.push(`I1: the topic ${topic} is lost`);
   return [...problems, ...unread(history, final)];
@@ -70,12 +74,13 @@ function sendsById({ sends }: History) {
 function transactionProblems(
   { id, steps }: Transaction,
   places: ReadonlyMap<string, unknown>,
+  recalled: ReadonlySet<string>,
   { transactions }: Final,
 ): string[] {
   const state = transactions.get(id) ?? "none";
   const contents = steps.filter((step): step is Prepare => step.kind === "prepare");
   const isWhole = ({ messages }: Prepare): boolean =>
-    messages.every((message) => places.has(message));
+    messages.every((message) => places.has(message) || recalled.has(message));
   const visible = new Set(
     contents.flatMap(({ messages }) => messages.filter((one) => places.has(one))),
   );
@@ -83,7 +88,9 @@ function transactionProblems(
     return visible.size === 0
       ? []
       : [`T1: ${visible.size} messages of ${id} are visible: it is ${state}`];
-  const fits = contents.some((one) => isWhole(one) && new Set(one.messages).size === visible.size);
+  const fits = contents.some(
+    (one) => isWhole(one) && [...visible].every((message) => one.messages.includes(message)),
+  );
   return fits ? [] : [`I3: not all messages of ${id}, or too many, are visible: it is committed`];
 }
 
@@ -92,8 +99,9 @@ function* unread(history: History, { groups, visible, standings }: Final): Itera
   for (const group of groups)
     for (const [topic, ids] of visible) {
       if (taken.has(`${group} ${topic}`)) continue;
-      for (const offset of ids.keys()) {
+      for (const [offset, id] of ids.entries()) {
         const key = readKey(group, topic, offset);
+        if (!history.isWanted(group, id)) continue;
         const standing = standings.get(key) ?? "settled";
         if (standing === "settled" && !history.reads.has(key) && !taken.has(key))
           yield `D2: ${key} was settled and never delivered`;

@@ -2,11 +2,13 @@
 import { describe, expect, it } from "vitest";
 import { conservationProblems } from "./conservation.ts";
 import type { Final } from "./final.ts";
-import { readKey } from "./history.ts";
+import { gapProblems } from "./gaps.ts";
+import { type History, type Outcome, readKey } from "./history.ts";
 import { judge } from "./judge.ts";
 import { livenessProblems } from "./liveness.ts";
 import { queueProblems } from "./queue.ts";
 import { repeatProblems } from "./repeats.ts";
+import type { Talk } from "./replies.ts";
 import { finalWith, GROUP, rulesIn, Story, TOPIC } from "./story.ts";
 
 const story = (tell: (story: Story) => void) => {
@@ -260,9 +262,10 @@ describe("conservation (B1)", () => {
     tell: (story: Story) => void,
     visible: string[],
     halfMessages = 0,
+    scheduled = 0,
     ...states: ["tx", "rolledBack"][]
   ) => {
-    const accounts = [{ topic: TOPIC, nextOffset: visible.length, halfMessages }];
+    const accounts = [{ topic: TOPIC, nextOffset: visible.length, halfMessages, scheduled }];
     const transactions = new Map(states);
     return rulesIn(
       conservationProblems(story(tell), finalWith(visible, { accounts, transactions })),
@@ -277,8 +280,8 @@ describe("conservation (B1)", () => {
       one.prepared("tx", ["o"]);
       one.sent("p", "info");
     };
-    expect(broken(tell, ["m"], 1, ["tx", "rolledBack"])).toEqual([]);
-    expect(broken(tell, ["m", "p"], 1, ["tx", "rolledBack"])).toEqual([]);
+    expect(broken(tell, ["m"], 1, 0, ["tx", "rolledBack"])).toEqual([]);
+    expect(broken(tell, ["m", "p"], 0, 1, ["tx", "rolledBack"])).toEqual([]);
   });
 
   it("is broken when something is missing", () => {
@@ -293,12 +296,52 @@ describe("conservation (B1)", () => {
   });
 
   it("is broken when the broker miscounts", () => {
-    const accounts = [{ topic: TOPIC, nextOffset: 2, halfMessages: 0 }];
+    const accounts = [{ topic: TOPIC, nextOffset: 2, halfMessages: 0, scheduled: 0 }];
     const history = story((one) => {
       one.sent("m");
       one.sent("n", "info");
     });
     expect(rulesIn(conservationProblems(history, finalWith(["m"], { accounts })))).toEqual(["B1"]);
+  });
+});
+
+it("breaks D13 when a message is delivered before its time", () => {
+  const early = story((one) => {
+    one.history.says({ id: "m", topic: TOPIC, digest: 1, notBeforeMs: 1_000 });
+    one.delivered("m", 0, { atMs: 900 });
+  });
+  expect(rulesIn(early.problems)).toEqual(["D13"]);
+});
+
+describe("recall", () => {
+  const recalled = (outcome: Outcome, tell: (story: Story) => void = () => undefined) => {
+    const all = story((one) => {
+      one.sent("m");
+      tell(one);
+    });
+    all.ended(all.recall("m"), outcome);
+    return all;
+  };
+  const rules = (history: History, visible: string[]) =>
+    rulesIn(judge(history, finalWith(visible)));
+
+  it("explains why a message is not there, if it was ok, or if nobody knows", () => {
+    expect(rules(recalled("ok"), [])).toEqual([]);
+    expect(rules(recalled("info"), [])).toEqual([]);
+    expect(rules(recalled("fail"), [])).toEqual(["I1", "B1"]);
+  });
+
+  it("breaks D14 when a message is visible or delivered although its recall was ok", () => {
+    const settled = (one: Story): void => one.ended(one.delivered("m", 0), "ack");
+    expect(rules(recalled("ok", settled), ["m"])).toEqual(["D14", "D14"]);
+    expect(rules(recalled("info", settled), ["m"])).toEqual([]);
+    expect(rules(recalled("fail", settled), ["m"])).toEqual([]);
+  });
+
+  it("of one message of a send says nothing of the others", () => {
+    const history = story((one) => one.sent("both", "ok", ["m", "n"]));
+    history.ended(history.recall("m"), "ok");
+    expect(rules(history, [])).toEqual(["I1", "B1"]);
   });
 });
 
@@ -350,5 +393,54 @@ describe("liveness", () => {
     });
     const terms = { ...final.terms, mayStayParked: true };
     expect(livenessProblems(history, { ...final, terms })).toEqual([]);
+  });
+});
+
+describe("gaps", () => {
+  const told = (...said: readonly (readonly [lost: number | undefined, total: number])[]) =>
+    story(({ history }) => {
+      for (const [lost, total] of said)
+        history.problem(history.heard.tell("cache%n orders", lost, total));
+    });
+
+  it("break S3 when an instance is told of fewer than it has not heard of", () => {
+    expect(rulesIn(told([undefined, 0], [3, 3], [0, 3], [2, 5]).problems)).toEqual([]);
+    expect(rulesIn(told([undefined, 0], [3, 3], [1, 5]).problems)).toEqual(["S3"]);
+  });
+
+  it("break S3 when one was told to nobody in the end", () => {
+    const lost = new Map([["cache%n orders", 2]]);
+    const problems = (total: number) => rulesIn(gapProblems(told([undefined, total]), lost));
+    expect(problems(2)).toEqual([]);
+    expect(problems(1)).toEqual(["S3"]);
+  });
+});
+
+describe("replies", () => {
+  const heard = (tell: (talk: Talk) => string | null): readonly string[] =>
+    rulesIn(story(({ history }) => history.problem(tell(history.talk))).problems);
+
+  it("break Q1 when they come to who did not ask", () => {
+    const asked = (hears: string) =>
+      heard((talk) => {
+        talk.asks("web#1", "r1");
+        talk.says("r1", "yes");
+        return talk.hears(hears, "r1", "yes");
+      });
+    expect([asked("web#1"), asked("web#2")]).toEqual([[], ["Q1"]]);
+  });
+
+  it("break Q2 when they come more often than they were said, or differ from it", () => {
+    const replies = (...contents: readonly string[]) =>
+      heard((talk) => {
+        talk.asks("web#1", "r1");
+        talk.says("r1", "yes");
+        return (
+          contents
+            .map((content) => talk.hears("web#1", "r1", content))
+            .find((one) => one !== null) ?? null
+        );
+      });
+    expect([replies("yes"), replies("yes", "yes"), replies("no")]).toEqual([[], ["Q2"], ["Q2"]]);
   });
 });

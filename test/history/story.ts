@@ -85,7 +85,7 @@ export const finalWith = (visible: readonly string[], more: Partial<Final> = {})
   transactions: new Map(),
   standings: new Map(),
   topics: new Set([TOPIC]),
-  accounts: [{ topic: TOPIC, nextOffset: visible.length, halfMessages: 0 }],
+  accounts: [{ topic: TOPIC, nextOffset: visible.length, halfMessages: 0, scheduled: 0 }],
   ...more,
   terms: {
     latenessMs: 100,

@@ -1,9 +1,14 @@
 /** Values that a field accepts, made from the field itself, so that a new frame is covered without a new test. */
 import fc from "fast-check";
 import type { Field, Fields } from "../../protocol/src/fields.ts";
+import { MESSAGE_FIELDS } from "../../protocol/src/message.ts";
 
 const unicode = (bytesMax: number) =>
   fc.string({ unit: "binary", maxLength: Math.min(40, Math.floor(bytesMax / 4)) });
+
+const printable = fc
+  .string({ unit: "binary", minLength: 1, maxLength: 30 })
+  .map((text) => `${text.replaceAll(/\p{Cc}/gu, "")}é`);
 
 const letters = (min: number, max: number) =>
   fc
@@ -17,6 +22,16 @@ const PLAIN: readonly [RegExp, (bounds: readonly number[]) => fc.Arbitrary<unkno
   [/^text of at most (\d+) characters$/, ([max = 0]) => unicode(max)],
   [/^at most (\d+) bytes$/, () => fc.uint8Array({ maxLength: 64 })],
   [/^a name$/, () => letters(0, 20)],
+  [/^a key of 1 to/, () => printable],
+  [/^a tag of 1 to/, () => printable.map((text) => `t${text.replaceAll("|", "")}t`)],
+  [
+    /^a reader name$/,
+    () =>
+      fc.oneof(
+        letters(0, 20),
+        fc.tuple(letters(0, 20), letters(0, 20)).map((two) => two.join("%")),
+      ),
+  ],
   [
     /^a topic name$/,
     () =>
@@ -29,7 +44,10 @@ const PLAIN: readonly [RegExp, (bounds: readonly number[]) => fc.Arbitrary<unkno
   [/^a transaction id/, () => letters(21, 63)],
   [/^true or false$/, () => fc.boolean()],
   [/^plain data$/, () => plainData],
-  [/^a map of text to text$/, () => fc.dictionary(letters(0, 8), unicode(40), { maxKeys: 5 })],
+  [
+    /^a map of header names to text$/,
+    () => fc.dictionary(letters(0, 8), unicode(40), { maxKeys: 5 }),
+  ],
 ];
 
 const plainData = fc.letrec((tie) => ({
@@ -72,6 +90,11 @@ export function valuesOf(fields: Fields): fc.Arbitrary<Record<string, unknown>> 
   const requiredKeys = names.filter((name) => fields[name]?.isOptional === false);
   return fc.record(model, { requiredKeys });
 }
+
+/** Messages that the encoder takes: of two fields that exclude each other one. */
+export const messageValues = valuesOf(MESSAGE_FIELDS).map(({ deliverAtMs, ...values }) =>
+  deliverAtMs === undefined || values.delayMs !== undefined ? values : { ...values, deliverAtMs },
+);
 
 /** Values of every kind that MessagePack can say, to be offered to a field that wants another. */
 export const EVERY_KIND: readonly unknown[] = [

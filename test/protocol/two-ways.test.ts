@@ -12,13 +12,8 @@ import {
 import { EscrowError } from "../../protocol/src/errors.ts";
 import { BROKER_FRAMES, type BrokerFrame, CLIENT_FRAMES } from "../../protocol/src/frames.ts";
 import { LIMITS } from "../../protocol/src/limits.ts";
-import {
-  decodeMessage,
-  encodeMessage,
-  MESSAGE_FIELDS,
-  readMessageBytes,
-} from "../../protocol/src/message.ts";
-import { valuesOf } from "./arbitraries.ts";
+import { decodeMessage, encodeMessage, readMessageBytes } from "../../protocol/src/message.ts";
+import { messageValues, valuesOf } from "./arbitraries.ts";
 import { mutated, seeded } from "./mutants.ts";
 
 const foreign = new Packr({ useRecords: false, variableMapSize: true });
@@ -101,7 +96,7 @@ describe("an encoded message", () => {
   test("is the same message both ways, changed at random or not", () => {
     const random = seeded(99);
     fc.assert(
-      fc.property(valuesOf(MESSAGE_FIELDS), (values) => {
+      fc.property(messageValues, (values) => {
         const data = Buffer.from(encodeMessage(values as never));
         for (const bytes of [data, Buffer.from(mutated(data, random))])
           expect(outcome(decodeMessage, bytes)).toEqual(outcome(readMessageBytes, bytes));

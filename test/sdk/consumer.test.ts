@@ -44,7 +44,7 @@ describe("a consumer", () => {
   it("subscribes on each connection, and grants nothing before somebody reads", async () => {
     const broker = new FakeBroker();
     await start(broker, {
-      subscribe: [{ topic: "orders", from: "offset", at: 7 }],
+      subscribe: [{ topic: "orders", from: "offset", at: 7, filter: "paid" }],
       leaseMs: 5_000,
     });
     broker.connection.drop();
@@ -58,6 +58,14 @@ describe("a consumer", () => {
     expect(broker.received("credit")).toHaveLength(0);
   });
 
+  it("says how much its topics are worth", async () => {
+    const broker = new FakeBroker();
+    await start(broker, { subscribe: [{ topic: "urgent", weight: 4 }, { topic: "orders" }] });
+    expect(broker.received("subscribe")).toMatchObject([
+      { topics: [{ topic: "urgent", weight: 4 }, { topic: "orders" }] },
+    ]);
+  });
+
   it("is refused for options that cannot be used, and by a broker that has no such topic", async () => {
     const broker = new FakeBroker();
     const make = (options: Partial<ConsumerOptions>) =>
@@ -68,7 +76,10 @@ describe("a consumer", () => {
         ),
       );
     expect(await make({ subscribe: [] })).toBe("INVALID_ARGUMENT");
-    expect(await make({ subscribe: [{ topic: "no such name" }] })).toBe("INVALID_ARGUMENT");
+    expect(await make({ subscribe: [{ topic: "no such name" }] })).toBe("INVALID_TOPIC");
+    expect(await make({ group: "a%b" })).toBe("INVALID_GROUP");
+    for (const weight of [0, 17, 1.5])
+      expect(await make({ subscribe: [{ topic: "a", weight }] })).toBe("INVALID_ARGUMENT");
     expect(await make({ concurrency: 0 })).toBe("INVALID_ARGUMENT");
     expect(await make({ leaseMs: 10 })).toBe("INVALID_ARGUMENT");
     expect(await make({ maxBytesInFlight: 1_000 })).toBe("INVALID_ARGUMENT");

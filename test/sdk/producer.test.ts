@@ -37,7 +37,7 @@ describe("a producer", () => {
       "INVALID_ARGUMENT",
     );
     expect(await codeOf(createProducer({ url, group: "no spaces" }, environment))).toBe(
-      "INVALID_ARGUMENT",
+      "INVALID_GROUP",
     );
     expect(
       await codeOf(createProducer({ url, group: "g", requestTimeoutMs: 0 }, environment)),
@@ -84,6 +84,39 @@ describe("a producer", () => {
   });
 });
 
+describe("a recall", () => {
+  it("names the topic and the message, and is sent again after a reconnect", async () => {
+    const broker = new FakeBroker();
+    const producer = await start(broker);
+    broker.ignore("recall");
+    const recalled = producer.recall({ topic: topic("orders", text), id: "m1" });
+    await broker.settle();
+    broker.on("recall", (frame, to) => to.send({ type: "ok", re: frame.id, duplicate: true }));
+    broker.connection.drop();
+    await broker.advance(1_000);
+    expect(await recalled).toEqual({ id: "m1", duplicate: true });
+    expect(broker.received("recall")).toMatchObject([
+      { topic: "orders", messageId: "m1" },
+      { topic: "orders", messageId: "m1" },
+    ]);
+  });
+
+  it("that comes too late rejects with the broker's word", async () => {
+    const broker = new FakeBroker();
+    const producer = await start(broker);
+    const code = "MESSAGE_NOT_SCHEDULED";
+    broker.on("recall", (frame, to) =>
+      to.send({ type: "error", re: frame.id, code, message: "it is visible" }),
+    );
+    const recalled = codeOf(producer.recall({ topic: "orders", id: "m1" }));
+    await broker.settle();
+    expect(await recalled).toBe(code);
+    expect(await codeOf(producer.recall({ topic: "orders", id: "../m1" }))).toBe(
+      "INVALID_MESSAGE_ID",
+    );
+  });
+});
+
 describe("a send", () => {
   it("resolves with the message's id once the broker has said ok", async () => {
     const broker = new FakeBroker();
@@ -109,6 +142,34 @@ describe("a send", () => {
       headers: { a: "b" },
     });
     expect(bodyOf(broker)).toBe('{"n":1}');
+  });
+
+  it("says when the message is to come, and for how long it is worth a delivery", async () => {
+    const broker = new FakeBroker();
+    const producer = await start(broker);
+    const deliverAt = new Date(1_790_000_000_000);
+    const sent = Promise.all([
+      producer.send({ topic: "orders", body: 1, delayMs: 5_000 }),
+      producer.send({ topic: "orders", body: 2, deliverAt, ttlMs: 60_000 }),
+    ]);
+    await broker.settle();
+    await sent;
+    const messages = broker.received("send").flatMap((frame) => frame.messages.map(decodeMessage));
+    expect(messages).toMatchObject([
+      { delayMs: 5_000 },
+      { deliverAtMs: 1_790_000_000_000, ttlMs: 60_000 },
+    ]);
+  });
+
+  it("with two times, or with one that is none, is refused before it leaves", async () => {
+    const broker = new FakeBroker();
+    const producer = await start(broker);
+    const deliverAt = new Date("never");
+    for (const times of [{ delayMs: 1, deliverAt: new Date() }, { deliverAt }, { delayMs: -1 }])
+      expect(await codeOf(producer.send({ topic: "orders", body: 1, ...times }))).toBe(
+        "INVALID_DELAY",
+      );
+    expect(broker.received("send")).toEqual([]);
   });
 
   it("that was not answered is sent again under the same id after a reconnect", async () => {
@@ -157,7 +218,7 @@ describe("a send", () => {
     const producer = await start(broker);
     expect(await codeOf(producer.send({ topic: "a", body: undefined }))).toBe("ENCODE_FAILED");
     expect(await codeOf(producer.send({ topic: "a", body: 1n }))).toBe("ENCODE_FAILED");
-    expect(await codeOf(producer.send({ topic: "no such name", body: 1 }))).toBe("INVALID_MESSAGE");
+    expect(await codeOf(producer.send({ topic: "no such name", body: 1 }))).toBe("INVALID_TOPIC");
     expect(await codeOf(producer.send({ topic: "a", body: new Uint8Array(1_048_577) }))).toBe(
       "BODY_TOO_LARGE",
     );

@@ -262,7 +262,7 @@ describe("a transaction", () => {
   it("refuses an id that could be guessed, and a prepare of nothing", async () => {
     const { producer } = await start();
     const short = producer.transaction(async () => undefined, { transactionId: "order-42" });
-    expect(await codeOf(short)).toBe("INVALID_ARGUMENT");
+    expect(await codeOf(short)).toBe("INVALID_TRANSACTION_ID");
     expect(await codeOf(producer.transaction((tx) => tx.prepare([])))).toBe("INVALID_ARGUMENT");
   });
 });

@@ -54,4 +54,16 @@ describe("the types", () => {
     ];
     expectTypeOf(uses).toBeFunction();
   });
+
+  it("of requests and their replies are those of topic and codec", () => {
+    const uses = (producer: Producer) => {
+      const plain = producer.request({ topic: Orders, body: { n: 1 } });
+      const typed = producer.request({ topic: "any", body: 1, reply: text });
+      // @ts-expect-error: the topic's bodies have a number n
+      void producer.request({ topic: Orders, body: 1 });
+      expectTypeOf(plain).resolves.toHaveProperty("body").toEqualTypeOf<Uint8Array>();
+      expectTypeOf(typed).resolves.toHaveProperty("body").toEqualTypeOf<string>();
+    };
+    expectTypeOf(uses).toBeFunction();
+  });
 });

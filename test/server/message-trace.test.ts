@@ -8,7 +8,7 @@ import { traceMessage } from "../../broker/src/server/message-trace.ts";
 import { timelineSource } from "../../broker/src/server/timeline-source.ts";
 import type { BlockStore } from "../../broker/src/store/store.ts";
 import { audit, fill, MINUTE, retry } from "../support/sim-billing.ts";
-import { adminValue, checksOf, Driver, message, only } from "../support/sim-driver.ts";
+import { adminValue, checksOf, Driver, message, only, timed } from "../support/sim-driver.ts";
 
 /** A topic "orders" that "billing" reads, and an operator who asks. */
 class Bench extends Driver {
@@ -147,6 +147,43 @@ describe("a trace", () => {
       "reset billing to offset 0, by ann: test",
       "reset billing to offset 1, by ann: test",
     ]);
+  });
+
+  it("of a delayed message tells when it was sent, and when it was due", async () => {
+    const bench = new Bench();
+    bench.send(bench.shop, "send-1", timed("orders", { id: "m1", delayMs: MINUTE, ttlMs: 1_000 }));
+    fill(bench, "orders", 3);
+    bench.advance(MINUTE);
+    for (const { offset, token } of bench.credit(bench.billing, 4))
+      if (offset === 3) bench.step({ kind: "lapsed", tokens: [token] });
+    const told = [
+      "sent as send-1",
+      "due in orders",
+      `delivered billing, on connection ${bench.billing}`,
+      "lapsed billing, its time to live was over",
+    ];
+    expect(said(await bench.asks(3))).toEqual(told);
+    const pieces: string[] = [];
+    for (let after: string | undefined; ; ) {
+      const piece = await bench.asks(3, after, 3_000);
+      pieces.push(...said(piece));
+      if (piece.next === undefined) break;
+      after = piece.next;
+    }
+    expect(pieces).toEqual(told);
+  });
+
+  it("tells that a filter passed it over, and of nothing that is taken in later", async () => {
+    const bench = new Bench();
+    bench.filtering("search", "orders", "paid");
+    fill(bench, "orders", 1, "a#open");
+    fill(bench, "orders", 1, "b#paid");
+    bench.advance(1);
+    fill(bench, "orders", 20, "c#open");
+    expect(said(await bench.asks(0)).slice(1)).toEqual(["filtered search, it does not match"]);
+    expect(said(await bench.asks(1)).slice(1)).toEqual([]);
+    bench.ask({ type: "group.reset", group: "search", topic: "orders", ...audit });
+    expect(said(await bench.asks(0)).filter((line) => line.startsWith("filtered"))).toHaveLength(2);
   });
 
   it("says nothing of other messages and of other groups' business elsewhere", async () => {

@@ -6,7 +6,16 @@ import { demand } from "./violation.ts";
 
 type Reply = BrokerFrames["ok"] | BrokerFrames["error"];
 
-const SETTLING = new Set(["sent", "prepared", "acked", "replayed", "purged", "resumed", "skipped"]);
+const SETTLING = new Set([
+  "sent",
+  "prepared",
+  "acked",
+  "replayed",
+  "purged",
+  "resumed",
+  "recalled",
+  "skipped",
+]);
 
 /** The reply to the request of this step, or null if it was none. */
 export function demandReply(input: Input, ready: Ready, moment: Moment): Reply | null {
@@ -39,6 +48,9 @@ export function demandReply(input: Input, ready: Ready, moment: Moment): Reply |
       break;
     case "verdict":
       demandVerdict(frame, reply, moment);
+      break;
+    case "recall":
+      demandRecall(frame, reply, moment);
       break;
     case "ack":
     case "release":
@@ -118,6 +130,15 @@ function demandVerdict(frame: ClientFrames["verdict"], reply: Reply, { ledger }:
     "P3",
     () => `${id} is ${known.state} by ${known.by}, and ${verdict} is answered otherwise`,
   );
+}
+
+function demandRecall(frame: ClientFrames["recall"], reply: Reply, { ledger }: Moment): void {
+  const { topic, messageId: id } = frame;
+  const topicNo = ledger.topicNos.get(topic) ?? 0;
+  const { schedule } = ledger;
+  demand(schedule.of(topicNo, id).length === 0, "D14", () => `${id} waits after its recall`);
+  const isRecalled = schedule.recalled.has(`${topicNo} ${id}`);
+  demand(isRecalled === (reply.type === "ok"), "D14", () => `recall of ${id}: ${reply.type}`);
 }
 
 /** What was done before is answered so, and never refused for want of room: nothing has to be written for it. */

@@ -1,7 +1,7 @@
 /**
  * The oracle inside: sees every input, every step's records and sends, every crash and every recovery, and
  * refuses what breaks a promise and only inside knowledge can tell (reliability: P1-P9, T1-T9, C1-C4, C7,
- * D1-D8, D10-D12, B1). What clients can tell is judged by test/history.
+ * D1-D8, D10-D15, B1). What clients can tell is judged by test/history.
  *
  * Invariants of its own
  * - It decides by its own ledger and its own view of who is connected, never by asking the engine.
@@ -94,6 +94,7 @@ export class Auditor {
     for (const [key, { untilMs }] of this.#leases)
       demand(untilMs > nowMs, "D5", () => `the lease of ${key} ended, and it was not given back`);
     this.#demandChecks(nowMs);
+    this.#demandNothingDue(nowMs);
     this.#demandNothingReady(nowMs);
     this.#demandRetired(nowMs);
   }
@@ -121,6 +122,7 @@ export class Auditor {
     switch (record.kind) {
       case "topicUpdated":
       case "cursorOpened":
+      case "instanceForgotten":
         this.#overdue.clear();
         return;
       case "acked":
@@ -132,6 +134,13 @@ export class Auditor {
         this.#leases.delete(key);
         return;
       }
+      case "lapsed":
+        for (const offset of record.offsets) {
+          this.#refund(entryKey(record.cursorNo, offset));
+          this.#leases.delete(entryKey(record.cursorNo, offset));
+        }
+        return;
+      case "abandoned":
       case "buried":
         this.#leases.delete(entryKey(record.cursorNo, record.offset));
         return;
@@ -259,6 +268,13 @@ export class Auditor {
     }
   }
 
+  /** D13: whose time has come is visible. */
+  #demandNothingDue(nowMs: number): void {
+    if (this.presence.admission === "none") return;
+    for (const { id, dueAtMs } of this.ledger.schedule.all.values())
+      demand(dueAtMs > nowMs, "D13", () => `${id} is due since ${nowMs - dueAtMs} ms, and waits`);
+  }
+
   #demandNothingReady(nowMs: number): void {
     // A delivery is a record, too, and there is no room for one.
     if (this.presence.admission === "none") return;
@@ -320,6 +336,7 @@ export class Auditor {
 
 function tokensOf(input: Input): readonly string[] {
   const frame = frameOf(input);
+  if (input.kind === "lapsed") return input.tokens;
   if (frame === null) return input.kind === "unreadable" ? [input.token] : [];
   if ("tokens" in frame) return frame.tokens;
   if ("token" in frame && frame.token !== undefined) return [frame.token];

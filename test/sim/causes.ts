@@ -3,6 +3,7 @@
  * having come. So a verdict from the wrong group, an ack of another's delivery, or a return that nobody
  * caused is seen when it is written, not when somebody misses a message.
  */
+import { decodeMessage } from "@escrowmq/protocol";
 import type { Policy } from "../../broker/src/core/policy.ts";
 import type { LogRecord, RecordOf } from "../../broker/src/core/records.ts";
 import type { ConnectionId, Input } from "../../broker/src/core/types.ts";
@@ -54,12 +55,14 @@ export function demandCause(record: LogRecord, moment: Moment): void {
         () => "the clock is noted more often than once a minute",
       );
     case "sent":
+      demandTimings(record, moment);
       return demand(
         frame?.type === "send" && frame.sendId === record.sendId,
         "D1",
         () => `${record.sendId} was not sent now`,
       );
     case "prepared":
+      demandTimings(record, moment);
       return demand(
         frame?.type === "prepare" && frame.transactionId === record.transactionId,
         "D1",
@@ -79,8 +82,17 @@ export function demandCause(record: LogRecord, moment: Moment): void {
           () => `cursor ${record.cursorNo}/${offset} is acked without a valid token`,
         );
       return;
+    case "recalled":
+      return demand(
+        frame?.type === "recall" && frame.messageId === record.messageId,
+        "D14",
+        () => `${record.messageId} is recalled by nobody`,
+      );
+    case "lapsed":
+      return demand(input.kind === "lapsed", "D15", () => "nobody found it too old");
     case "returned":
       return demandReturn(record, moment);
+    case "abandoned":
     case "buried": {
       const cursor = ledger.cursor(record.cursorNo);
       if (frame?.type === "bury" && moment.valid.has(entryKey(cursor.no, record.offset))) return;
@@ -90,6 +102,17 @@ export function demandCause(record: LogRecord, moment: Moment): void {
         () => `cursor ${cursor.no}/${record.offset} is buried before its last attempt`,
       );
     }
+    case "instanceOpened":
+      return demand(frame?.type === "subscribe", "S1", () => "an instance by nobody");
+    case "instanceSeen":
+      return demand(
+        frame?.type === "subscribe" ||
+          (!record.isHere && (frame?.type === "unsubscribe" || input.kind === "disconnected")),
+        "S1",
+        () => "an instance comes or goes by nobody's doing",
+      );
+    case "gapTold":
+      return demand(frame?.type === "credit", "S3", () => "a gap is heard without a credit");
     case "replayed":
       return demand(frame?.type === "dlq.replay", "D8", () => "replayed by nobody");
     case "purged":
@@ -97,20 +120,43 @@ export function demandCause(record: LogRecord, moment: Moment): void {
     case "groupPaused":
       return demand(
         frame?.type === (record.isPaused ? "group.pause" : "group.resume"),
-        "D13",
+        "D16",
         () => "paused or resumed by nobody",
       );
     case "skipped":
       return demand(
         frame?.type === "group.skip" &&
           record.offsets.every((offset) => frame.offsets.includes(offset)),
-        "D14",
+        "D17",
         () => "skipped by nobody",
       );
+    case "taken": {
+      const isAnswer = input.kind === "looked" && input.cursorNo === record.cursorNo;
+      return demand(isAnswer, "V6", () => `cursor ${record.cursorNo} takes in without a look`);
+    }
+    case "cursorFiltered":
+      return demand(frame?.type === "subscribe", "V6", () => "filtered by nobody");
     case "cursorReset":
       return demand(frame?.type === "group.reset", "D4", () => "reset by nobody");
     default:
       return;
+  }
+}
+
+/** What the log says of a message's times is what its sender said, counted from now if it is sent now. */
+function demandTimings({ kind, messages }: RecordOf<"sent" | "prepared">, { nowMs }: Moment): void {
+  for (const { data, timing } of messages) {
+    if (data === null) continue;
+    const { id, delayMs = 0, deliverAtMs = 0, ttlMs = 0 } = decodeMessage(data);
+    const dueAtMs = deliverAtMs > 0 ? deliverAtMs : nowMs + delayMs;
+    const said = [kind === "prepared" ? delayMs : 0, kind === "prepared" ? deliverAtMs : dueAtMs];
+    if (kind === "sent" && dueAtMs <= nowMs) said[1] = 0;
+    const logged = [timing?.delayMs ?? 0, timing?.deliverAtMs ?? 0, timing?.ttlMs ?? 0];
+    demand(
+      [...said, ttlMs].join() === logged.join(),
+      "D13",
+      () => `${id} says ${said}, not ${logged}`,
+    );
   }
 }
 
@@ -125,6 +171,11 @@ function demandVerdict(record: RecordOf<"decided">, moment: Moment): void {
   const { transactionId, verdict, by } = record;
   const transaction = ledger.transactions.get(transactionId);
   demand(transaction !== undefined, "T6", () => `${transactionId} is decided but was not prepared`);
+  const isLater = transaction.messages.some(
+    ({ timing }) => timing !== undefined && timing.delayMs + timing.deliverAtMs > 0,
+  );
+  const fromAtMs = verdict === "commit" && isLater ? moment.nowMs : undefined;
+  demand(record.fromAtMs === fromAtMs, "D13", () => `${transactionId} counts from another time`);
   const frame = frameOf(input);
   switch (by) {
     case "producer":
@@ -269,7 +320,9 @@ function demandReturn(record: RecordOf<"returned">, moment: Moment): void {
       return demand(lease.untilMs <= nowMs, "D5", () => `${where} expires before its time`);
     case "disconnected":
       return demand(
-        input.kind === "disconnected" && input.connection === lease.connection,
+        (input.kind === "disconnected" && input.connection === lease.connection) ||
+          (frame?.type === "subscribe" &&
+            ledger.groupName(cursor) === `${frame.group}%${frame.instance}`),
         "D5",
         () => `who has ${where} is still there`,
       );

@@ -19,6 +19,18 @@ export const FAULTS = {
   flipBit: 1,
 } as const;
 
+/** Drawn as one, so that worlds without these features are what they were. */
+function windowsOf(random: Random): Partial<Policy> {
+  const other = random.fork();
+  return {
+    windowMessagesMax: other.pick([1, 3, 512]),
+    windowBytesMax: other.pick([20, 1_048_576]),
+    windowBlocksMax: other.pick([1, 64]),
+    takenInMax: other.pick([1, 4, 100_000]),
+    lookAgainMs: other.pick([1_000, MINUTE]),
+  };
+}
+
 /** Small numbers, so that every limit is met. */
 export function policyOf(random: Random): Policy {
   return {
@@ -33,8 +45,11 @@ export function policyOf(random: Random): Policy {
     checksTotalMax: random.pick([2, 512]),
     undecidedPerGroupMax: random.pick([8, 500]),
     sendsKeptMs: 24 * 60 * MINUTE,
+    ...windowsOf(random),
     retentionEveryMs: random.pick([100, 1_000]),
     dropAfterStartMs: random.pick([0, 5_000, 60_000]),
+    instanceKeptMs: random.pick([20_000, 5 * MINUTE, 72 * 60 * MINUTE]),
+    instancesPerGroupMax: random.pick([2, 3, 1_000]),
     deliveriesPerStepMax: random.pick([1, 5, 2_048]),
     deliveryBytesPerStepMax: random.pick([20, 4_194_304]),
   };

@@ -1,7 +1,7 @@
 /** P8, B1, B2: the engine's state against the ledger's, field by field. */
 import type { State } from "../../broker/src/core/state.ts";
 import type { Ledger } from "./ledger.ts";
-import type { LedgerEntry } from "./ledger-facts.ts";
+import { type LedgerEntry, placeKey } from "./ledger-facts.ts";
 import { demand } from "./violation.ts";
 
 /** `nowMs`: minus infinity right after a recovery, when what is waiting may have ripened or not. */
@@ -11,6 +11,7 @@ export function compareWithEngine(ledger: Ledger, state: State, nowMs: number): 
   compareGroups(ledger, state);
   compareCursors(ledger, state, nowMs);
   compareTransactions(ledger, state);
+  compareScheduled(ledger, state);
   demand(
     state.neededBlock === ledger.neededBlock,
     "A3",
@@ -60,47 +61,71 @@ function compareTopics(ledger: Ledger, state: State): void {
 
 function compareGroups(ledger: Ledger, state: State): void {
   demand(state.groups.size === ledger.groups.size, "P8", () => "a group is missing");
-  for (const [no, { name, isPaused }] of ledger.groups)
+  for (const [no, { name, policy, instance, isPaused }] of ledger.groups) {
+    const group = state.groups.get(no);
+    demand(group?.name === name, "P8", () => `group ${name} is missing`);
+    const isSame =
+      group.policy.leaseMs === policy.leaseMs && group.policy.attemptsMax === policy.attemptsMax;
+    demand(isSame, "P8", () => `${name} has another policy`);
+    const isPausedToo = (group.paused !== null) === isPaused;
     demand(
-      (state.groups.get(no)?.paused != null) === isPaused,
-      "D13",
-      () => `${name} is ${isPaused ? "paused" : "not paused"}, and the engine says otherwise`,
+      isPausedToo,
+      "D16",
+      () => `${name} is ${isPaused ? "" : "not "}paused, and the engine says otherwise`,
     );
+    const leftAtMs = group.instance?.leftAtMs;
+    demand(leftAtMs === instance?.leftAtMs, "S2", () => `${name} is away since ${leftAtMs}`);
+  }
 }
 
 function compareCursors(ledger: Ledger, state: State, nowMs: number): void {
   demand(state.cursors.size === ledger.cursors.size, "P8", () => "a cursor is missing");
-  for (const { no, nextOffset, nextDeliveryNo, entries, expired } of ledger.cursors.values()) {
+  for (const known of ledger.cursors.values()) {
+    const { no, nextOffset, nextDeliveryNo, entries, expired, lapsed, filter, filtered } = known;
     const cursor = state.cursors.get(no);
     demand(cursor !== undefined, "P8", () => `cursor ${no} is missing`);
+    const isSame = cursor.abandoned === known.abandoned && cursor.told === known.told;
+    demand(isSame, "S3", () => `cursor ${no} knows of ${cursor.told} lost, not ${known.told}`);
     demand(
       cursor.nextOffset === nextOffset && cursor.nextDeliveryNo === nextDeliveryNo,
       "B1",
       () => `cursor ${no} is at ${cursor.nextOffset}, not ${nextOffset}`,
     );
+    demand(cursor.lapsed === lapsed, "D15", () => `cursor ${no} counts ${cursor.lapsed} lapsed`);
     demand(cursor.expired === expired, "E3", () => `cursor ${no} has lost ${cursor.expired}`);
     demand(
       cursor.unsettled === entries.size,
       "B1",
       () => `cursor ${no} has ${cursor.unsettled} unsettled, not ${entries.size}`,
     );
-    const counts = { leased: 0, ready: 0, waiting: 0, pending: 0 };
+    demand(
+      cursor.filter === filter && cursor.filtered === filtered,
+      "D13",
+      () => `cursor ${no} has passed over ${cursor.filtered}, not ${filtered}`,
+    );
+    const counts = { leased: 0, ready: 0, waiting: 0, pending: 0, held: 0 };
+    const keys = new Set<number>();
     for (const [offset, entry] of entries) {
       const live = cursor.entry(offset);
       demand(live !== undefined, "D2", () => `cursor ${no}/${offset} is lost`);
       counts[live.state.kind]++;
+      const isHeld = entry.key !== 0 && keys.has(entry.key);
+      keys.add(entry.key);
       demand(
-        isSameKind(entry, live.state, nowMs, ledger.slackMs),
+        isHeld
+          ? live.state.kind === "held" && entry.kind === "ready"
+          : isSameKind(entry, live.state, nowMs, ledger.slackMs),
         "P8",
         () => `cursor ${no}/${offset} is ${live.state.kind}, not ${entry.kind}`,
       );
+      demand(live.key === entry.key, "D9", () => `cursor ${no}/${offset} lost its key`);
       demand(
         live.deliveries === entry.deliveries && live.failures === entry.failures,
         "D6",
         () => `cursor ${no}/${offset} counts ${live.deliveries}, not ${entry.deliveries}`,
       );
     }
-    for (const kind of ["leased", "ready", "waiting", "pending"] as const)
+    for (const kind of ["leased", "ready", "waiting", "pending", "held"] as const)
       demand(cursor.counts[kind] === counts[kind], "B2", () => `cursor ${no}: ${kind} miscounted`);
   }
 }
@@ -148,5 +173,25 @@ function compareTransactions(ledger: Ledger, state: State): void {
     if (ledger.undecided.has(known.id)) continue;
     const decision = decisions.get(known.id);
     demand(decision?.state === known.state, "T6", () => `the decision of ${known.id} is forgotten`);
+  }
+}
+
+function compareScheduled({ schedule }: Ledger, { scheduled, topics }: State): void {
+  const known = [...schedule.all.values()];
+  demand(
+    scheduled.size === known.length && scheduled.nextAtMs === schedule.nextAtMs,
+    "D14",
+    () => `${scheduled.size} wait, not ${known.length}; the next one until ${scheduled.nextAtMs}`,
+  );
+  for (const { no, name, scheduled: count } of topics.values()) {
+    const here = known.filter(({ topicNo }) => topicNo === no).length;
+    demand(count === here, "B2", () => `${count} wait for ${name}, not ${here}`);
+  }
+  for (const { id, topicNo, place, movedTo } of known) {
+    const isThere = scheduled.find(topicNo, id).some((row) => {
+      const found = scheduled.placeOf(row);
+      return placeKey(found) === placeKey(movedTo ?? place);
+    });
+    demand(isThere, "D14", () => `${id} waits, and is not found`);
   }
 }

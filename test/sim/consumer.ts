@@ -1,14 +1,24 @@
 /** A consumer's process: every way a delivery can end, the wrong ones included. */
 import { crc32 } from "node:zlib";
-import { type BrokerFrames, decodeMessage } from "@escrowmq/protocol";
+import {
+  type BrokerFrames,
+  CORRELATION_HEADER,
+  decodeMessage,
+  INBOX_HEADER,
+  instanceGroup,
+} from "@escrowmq/protocol";
 import type { DeliveryEnd, Reader } from "../history/history.ts";
 import type { Reply, Request } from "./peer.ts";
+import type { Random } from "./random.ts";
 import { type Held, Trader } from "./trader.ts";
 import type { World } from "./world.ts";
 
 export class Consumer extends Trader {
   readonly group: string;
+  readonly #instance: string | undefined;
   readonly #topics: readonly string[];
+  /** For each topic; by chances of its own, as the kinds of messages. Undefined: it says none. */
+  readonly #weights: readonly (number | undefined)[];
   readonly #window: number;
   readonly #windowBytes: number;
   #isSubscribed = false;
@@ -20,13 +30,50 @@ export class Consumer extends Trader {
   /** What was delivered once. */
   readonly #old: Held[] = [];
 
-  constructor(world: World, name: string, group: string, topics: readonly string[]) {
+  constructor(
+    world: World,
+    name: string,
+    group: string,
+    topics: readonly string[],
+    instance?: string,
+  ) {
     super(world, name);
     this.group = group;
+    this.#instance = instance;
     this.#topics = topics;
+    this.#weights = weightsOf(world.random.fork(), topics.length);
     this.#window = world.random.pick([1, 2, 8, 30]);
     this.#windowBytes = world.random.pick([300, 10_000]);
-    this.#reader = world.history.reader(group);
+    this.#reader = world.history.reader(this.readsAs);
+  }
+
+  /** As what it is known to operators, and to the history. */
+  get readsAs(): string {
+    return this.#instance === undefined ? this.group : instanceGroup(this.group, this.#instance);
+  }
+
+  leaves(): void {
+    this.world.history.left(this.#reader);
+  }
+
+  protected override lost({ gaps }: BrokerFrames["gap"]): void {
+    this.#hears(gaps);
+  }
+
+  /** Another one has its place; as a process that was started twice would, it tries again, once it is new. */
+  protected override ended({ subscription }: BrokerFrames["ended"]): void {
+    if (subscription !== this.#subscription) return;
+    this.#isSubscribed = false;
+    this.leaves();
+    if (this.world.isBusy) this.die(this.world.random.between(1_000, 30_000));
+  }
+
+  #hears(gaps: BrokerFrames["gap"]["gaps"]): void {
+    const { history } = this.world;
+    // What comes to who was replaced comes to its successor again.
+    if (this.#reader.endedAt !== Number.POSITIVE_INFINITY) return;
+    for (const { topic, lost, total } of gaps)
+      history.problem(history.heard.tell(`${this.readsAs} ${topic}`, lost, total));
   }
 
   protected override up(): void {
@@ -43,14 +90,18 @@ export class Consumer extends Trader {
   }
 
   #subscribe(): void {
-    const topics = this.#topics.map((topic) => ({ topic }));
     const { link, group, world } = this;
+    const filter = world.kinds.filterOf(group)?.text;
+    const topics = this.#topics.map((topic, at) => ({ topic, filter, weight: this.#weights[at] }));
     const leaseMs = world.random.chance(0.3) ? world.random.between(2_000, 20_000) : undefined;
     const subscription = ++this.#subscription;
-    this.#reader = world.history.reader(group);
+    if (this.#instance !== undefined) world.takesPlace(this.readsAs);
+    this.#reader = world.history.reader(this.readsAs);
+    const instance = this.#instance;
     this.#readers.set(subscription, this.#reader);
-    this.request({ type: "subscribe", subscription, group, topics, leaseMs }, (reply) => {
+    this.request({ type: "subscribe", subscription, group, topics, leaseMs, instance }, (reply) => {
       if (link !== this.link || reply === null) return;
+      if (reply.type === "ok") this.#hears(reply.gaps ?? []);
       // A dead-letter topic begins to exist with its first dead letter.
       if (reply.type === "error")
         return void world.time.after(10_000, () => {
@@ -68,7 +119,8 @@ export class Consumer extends Trader {
     const { world, link } = this;
     const reader = this.#readers.get(subscription) ?? this.#reader;
     for (const { message, ...given } of deliveries) {
-      const { id } = decodeMessage(message);
+      const { id, headers = {} } = decodeMessage(message);
+      this.#reply(id, headers);
       const digest = crc32(message);
       const delivery = world.history.delivered(reader, { ...given, id, digest }, saidAtMs);
       const handleMs = world.isQuiet ? 5 : world.random.between(1, 300);
@@ -77,6 +129,17 @@ export class Consumer extends Trader {
           this.#handle({ token: given.token, delivery }, message.length, given.leaseMs);
       });
     }
+  }
+
+  /** Some reply, some twice, some not at all; the delivery's own end is another matter. */
+  #reply(id: string, headers: Readonly<Record<string, string>>): void {
+    const { world } = this;
+    const { [INBOX_HEADER]: inbox, [CORRELATION_HEADER]: correlation } = headers;
+    if (inbox === undefined || correlation === undefined || world.random.chance(0.2)) return;
+    const content = `${this.name} to ${id}`;
+    world.history.talk.says(correlation, content);
+    const body = new TextEncoder().encode(content);
+    this.request({ type: "reply", inbox, correlation, body }, () => undefined);
   }
 
   #handle(held: Held, bytes: number, leaseMs: number): void {
@@ -203,3 +266,6 @@ function endOf(reply: Reply | null, token: string, isTwice: boolean): "ok" | "fa
   if (reply.stale?.includes(token) !== true) return "ok";
   return isTwice ? "info" : "fail";
 }
+
+const weightsOf = (random: Random, count: number): (number | undefined)[] =>
+  random.chance(0.4) ? Array.from({ length: count }, () => random.pick([1, 2, 16])) : [];

@@ -13,7 +13,9 @@ const TERMS = {
   mayBuryByItself: true,
 };
 
-export function finalOf(ledger: Ledger, witness: Witness, groups: readonly string[]): Final {
+export function finalOf(ledger: Ledger, witness: Witness, ordinary: readonly string[]): Final {
+  const instances = [...ledger.groups.values()].filter(({ instance }) => instance !== null);
+  const groups = [...ordinary, ...instances.map(({ name }) => name)];
   const topics = [...ledger.topics.values()];
   const normal = topics.filter(({ isDeadLetters }) => !isDeadLetters);
   return {
@@ -31,11 +33,27 @@ export function finalOf(ledger: Ledger, witness: Witness, groups: readonly strin
   };
 }
 
+/** By `instance topic`, of those that are connected: how many messages they have lost, ever. */
+export function lostOf(ledger: Ledger): Map<string, number> {
+  const lost = new Map<string, number>();
+  for (const cursor of ledger.cursors.values()) {
+    const { instance, name = "" } = ledger.groups.get(cursor.groupNo) ?? {};
+    if (instance?.leftAtMs === null)
+      lost.set(`${name} ${ledger.topic(cursor.topicNo).name}`, cursor.expired + cursor.abandoned);
+  }
+  return lost;
+}
+
 /** By the engine's own counters. */
 const accountsOf = ({ engine }: Witness): Account[] =>
   [...engine.core.state.topics.values()]
     .filter(({ isDeadLetters }) => !isDeadLetters)
-    .map(({ name, nextOffset, halfMessages }) => ({ topic: name, nextOffset, halfMessages }));
+    .map(({ name, nextOffset, halfMessages, scheduled }) => ({
+      topic: name,
+      nextOffset,
+      halfMessages,
+      scheduled,
+    }));
 
 function standingsOf(
   ledger: Ledger,
@@ -58,6 +76,7 @@ function standingsOf(
         readKey(topic.name.slice("%DLQ%".length), ledger.topic(topicNo).name, offset),
         "dead",
       );
+  for (const key of ledger.abandoned) standings.set(key, "dead");
   return standings;
 }
 

@@ -1,12 +1,34 @@
 /** What the ledger knows of each thing, in words of its own: no type of the engine's state is used here. */
-import type { GroupPolicy, Place, TopicSettings } from "../../broker/src/core/records.ts";
+import type {
+  GroupPolicy,
+  Place,
+  RecordOf,
+  Timing,
+  TopicSettings,
+} from "../../broker/src/core/records.ts";
+
+export interface LedgerMessage {
+  readonly topicNo: number;
+  readonly place: Place;
+  readonly timing: Timing | undefined;
+}
+
+/** A message that waits for its time. */
+export interface LedgerScheduled {
+  readonly id: string;
+  readonly topicNo: number;
+  /** Where it stood first: it is this message, wherever its bytes are now. */
+  readonly place: Place;
+  movedTo: Place | null;
+  readonly dueAtMs: number;
+}
 
 export interface LedgerTransaction {
   readonly id: string;
   readonly group: string;
   readonly digest: number;
   readonly onUndecided: "park" | "rollback";
-  readonly messages: readonly { readonly topicNo: number; readonly place: Place }[];
+  readonly messages: readonly LedgerMessage[];
   readonly acks: readonly { readonly cursorNo: number; readonly offset: number }[];
   readonly preparedAtMs: number;
   /** Where its messages stand now, after they were copied forward. */
@@ -28,12 +50,16 @@ export interface LedgerEntry {
   number: number;
   deliveries: number;
   failures: number;
+  /** By what it is ordered; 0: by nothing. */
+  key: number;
 }
 
 export interface LedgerGroup {
   readonly name: string;
-  readonly policy: GroupPolicy;
-  readonly isPaused: boolean;
+  policy: GroupPolicy;
+  isPaused: boolean;
+  /** Null: an ordinary group. `leftAtMs` null: it is here. */
+  readonly instance: { readonly parentNo: number; leftAtMs: number | null } | null;
 }
 
 export interface LedgerCursor {
@@ -46,6 +72,15 @@ export interface LedgerCursor {
   nextDeliveryNo: number;
   /** Lost to the group by retention. */
   expired: number;
+  /** Too old to be sent to the group. */
+  lapsed: number;
+  /** "": none. */
+  filter: string;
+  filtered: number;
+  /** An instance: what it goes on without, and how many lost messages it knows of. */
+  abandoned: number;
+  told: number;
+  /** In the order in which they were taken in, or delivered first. */
   readonly entries: Map<number, LedgerEntry>;
 }
 
@@ -54,7 +89,10 @@ export interface LedgerTopic {
   readonly name: string;
   readonly places: Place[];
   readonly isDeadLetters: boolean;
-  readonly origins: Map<number, { readonly topicNo: number; readonly offset: number }>;
+  readonly origins: Map<
+    number,
+    { readonly topicNo: number; readonly offset: number; readonly key: number }
+  >;
   settings: TopicSettings;
   /** Offsets before it were retired; their places are remembered, for what was revived. */
   firstOffset: number;
@@ -68,6 +106,37 @@ export interface Limits {
   readonly dropAfterStartMs: number;
   readonly checkAttemptsMax: number;
   readonly undecidedAgeMaxMs: number;
+  readonly instanceKeptMs: number;
+  readonly instancesPerGroupMax: number;
 }
 
 export const placeKey = ({ block, slot }: Place): string => `${block}.${slot}`;
+
+export const newTopic = ({ topicNo, topic, settings }: RecordOf<"topicCreated">): LedgerTopic => ({
+  no: topicNo,
+  name: topic,
+  places: [],
+  isDeadLetters: topic.startsWith("%DLQ%"),
+  origins: new Map(),
+  settings,
+  firstOffset: 0,
+  expired: 0,
+  atMs: [],
+  moved: new Map(),
+});
+
+export const newCursor = (record: RecordOf<"cursorOpened">): LedgerCursor => ({
+  no: record.cursorNo,
+  groupNo: record.groupNo,
+  topicNo: record.topicNo,
+  firstOffset: record.nextOffset,
+  nextOffset: record.nextOffset,
+  nextDeliveryNo: 1,
+  expired: 0,
+  lapsed: 0,
+  filter: "",
+  filtered: 0,
+  abandoned: 0,
+  told: 0,
+  entries: new Map(),
+});

@@ -10,8 +10,13 @@ import {
   type LedgerTopic,
   type LedgerTransaction,
   type Limits,
+  newCursor,
+  newTopic,
   placeKey,
 } from "./ledger-facts.ts";
+import { applyInstance, isPaused, leaveAll, updateGroup } from "./ledger-groups.ts";
+import { LedgerSchedule } from "./ledger-scheduled.ts";
+import { isFirst, isOrdered, readyEntry, taken, takesIn } from "./ledger-windows.ts";
 import { demand } from "./violation.ts";
 
 export class Ledger {
@@ -23,21 +28,24 @@ export class Ledger {
   readonly undecided = new Map<string, LedgerTransaction>();
   readonly sends = new Map<string, number>();
   readonly endpoints = new Set<string>();
+  readonly schedule = new LedgerSchedule();
   readonly bytesAt = new Map<string, number>();
   /** By `group topic@offset`: what retention took from a group. */
   readonly gone = new Set<string>();
+  /** By the same: what an instance goes on without. */
+  readonly abandoned = new Set<string>();
   block = 0;
   atMs = 0;
   /** A checkpoint keeps what ripened after its block began; reading the log alone does not tell. */
   slackMs = 0;
-  readonly #limits: Limits;
+  readonly limits: Limits;
   /** One visible place for each message, in one topic (T3); dead letters aside. */
   readonly #visible = new Set<string>();
   #openedAtMs = 0;
   #slot = 0;
 
   constructor(limits: Limits) {
-    this.#limits = limits;
+    this.limits = limits;
   }
 
   /** `nowMs`: the time of the step, Infinity when a log is only read again. */
@@ -52,6 +60,7 @@ export class Ledger {
     switch (record.kind) {
       case "opened":
         this.#openedAtMs = record.atMs;
+        leaveAll(this, record.atMs, record.pausedMs);
         return this.#opened(record.pausedMs);
       case "clock":
         return;
@@ -64,25 +73,33 @@ export class Ledger {
         return this.#retired(record, nowMs);
       case "moved":
         return this.#moved(record);
+      case "due":
+        return this.#due(record, nowMs);
+      case "recalled":
+        return this.schedule.recall(record);
+      case "lapsed":
+        return this.#lapsed(record);
       case "groupUpdated":
-        return this.#groupUpdated(record);
+        return updateGroup(this, record);
       case "groupPaused": {
-        const group = this.#group(record.groupNo);
-        demand(group.isPaused !== record.isPaused, "D13", () => `${group.name} is so already`);
-        this.groups.set(record.groupNo, { ...group, isPaused: record.isPaused });
+        const group = this.group(record.groupNo);
+        demand(group.isPaused !== record.isPaused, "D16", () => `${group.name} is so already`);
+        group.isPaused = record.isPaused;
         return;
       }
+      case "cursorFiltered":
+        this.cursor(record.cursorNo).filter = record.filter;
+        return;
+      case "taken":
+        return taken(this, record);
+      case "instanceOpened":
+      case "instanceSeen":
+      case "instanceForgotten":
+      case "abandoned":
+      case "gapTold":
+        return applyInstance(this, record, nowMs);
       case "cursorOpened":
-        this.cursors.set(record.cursorNo, {
-          no: record.cursorNo,
-          groupNo: record.groupNo,
-          topicNo: record.topicNo,
-          firstOffset: record.nextOffset,
-          nextOffset: record.nextOffset,
-          nextDeliveryNo: 1,
-          expired: 0,
-          entries: new Map(),
-        });
+        this.cursors.set(record.cursorNo, newCursor(record));
         return;
       case "cursorReset": {
         const cursor = this.cursor(record.cursorNo);
@@ -95,8 +112,10 @@ export class Ledger {
       case "sent":
         demand(!this.sends.has(record.sendId), "T3", () => `${record.sendId} is sent twice`);
         this.sends.set(record.sendId, record.digest);
-        for (const { topicNo, bytes } of record.messages)
-          this.#append(topicNo, this.#takeSlot(bytes));
+        for (const { topicNo, bytes, timing } of record.messages) {
+          const place = this.#takeSlot(bytes);
+          if (!this.schedule.add(timing, topicNo, place, this.atMs)) this.#append(topicNo, place);
+        }
         return;
       case "prepared":
         return this.#prepared(record);
@@ -164,6 +183,10 @@ export class Ledger {
     return undefined;
   }
 
+  isInstance({ groupNo }: LedgerCursor): boolean {
+    return this.groups.get(groupNo)?.instance != null;
+  }
+
   groupName(cursor: LedgerCursor): string {
     return this.groups.get(cursor.groupNo)?.name ?? "";
   }
@@ -173,6 +196,7 @@ export class Ledger {
     const ready: number[] = [];
     for (const [offset, { kind, number }] of cursor.entries)
       if (kind === "ready" || (kind === "waiting" && number <= nowMs)) ready.push(offset);
+    if (takesIn(this, cursor)) return ready.filter((offset) => isFirst(cursor, offset));
     const fresh = this.nextFresh(cursor);
     if (fresh < this.topic(cursor.topicNo).places.length) ready.push(fresh);
     return ready;
@@ -200,29 +224,20 @@ export class Ledger {
     }
   }
 
-  #topicCreated({ topicNo, topic, settings }: RecordOf<"topicCreated">): void {
+  #topicCreated(record: RecordOf<"topicCreated">): void {
+    const { topicNo, topic } = record;
     demand(!this.topicNos.has(topic), "I3", () => `${topic} is created twice`);
     this.topicNos.set(topic, topicNo);
-    this.topics.set(topicNo, {
-      no: topicNo,
-      name: topic,
-      places: [],
-      isDeadLetters: topic.startsWith("%DLQ%"),
-      origins: new Map(),
-      settings,
-      firstOffset: 0,
-      expired: 0,
-      atMs: [],
-      moved: new Map(),
-    });
+    this.topics.set(topicNo, newTopic(record));
   }
 
   #prepared(record: RecordOf<"prepared">): void {
     const { transactionId: id, group, digest, onUndecided, checkAtMs, acks } = record;
     demand(!this.transactions.has(id), "T7", () => `${id} is prepared twice`);
-    const messages = record.messages.map(({ topicNo, bytes }) => ({
+    const messages = record.messages.map(({ topicNo, bytes, timing }) => ({
       topicNo,
       place: this.#takeSlot(bytes),
+      timing,
     }));
     for (const { cursorNo, offset } of acks) this.#leased(cursorNo, offset, "T9").kind = "pending";
     const transaction: LedgerTransaction = {
@@ -246,7 +261,7 @@ export class Ledger {
     this.undecided.set(id, transaction);
   }
 
-  #decided({ transactionId, verdict, by, who }: RecordOf<"decided">): void {
+  #decided({ transactionId, verdict, by, who, fromAtMs }: RecordOf<"decided">): void {
     const transaction = this.#undecidedOne(transactionId, "T2");
     transaction.state = verdict === "commit" ? "committed" : "rolledBack";
     transaction.by = by;
@@ -254,12 +269,13 @@ export class Ledger {
     transaction.decidedAtMs = this.atMs;
     this.undecided.delete(transactionId);
     if (verdict === "commit")
-      for (const [at, { topicNo, place }] of transaction.messages.entries()) {
-        const topic = this.topic(topicNo);
-        this.#append(topicNo, place);
+      for (const [at, { topicNo, place, timing }] of transaction.messages.entries()) {
         const moved = transaction.movedTo;
-        if (moved !== null)
-          topic.moved.set(topic.places.length - 1, { ...moved, slot: moved.slot + at });
+        const now = moved === null ? null : { ...moved, slot: moved.slot + at };
+        const isLater = this.schedule.add(timing, topicNo, place, fromAtMs ?? this.atMs);
+        if (!isLater) this.#append(topicNo, place, now);
+        else if (now !== null && timing !== undefined)
+          this.schedule.move({ messageId: timing.id, from: place }, now);
       }
     for (const { cursorNo, offset } of transaction.acks) {
       const cursor = this.cursor(cursorNo);
@@ -271,29 +287,24 @@ export class Ledger {
     }
   }
 
-  #group(no: number): LedgerGroup {
+  group(no: number): LedgerGroup {
     const group = this.groups.get(no);
     demand(group !== undefined, "I3", () => `a record names group ${no}, which does not exist`);
     return group;
   }
 
-  #groupUpdated({ groupNo, group: name, policy }: RecordOf<"groupUpdated">): void {
-    const isPaused = this.groups.get(groupNo)?.isPaused ?? false;
-    this.groups.set(groupNo, { name, policy, isPaused });
-  }
-
-  /** D14: only what is unsettled; what is fresh before it becomes ready. */
+  /** D17: only what is unsettled; what is fresh before it becomes ready. */
   #skipped({ cursorNo, offsets }: RecordOf<"skipped">): void {
     const cursor = this.cursor(cursorNo);
     const { places } = this.topic(cursor.topicNo);
     for (const offset of offsets) {
       for (let fresh = this.nextFresh(cursor); fresh <= offset; fresh = this.nextFresh(cursor)) {
-        demand(fresh < places.length, "D14", () => `${offset} is skipped, and not visible yet`);
+        demand(fresh < places.length, "D17", () => `${offset} is skipped, and not visible yet`);
         cursor.nextOffset = fresh + 1;
-        cursor.entries.set(fresh, { kind: "ready", number: 0, deliveries: 0, failures: 0 });
+        cursor.entries.set(fresh, readyEntry(0));
       }
       const kind = cursor.entries.get(offset)?.kind;
-      demand(kind !== undefined, "D14", () => `cursor ${cursorNo}/${offset} is skipped, settled`);
+      demand(kind !== undefined, "D17", () => `cursor ${cursorNo}/${offset} is skipped, settled`);
       demand(kind !== "pending", "T9", () => `cursor ${cursorNo}/${offset} is skipped, pending`);
       cursor.entries.delete(offset);
     }
@@ -305,8 +316,8 @@ export class Ledger {
     demand(transaction.onUndecided === "park", "C3", () => `${transactionId} asked for rollback`);
     demand(
       cause === "attempts"
-        ? transaction.checks >= this.#limits.checkAttemptsMax
-        : nowMs - transaction.ageFromMs >= this.#limits.undecidedAgeMaxMs,
+        ? transaction.checks >= this.limits.checkAttemptsMax
+        : nowMs - transaction.ageFromMs >= this.limits.undecidedAgeMaxMs,
       "C3",
       () => `${transactionId} is parked for ${cause} after ${transaction.checks} checks`,
     );
@@ -316,8 +327,11 @@ export class Ledger {
   #delivered(record: RecordOf<"delivered">, nowMs: number): void {
     const cursor = this.cursor(record.cursorNo);
     const where = `cursor ${record.cursorNo}`;
-    const { isPaused } = this.#group(cursor.groupNo);
-    demand(!isPaused, "D13", () => `${where} is given something, and is paused`);
+    demand(
+      !isPaused(this, cursor.groupNo),
+      "D16",
+      () => `${where} is given something, and is paused`,
+    );
     demand(record.firstDeliveryNo >= cursor.nextDeliveryNo, "D3", () => "a number comes again");
     for (const [at, offset] of record.offsets.entries()) {
       const deliveryNo = record.firstDeliveryNo + at;
@@ -325,6 +339,7 @@ export class Ledger {
       const entry = cursor.entries.get(offset);
       if (entry === undefined) {
         demand(offset === this.nextFresh(cursor), "D4", () => `${where}/${offset} was settled`);
+        demand(!takesIn(this, cursor), "V6", () => `${where}/${offset} was not taken in`);
         const size = this.topic(cursor.topicNo).places.length;
         demand(offset < size, "T1", () => `${where}/${offset} is not visible yet`);
         cursor.nextOffset = offset + 1;
@@ -333,9 +348,11 @@ export class Ledger {
           number: deliveryNo,
           deliveries: 1,
           failures: 0,
+          key: 0,
         });
         continue;
       }
+      demand(isFirst(cursor, offset), "D9", () => `${where}/${offset} overtakes one of its key`);
       demand(entry.kind !== "pending", "T9", () => `${where}/${offset} has a pending ack`);
       demand(entry.kind !== "leased", "D3", () => `${where}/${offset} is leased already`);
       demand(
@@ -360,13 +377,14 @@ export class Ledger {
   #buried({ cursorNo, offset, deadTopicNo }: RecordOf<"buried">): void {
     this.#leased(cursorNo, offset, "D8");
     const cursor = this.cursor(cursorNo);
+    const key = cursor.entries.get(offset)?.key ?? 0;
     cursor.entries.delete(offset);
     const dead = this.topic(deadTopicNo);
     demand(dead.name === `%DLQ%${this.groupName(cursor)}`, "D11", () => `buried in ${dead.name}`);
     const place = this.topic(cursor.topicNo).places[offset];
     demand(place !== undefined, "D8", () => "what is buried was never visible");
     dead.moved.set(dead.places.length, this.where(this.topic(cursor.topicNo), offset));
-    dead.origins.set(dead.places.length, { topicNo: cursor.topicNo, offset });
+    dead.origins.set(dead.places.length, { topicNo: cursor.topicNo, offset, key });
     dead.places.push(place);
     dead.atMs.push(this.atMs);
   }
@@ -385,7 +403,8 @@ export class Ledger {
       if (kind === "purged" || cursor.topicNo !== origin.topicNo) continue;
       if (`%DLQ%${this.groupName(cursor)}` !== dead.name) continue;
       if (cursor.entries.has(origin.offset) || origin.offset >= cursor.nextOffset) continue;
-      cursor.entries.set(origin.offset, { kind: "ready", number: 0, deliveries: 0, failures: 0 });
+      const key = isOrdered(this, cursor) ? origin.key : 0;
+      cursor.entries.set(origin.offset, readyEntry(key));
     }
   }
 
@@ -395,7 +414,7 @@ export class Ledger {
     const { firstOffset: first, places, name, settings } = topic;
     demand(beforeOffset > first && beforeOffset <= places.length, "E1", () => `${name} is retired`);
     const isKept =
-      settings.unsettled === "keep" || nowMs < this.#openedAtMs + this.#limits.dropAfterStartMs;
+      settings.unsettled === "keep" || nowMs < this.#openedAtMs + this.limits.dropAfterStartMs;
     let bytes = this.bytesOf(topic);
     for (let offset = first; offset < beforeOffset; offset++) {
       const where = (): string => `${name}/${offset}`;
@@ -406,7 +425,8 @@ export class Ledger {
       if (this.isLive(topic, offset))
         bytes -= this.bytesAt.get(placeKey(places[offset] as Place)) ?? 0;
       for (const cursor of this.cursors.values())
-        if (cursor.topicNo === topicNo) this.#expire(topic, cursor, offset, isKept);
+        if (cursor.topicNo === topicNo)
+          this.#expire(topic, cursor, offset, isKept && !this.isInstance(cursor));
       const origin = topic.origins.get(offset);
       if (origin !== undefined) {
         topic.origins.delete(offset);
@@ -433,13 +453,16 @@ export class Ledger {
     topic.expired++;
   }
 
-  /** Due by its age, and settled by every group. */
+  /** Due by its age, settled by every group, and in no instance's hands. */
   mayGo({ no, atMs, settings, places }: LedgerTopic, offset: number, nowMs: number): boolean {
     if (offset >= places.length || this.topic(no).isDeadLetters) return false;
     if (nowMs - (atMs[offset] ?? 0) <= settings.retentionMs) return false;
-    for (const cursor of this.cursors.values())
-      if (cursor.topicNo === no && (offset >= cursor.nextOffset || cursor.entries.has(offset)))
-        return false;
+    for (const cursor of this.cursors.values()) {
+      const kind = cursor.topicNo === no ? cursor.entries.get(offset)?.kind : undefined;
+      if (kind === "leased" || kind === "pending") return false;
+      if (cursor.topicNo !== no || this.isInstance(cursor)) continue;
+      if (offset >= cursor.nextOffset || kind !== undefined) return false;
+    }
     return true;
   }
 
@@ -465,7 +488,7 @@ export class Ledger {
   }
 
   /** F1: what is copied forward is there, and nothing but its place changes. */
-  #moved({ messages, entries, transactions }: RecordOf<"moved">): void {
+  #moved({ messages, entries, transactions, scheduled }: RecordOf<"moved">): void {
     const { block } = this;
     const first = this.#slot;
     for (const { bytes } of messages) this.#takeSlot(bytes);
@@ -479,6 +502,7 @@ export class Ledger {
     }
     for (const { transactionId, at } of transactions)
       this.#undecidedOne(transactionId, "F2").movedTo = { block, slot: first + at };
+    for (const one of scheduled) this.schedule.move(one, { block, slot: first + one.at });
   }
 
   /** The offsets whose bytes somebody may still read. */
@@ -494,7 +518,7 @@ export class Ledger {
 
   /** No block before it is read again (A3). */
   get neededBlock(): number {
-    let needed = this.block + 1;
+    let needed = Math.min(this.block + 1, this.schedule.neededBlock);
     for (const topic of this.topics.values())
       for (const offset of this.neededOffsets(topic))
         needed = Math.min(needed, this.where(topic, offset).block);
@@ -510,6 +534,10 @@ export class Ledger {
     if (kind === "ready" || kind === "waiting") cursor.entries.delete(offset);
   }
 
+  demandLeased(cursorNo: number, offset: number, invariant: string): void {
+    this.#leased(cursorNo, offset, invariant);
+  }
+
   #leased(cursorNo: number, offset: number, invariant: string): LedgerEntry {
     const entry = this.cursor(cursorNo).entries.get(offset);
     demand(entry?.kind === "leased", invariant, () => `cursor ${cursorNo}/${offset} is not leased`);
@@ -522,12 +550,30 @@ export class Ledger {
     return transaction;
   }
 
-  #append(topicNo: number, place: Place): void {
+  #due(record: RecordOf<"due">, nowMs: number): void {
+    const { topicNo, place, movedTo } = this.schedule.due(record, nowMs);
+    this.#append(topicNo, place, movedTo);
+  }
+
+  /** That it really was too old is judged where it would have been sent. */
+  #lapsed({ cursorNo, offsets }: RecordOf<"lapsed">): void {
+    const cursor = this.cursor(cursorNo);
+    for (const offset of offsets) {
+      this.#leased(cursorNo, offset, "D15");
+      cursor.entries.delete(offset);
+      cursor.lapsed++;
+      this.gone.add(`${this.groupName(cursor)} ${this.topic(cursor.topicNo).name}@${offset}`);
+    }
+  }
+
+  #append(topicNo: number, place: Place, movedTo: Place | null = null): void {
     const key = placeKey(place);
     demand(!this.#visible.has(key), "T3", () => `the message at ${key} becomes visible twice`);
     this.#visible.add(key);
-    this.topic(topicNo).places.push(place);
-    this.topic(topicNo).atMs.push(this.atMs);
+    const topic = this.topic(topicNo);
+    if (movedTo !== null) topic.moved.set(topic.places.length, movedTo);
+    topic.places.push(place);
+    topic.atMs.push(this.atMs);
   }
 
   #takeSlot(bytes: number): Place {

@@ -74,7 +74,8 @@ export class Link implements Socket {
     if (!this.#isOpenThere) return;
     this.#options.witness.guarded(() => {
       const frames = decodeBrokerBatch(data);
-      for (const frame of frames) this.#options.witness.said(this.#session?.id ?? 0, frame);
+      const { witness, process } = this.#options;
+      for (const frame of frames) witness.said(this.#session?.id ?? 0, frame, process.nowMs());
       const { nowMs } = this.#options.time;
       this.#carry("toClient", () => {
         for (const frame of frames) if (this.#isOpenHere) this.#options.ends.heard(frame, nowMs);

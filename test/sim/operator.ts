@@ -29,6 +29,7 @@ export class Operator extends Peer {
           attemptsMax: world.random.between(2, 6),
           retryDelaysMs: [200, 1_000, 5_000],
           jitterPercent: world.random.pick([0, 10]),
+          ordered: world.kinds.orderOf(group) === "always",
         },
         true,
       );
@@ -78,6 +79,7 @@ export class Operator extends Peer {
         group,
         leaseMs: random.between(2_000, 30_000),
         attemptsMax: random.between(1, 8),
+        ordered: world.kinds.orderNow(group),
       });
     if (act === "retain") {
       const where = random.chance(0.2) && dead.length > 0 ? `%DLQ%${group}` : topic;

@@ -93,6 +93,12 @@ export abstract class Peer {
         return this.got(frame, saidAtMs);
       case "check":
         return this.asked(frame);
+      case "replied":
+        return this.replied(frame);
+      case "gap":
+        return this.lost(frame);
+      case "ended":
+        return this.ended(frame);
       default:
         return;
     }
@@ -143,6 +149,18 @@ export abstract class Peer {
   }
 
   protected got(_frame: BrokerFrames["deliver"], _saidAtMs: number): void {
+    return;
+  }
+
+  protected replied(_frame: BrokerFrames["replied"]): void {
+    return;
+  }
+
+  protected lost(_frame: BrokerFrames["gap"]): void {
+    return;
+  }
+
+  protected ended(_frame: BrokerFrames["ended"]): void {
     return;
   }
 

@@ -7,12 +7,15 @@
  */
 import { expect, test } from "vitest";
 import { InvariantError } from "../../broker/src/core/invariant.ts";
+import { DELAY_BUGS } from "./planted/delays.ts";
 import { DELIVERY_BUGS } from "./planted/deliveries.ts";
 import { DURABILITY_BUGS } from "./planted/durability.ts";
 import { OPERATOR_BUGS } from "./planted/operators.ts";
 import { RETENTION_BUGS } from "./planted/retention.ts";
 import { SEEDS } from "./planted/seeds.ts";
+import { TALK_BUGS } from "./planted/talk.ts";
 import { TRANSACTION_BUGS } from "./planted/transactions.ts";
+import { WINDOW_BUGS } from "./planted/windows.ts";
 import { Violation } from "./violation.ts";
 import { World, type WorldOptions } from "./world.ts";
 
@@ -23,7 +26,10 @@ const PLANTED = {
   ...DELIVERY_BUGS,
   ...DURABILITY_BUGS,
   ...RETENTION_BUGS,
+  ...DELAY_BUGS,
   ...OPERATOR_BUGS,
+  ...WINDOW_BUGS,
+  ...TALK_BUGS,
 };
 
 interface Found {

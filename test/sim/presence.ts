@@ -51,9 +51,11 @@ export class Presence {
     if (frame.type === "unsubscribe") connection.subscriptions.delete(frame.subscription);
     if (frame.type === "tx.check" && !this.asked.has(frame.transactionId))
       this.wanted.add(frame.transactionId);
+    if (frame.type === "subscribe" && frame.instance !== undefined)
+      this.#replace(`${frame.group}%${frame.instance}`);
     if (frame.type === "subscribe")
       connection.subscriptions.set(frame.subscription, {
-        group: frame.group,
+        group: frame.instance === undefined ? frame.group : `${frame.group}%${frame.instance}`,
         topics: frame.topics.map(({ topic }) => topic),
         messages: 0,
         bytes: 0,
@@ -91,6 +93,13 @@ export class Presence {
     for (const one of this.asked.values())
       if (one.connection === null && one.group === group) asked++;
     return asked;
+  }
+
+  /** An instance has one subscription: the last one. */
+  #replace(group: string): void {
+    for (const { subscriptions } of this.connections.values())
+      for (const [no, subscription] of subscriptions)
+        if (subscription.group === group) subscriptions.delete(no);
   }
 
   #connected(id: ConnectionId, client: string): void {

@@ -1,11 +1,18 @@
-/** A producer's process: sends, and transactions of one to three messages. */
+/** A producer's process: sends, requests, and transactions of one to three messages. */
+import { type BrokerFrames, CORRELATION_HEADER, INBOX_HEADER } from "@escrowmq/protocol";
 import { outcomeOf, Trader } from "./trader.ts";
-import type { World } from "./world.ts";
+import type { SimMessage, World } from "./world.ts";
 
 export class Producer extends Trader {
   readonly group: string;
   readonly #isChecker: boolean;
   readonly #pauseMs: number;
+  /** Those that it may still want back. */
+  readonly #delayed: SimMessage[] = [];
+  /** The inbox of this connection, and the connection's name. */
+  #inbox = "";
+  #asker = "";
+  #connections = 0;
 
   constructor(world: World, name: string, group: string, isChecker: boolean) {
     super(world, name);
@@ -17,6 +24,17 @@ export class Producer extends Trader {
 
   protected override up(): void {
     this.announce(this.group, this.#isChecker);
+    this.#asker = `${this.name}#${++this.#connections}`;
+    this.#inbox = "";
+    const asker = this.#asker;
+    this.request({ type: "inbox" }, (reply) => {
+      if (reply?.type === "ok" && asker === this.#asker) this.#inbox = reply.inbox ?? "";
+    });
+  }
+
+  protected override replied({ correlation, body }: BrokerFrames["replied"]): void {
+    const { history } = this.world;
+    history.problem(history.talk.hears(this.#asker, correlation, Buffer.from(body).toString()));
   }
 
   /** Faults are over: it answers, and promptly. */
@@ -31,16 +49,18 @@ export class Producer extends Trader {
     if (!world.isBusy) return;
     world.time.after(world.random.between(1, this.#pauseMs * 2), () => this.work());
     if (this.link === null) return;
+    if (world.random.chance(0.06)) return this.#recall();
     if (world.random.chance(0.35)) return this.#send();
     if (world.random.chance(0.01)) return this.announce(this.group, world.random.chance(0.5));
-    const messages = world.someMessages();
+    const messages = this.#someMessages();
     this.transact({ group: this.group, messages, acks: [], ended: () => undefined });
   }
 
   #send(): void {
     const { world } = this;
     const sendId = world.newId("send");
-    const messages = world.someMessages();
+    const messages =
+      this.#inbox !== "" && world.random.chance(0.4) ? [this.#question()] : this.#someMessages();
     const say = (done: () => void): void => {
       const operation = world.history.send(
         sendId,
@@ -57,6 +77,40 @@ export class Producer extends Trader {
     };
     say(() => {
       if (world.random.chance(0.05)) say(() => undefined);
+    });
+  }
+
+  #someMessages(): readonly SimMessage[] {
+    const messages = this.world.someMessages();
+    this.#delayed.push(...messages.filter(({ isDelayed }) => isDelayed));
+    return messages;
+  }
+
+  /** In time or too late, and sometimes once more. */
+  #recall(): void {
+    const { random, history, time } = this.world;
+    const lately = this.#delayed.slice(-5);
+    if (lately.length === 0) return;
+    const { id, topic } = random.pick(lately);
+    const say = (): void => {
+      const operation = history.recall(id);
+      this.request(
+        { type: "recall", topic, messageId: id },
+        (reply) => history.ended(operation, outcomeOf(reply)),
+        true,
+      );
+    };
+    say();
+    if (random.chance(0.2)) time.after(random.below(20_000), say);
+  }
+
+  #question(): SimMessage {
+    const { world } = this;
+    const correlation = world.newId("ask");
+    world.history.talk.asks(this.#asker, correlation);
+    return world.newMessage(world.random.pick(world.topics), {
+      [INBOX_HEADER]: this.#inbox,
+      [CORRELATION_HEADER]: correlation,
     });
   }
 }

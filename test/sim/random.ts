@@ -8,6 +8,11 @@ export class Random {
     this.next();
   }
 
+  /** Another one, of its own: who draws from it changes nothing of what this one gives. */
+  fork(): Random {
+    return new Random(this.#state ^ 0x5eed_f04b);
+  }
+
   /** At least 0, less than 1. */
   next(): number {
     this.#state = (this.#state + 0x6d2b_79f5) >>> 0;

@@ -42,16 +42,22 @@ export class Time {
   /** Lets everything happen that is to happen within `ms`. */
   async run(ms: number): Promise<void> {
     const untilMs = this.#nowMs + ms;
+    // What was begun between two runs may bring about the first event of this one.
+    await this.#keepPromises();
     while (this.#alarms.nextAtMs <= untilMs) {
       this.#nowMs = this.#alarms.nextAtMs;
       const place = this.#alarms.takeDue(this.#nowMs);
       this.#slots.giveBack(place);
       this.#callbacks[place]?.();
-      if (this.#isTouched) await promisesKept();
-      this.#isTouched = false;
-      if (this.#fault !== null) throw this.#fault;
+      await this.#keepPromises();
     }
     this.#nowMs = untilMs;
+  }
+
+  async #keepPromises(): Promise<void> {
+    if (this.#isTouched) await promisesKept();
+    this.#isTouched = false;
+    if (this.#fault !== null) throw this.#fault;
   }
 }
 

@@ -5,7 +5,7 @@
  * Judged here
  * - P4, I1 Nothing goes out that no step made, or before the block that it rests on is on disk.
  * - A3 Nothing refers to what retention has removed.  F1 What is copied forward is what stood there.
- * - D3 No token is given twice.
+ * - D3 No token is given twice.  D15 Nothing is sent to a consumer after its time to live.
  * - P10 A part of a checkpoint whose name lasts is what it was.
  */
 import { isDeepStrictEqual } from "node:util";
@@ -20,7 +20,7 @@ import type { Auditor } from "./auditor.ts";
 import { placeKey } from "./ledger-facts.ts";
 import type { Time } from "./time.ts";
 import type { Trace } from "./trace.ts";
-import { demand } from "./violation.ts";
+import { demand, Violation } from "./violation.ts";
 
 /** The engine is compared with the ledger as a whole: often, and not at each step. */
 const LOOKS_EVERY_TICKS = 8;
@@ -40,6 +40,8 @@ export class Witness {
   /** The block that each word rests on. */
   readonly #restsOn = new Map<string, number>();
   readonly #tokens = new Set<string>();
+  /** Replies on their way, each once. */
+  #replies: string[] = [];
   /** Parts of checkpoints, by names that last. */
   readonly #lasting = new Map<string, unknown>();
   #ticks = 0;
@@ -112,14 +114,16 @@ export class Witness {
   }
 
   /** On its way to a client. */
-  said(connection: number, frame: BrokerFrame): void {
+  said(connection: number, frame: BrokerFrame, nowMs: number): void {
     if (frame.type === "ok" || frame.type === "error")
       this.#demandDurable(`${connection} ${frame.re}`, frame.type);
     if (frame.type === "check")
       this.#demandDurable(`${frame.transactionId} ${frame.attempt}`, "check");
+    if (frame.type === "replied") this.#demandReply(connection, frame.correlation);
     if (frame.type !== "deliver") return;
-    for (const { token } of frame.deliveries) {
+    for (const { token, message, atMs } of frame.deliveries) {
       this.#demandDurable(token, "delivery");
+      this.#demandAlive(message, atMs, frame.deliveries[0]?.topic ?? "", nowMs);
       demand(!this.#tokens.has(token), "D3", () => `token ${token} is given twice`);
       this.#tokens.add(token);
     }
@@ -133,6 +137,7 @@ export class Witness {
   /** What was not on disk never happened. */
   crashed(): void {
     this.#restsOn.clear();
+    this.#replies = [];
     this.#auditor.crashed(this.durable);
   }
 
@@ -197,6 +202,12 @@ export class Witness {
           this.#restsOn.set(token, block);
         }
         return;
+      case "look":
+        for (const { block: at } of send.places) this.#demandThere(at, "a look");
+        return;
+      case "reply":
+        this.#replies.push(`${send.to} ${send.correlation}`);
+        return;
       case "check":
       case "askEndpoint":
         if (send.slots.length > 0) this.#demandThere(send.block, "a check");
@@ -214,11 +225,27 @@ export class Witness {
     }
   }
 
+  #demandReply(connection: number, correlation: string): void {
+    const at = this.#replies.indexOf(`${connection} ${correlation}`);
+    demand(at >= 0, "Q2", () => `a reply to ${correlation} goes out that no step made`);
+    this.#replies.splice(at, 1);
+  }
+
   #demandDurable(word: string, what: string): void {
     const restsOn = this.#restsOn.get(word);
     demand(restsOn !== undefined, "P4", () => `a ${what} goes out that no step made`);
     const { acked } = this.#disk();
     demand(restsOn <= acked, "P4", () => `a ${what} goes out before block ${restsOn} is on disk`);
+  }
+
+  /** Dead letters do not end by themselves. */
+  #demandAlive(message: Uint8Array, atMs: number, topic: string, nowMs: number): void {
+    const { id, ttlMs = Number.POSITIVE_INFINITY } = decodeMessage(message);
+    const lateMs = nowMs - (atMs + ttlMs);
+    const isAlive = lateMs <= 0 || topic.startsWith("%DLQ%");
+    // Not thrown: what is read from the disk is sent where nobody catches anything.
+    if (!isAlive)
+      this.#time.fail(new Violation("D15", `${id} is sent ${lateMs} ms after its time to live`));
   }
 
   #demandThere(block: number, what: string): void {

@@ -5,16 +5,19 @@
  * must come to its end.
  */
 import { crc32 } from "node:zlib";
-import { encodeMessage, type Verdict } from "@escrowmq/protocol";
+import { encodeMessage, type Verdict, type WireMessage } from "@escrowmq/protocol";
 import { Engine } from "../../broker/src/core/engine.ts";
 import type { Policy } from "../../broker/src/core/policy.ts";
 import type { EndpointAnswer, EndpointQuestion } from "../../broker/src/server/check-endpoint.ts";
+import { gapProblems } from "../history/gaps.ts";
 import { History, type SaidMessage } from "../history/history.ts";
 import { judge } from "../history/judge.ts";
 import { Auditor } from "./auditor.ts";
 import { FAULTS, policyOf } from "./chances.ts";
 import { Consumer } from "./consumer.ts";
-import { finalOf } from "./final-of.ts";
+import { finalOf, lostOf } from "./final-of.ts";
+import { Kinds, withHeaders } from "./kinds.ts";
+import { isBehindPending, isFullOfHeld } from "./ledger-windows.ts";
 import { Link, type LinkEnds } from "./link.ts";
 import { Machine, type MachineOptions, openStore } from "./machine.ts";
 import { Operator } from "./operator.ts";
@@ -43,6 +46,7 @@ export interface Outcome {
 
 export interface SimMessage extends SaidMessage {
   readonly data: Uint8Array;
+  readonly isDelayed: boolean;
 }
 
 const SECOND = 1_000;
@@ -61,6 +65,7 @@ export class World {
   readonly database = new Database();
   readonly topics: readonly string[];
   readonly groups: readonly string[];
+  readonly kinds: Kinds;
   /** Clients begin new things. */
   isBusy = true;
   /** Faults are over for good. */
@@ -95,6 +100,14 @@ export class World {
     });
     this.topics = ["orders", "mail", "stock"].slice(0, random.between(1, 3));
     this.groups = ["billing", "ledger", "search"].slice(0, random.between(1, 3));
+    this.kinds = new Kinds(random.fork(), [...this.groups, "support"]);
+    for (const group of this.groups) {
+      const filter = this.kinds.filterOf(group);
+      if (filter !== undefined) this.history.wants.set(group, filter.wants);
+      const order = this.kinds.orderOf(group);
+      if (order === "always") this.history.ordered.add(group);
+      if (order !== "never") this.history.mayHold.add(group);
+    }
     this.#operator = new Operator(this, "ann");
     this.#hire();
   }
@@ -129,18 +142,36 @@ export class World {
   }
 
   /** Every message is another one, so that what is delivered says which it is. */
-  newMessage(topic: string): SimMessage {
+  newMessage(topic: string, headers?: Readonly<Record<string, string>>): SimMessage {
     const id = this.newId("m");
-    const data = encodeMessage({ id, topic, body: utf8.encode(id) });
-    const message = { id, topic, data, digest: crc32(data) };
+    const times = this.#someTimes();
+    const kind = withHeaders(this.kinds.next(), headers);
+    const data = encodeMessage({ id, topic, ...kind, body: utf8.encode(id), ...times });
+    const isDelayed = times.delayMs !== undefined || times.deliverAtMs !== undefined;
+    const message = { id, topic, ...kind, data, digest: crc32(data), isDelayed };
     this.history.says(message);
     return message;
+  }
+
+  /** Most messages say nothing of time. */
+  #someTimes(): Pick<WireMessage, "delayMs" | "deliverAtMs" | "ttlMs"> {
+    const { random } = this;
+    const ttl = random.chance(0.08) ? { ttlMs: random.pick([1, 300, 5_000, 60_000]) } : {};
+    if (!random.chance(0.2)) return ttl;
+    const delayMs = random.chance(0.8) ? random.below(20_000) : random.below(10 * MINUTE);
+    if (random.chance(0.6)) return { ...ttl, delayMs };
+    return { ...ttl, deliverAtMs: this.#machine.process.nowMs() + delayMs - 1_000 };
   }
 
   someMessages(): readonly SimMessage[] {
     return Array.from({ length: this.random.between(1, 3) }, () =>
       this.newMessage(this.random.pick(this.topics)),
     );
+  }
+
+  /** A consumer subscribes by an instance's name: whoever had it has it no more. */
+  takesPlace(reader: string): void {
+    for (const consumer of this.#consumers) if (consumer.readsAs === reader) consumer.leaves();
   }
 
   /** What the application's database says, to be said to the broker. */
@@ -184,6 +215,11 @@ export class World {
     for (const group of this.groups)
       for (let at = random.between(1, 3); at > 0; at--)
         this.#consumers.push(new Consumer(this, `${group} ${at}`, group, this.topics));
+    for (let at = random.pick([0, 2, 3]); at > 0; at--) {
+      // Two of one name take each other's place.
+      const instance = `n${random.between(1, at)}`;
+      this.#consumers.push(new Consumer(this, `${instance} ${at}`, "cache", this.topics, instance));
+    }
     const [billing = ""] = this.groups;
     if (random.chance(0.3))
       this.#consumers.push(new Consumer(this, "support", "support", [`%DLQ%${billing}`]));
@@ -298,11 +334,15 @@ export class World {
     const waiting = [...this.#producers, ...this.#consumers].find((peer) => peer.waiting > 0);
     if (waiting !== undefined) return `${waiting.name} waits for an answer`;
     for (const { id, state } of ledger.undecided.values()) if (state !== "parked") return id;
+    for (const { id } of ledger.schedule.all.values()) return `${id} waits for its time`;
     for (const cursor of ledger.cursors.values()) {
       const { name, places } = ledger.topic(cursor.topicNo);
-      if (ledger.nextFresh(cursor) < places.length) return `${ledger.groupName(cursor)} in ${name}`;
+      const isFull = isFullOfHeld(cursor, this.auditor.policy.takenInMax);
+      if (ledger.nextFresh(cursor) < places.length && !isFull)
+        return `${ledger.groupName(cursor)} in ${name}`;
       for (const [offset, { kind }] of cursor.entries)
-        if (kind !== "pending") return `${ledger.groupName(cursor)} in ${name}/${offset}, ${kind}`;
+        if (kind !== "pending" && !isBehindPending(cursor, offset))
+          return `${ledger.groupName(cursor)} in ${name}/${offset}, ${kind}`;
     }
     return "";
   }
@@ -320,19 +360,43 @@ export class World {
     const final = finalOf(auditor.ledger, this.#witness, this.groups);
     const [problem] = judge(this.history, final);
     if (problem !== undefined) throw new Violation("history", problem);
+    const lost = lostOf(auditor.ledger);
     this.#machine.start();
-    await time.run(10 * SECOND);
+    await time.run(20 * SECOND);
     demand(this.#machine.isServing, "P5", () => "it does not start again");
+    this.#demandTold(lost);
+  }
+
+  /** S3: who is here again has heard by now of all that it had lost before. */
+  #demandTold(before: ReadonlyMap<string, number>): void {
+    const now = lostOf(this.auditor.ledger);
+    const lost = new Map([...before].filter(([key, count]) => (now.get(key) ?? -1) >= count));
+    const [problem] = gapProblems(this.history, lost);
+    if (problem !== undefined) throw new Violation("history", problem);
+  }
+
+  #keyedReads(group: string): number {
+    const reads = [...this.history.reads.values()];
+    return reads.filter(
+      ({ key, message }) =>
+        key.startsWith(`${group} `) && this.history.messages.get(message)?.key !== undefined,
+    ).length;
   }
 
   #counts(): Record<string, number> {
     const { faults, disk } = this.#machine.disk;
     let retired = 0;
     let expired = 0;
+    let filtered = 0;
+    let keyed = 0;
+    for (const cursor of this.auditor.ledger.cursors.values()) filtered += cursor.filtered;
+    for (const group of this.history.ordered) keyed += this.#keyedReads(group);
     for (const topic of this.auditor.ledger.topics.values()) {
       retired += topic.firstOffset;
       expired += topic.expired;
     }
+    let lapsed = 0;
+    for (const cursor of this.auditor.ledger.cursors.values()) lapsed += cursor.lapsed;
     let deliveries = 0;
     for (const read of this.history.reads.values()) deliveries += read.deliveries.length;
     return {
@@ -342,6 +406,13 @@ export class World {
       deliveries,
       retired,
       expired,
+      lapsed,
+      recalled: this.auditor.ledger.schedule.recalled.size,
+      filtered,
+      keyed,
+      abandoned: this.auditor.ledger.abandoned.size,
+      gaps: this.history.heard.gaps,
+      replies: this.history.talk.heard,
       removedBlocks: disk.first - 1,
       refusedStarts: this.#machine.refusals,
       failStops: this.#machine.failStops,

@@ -29,7 +29,9 @@ describe("the record codec", () => {
       "1 opened, 2 topicCreated, 3 topicUpdated, 4 topicDeleted, 5 groupUpdated, 6 groupDeleted, " +
         "7 cursorOpened, 8 cursorReset, 9 sent, 10 prepared, 11 decided, 12 checked, 13 parked, " +
         "14 resumed, 15 endpointSet, 16 delivered, 17 acked, 18 returned, 19 buried, 20 replayed, " +
-        "21 purged, 23 retired, 24 moved, 22 clock, 40 groupPaused, 41 skipped",
+        "21 purged, 23 retired, 24 moved, 30 cursorFiltered, 31 taken, 35 due, 36 recalled, 37 lapsed, " +
+        "45 instanceOpened, 46 instanceSeen, 47 instanceForgotten, 48 abandoned, 49 gapTold, 22 clock, " +
+        "40 groupPaused, 41 skipped",
     );
   });
 
@@ -41,6 +43,25 @@ describe("the record codec", () => {
   it("gives an endpoint that was removed back as null", () => {
     const record = { ...ONE_OF_EACH.endpointSet, endpoint: null };
     expect(roundTrip([record])).toEqual([record]);
+  });
+
+  const timing = { id: "m-1", delayMs: 1_000, deliverAtMs: 0, ttlMs: 60_000 };
+
+  it("gives back what messages say of their times", () => {
+    const [first, second] = ONE_OF_EACH.sent.messages;
+    if (first === undefined || second === undefined) throw new Error("The sample has two.");
+    const sent = { ...ONE_OF_EACH.sent, messages: [first, { ...second, timing }] };
+    const prepared = { ...ONE_OF_EACH.prepared, messages: [{ ...first, timing }] };
+    const decided = { ...ONE_OF_EACH.decided, fromAtMs: 1_234.5 };
+    const all = [sent, prepared, decided];
+    expect(roundTrip(all)).toEqual(all.map(recordWithoutData));
+  });
+
+  it("spends no byte on times where no message says any", () => {
+    const rows = (record: LogRecord) => new Packr().unpack(encodeRecords([record]))[0].length;
+    expect([rows(ONE_OF_EACH.sent), rows(ONE_OF_EACH.prepared), rows(ONE_OF_EACH.decided)]).toEqual(
+      [4, 8, 6],
+    );
   });
 
   it("spends one byte on the offset of a neighbour", () => {
@@ -97,6 +118,8 @@ describe("the record codec", () => {
     ["a number for a flag", [[3, 1, 1, 1]]],
     ["a name that has no number", [[13, "tx-1", 2]]],
     ["a text among offsets", [[17, 1, ["1"]]]],
+    ["times of a message that is not there", [[9, "send", 1, [1, 2], ["m-1"], [1, 0, 0, 5]]]],
+    ["times without an id", [[9, "send", 1, [1, 2], [], [0, 0, 0, 5]]]],
     ["half a pair", [[9, "send", 1, [1, 2, 3]]]],
     ["an endpoint of two fields", [[15, "group", ["url", true], "ada", ""]]],
     ["a record that is a map", [{ kind: "acked" }]],

@@ -1,6 +1,11 @@
 /** Any request of the protocol, out of small worlds of names and tokens, so that requests meet each other. */
 import { randomBytes } from "node:crypto";
-import { type ClientFrame, deadLetterTopic, encodeMessage } from "@escrowmq/protocol";
+import {
+  type ClientFrame,
+  deadLetterTopic,
+  encodeMessage,
+  instanceGroup,
+} from "@escrowmq/protocol";
 import type { Random } from "./e2e-random.ts";
 
 /** What earlier answers and deliveries have brought, to be used by later requests. */
@@ -11,6 +16,7 @@ export interface Known {
 
 const TOPICS = ["x", "y", "z"] as const;
 const GROUPS = ["g", "h"] as const;
+const INSTANCES = ["n1", "n2"] as const;
 
 export class AnyRequest {
   readonly #random: Random;
@@ -55,15 +61,40 @@ export class AnyRequest {
       }),
       verdict: () => ({ type: "verdict", id, transactionId, group, verdict: this.#verdict() }),
       answer: () => ({ type: "answer", transactionId, attempt: count, verdict: this.#verdict() }),
+      recall: () => ({ type: "recall", id, topic, messageId: this.#small("m") }),
       subscribe: () => ({
         type: "subscribe",
         id,
         subscription,
         group,
         topics: [
-          { topic: this.#anyTopic(), from: this.#one(["earliest", "latest", "offset"]), at: count },
+          {
+            topic: this.#anyTopic(),
+            from: this.#one(["earliest", "latest", "offset"]),
+            at: count,
+            filter: this.#one([undefined, undefined, "*", "red", "sql: size > 1", "sql: size >"]),
+          },
         ],
         leaseMs: 1_000,
+      }),
+      subscribeInstance: () => ({
+        type: "subscribe",
+        id,
+        subscription,
+        group,
+        topics: [{ topic: this.#anyTopic() }],
+        leaseMs: 1_000,
+        instance: this.#one(INSTANCES),
+      }),
+      describeInstance: () => ({ type: "group.describe", id, group: this.#instance(group) }),
+      deleteInstance: () => ({ type: "group.delete", id, group: this.#instance(group), ...audit }),
+      inbox: () => ({ type: "inbox", id }),
+      reply: () => ({
+        type: "reply",
+        id,
+        inbox: `1.${count}`,
+        correlation: this.#small("r"),
+        body: Buffer.from("chance"),
       }),
       unsubscribe: () => ({ type: "unsubscribe", id, subscription }),
       credit: () => ({ type: "credit", subscription, messages: count, bytes: 10_000 }),
@@ -90,6 +121,7 @@ export class AnyRequest {
         group,
         attemptsMax: 1 + count,
         retryDelaysMs: [count],
+        ordered: this.#chance(),
       }),
       resetGroup: () => ({
         type: "group.reset",
@@ -155,9 +187,12 @@ export class AnyRequest {
   }
 
   #messages(): Uint8Array[] {
-    return Array.from({ length: this.#random.between(1, 3) }, () =>
-      encodeMessage({ id: newId(), topic: this.#one(TOPICS), body: Buffer.from("chance") }),
-    );
+    return Array.from({ length: this.#random.between(1, 3) }, () => {
+      const plain = { topic: this.#one(TOPICS), body: Buffer.from("chance") };
+      if (this.#random.next() < 0.7) return encodeMessage({ ...plain, id: newId() });
+      const times = { delayMs: this.#random.between(0, 300), ttlMs: this.#random.between(1, 300) };
+      return encodeMessage({ ...plain, ...times, id: this.#small("m") });
+    });
   }
 
   #token(): string {
@@ -179,6 +214,10 @@ export class AnyRequest {
 
   #anyTopic(): string {
     return this.#random.next() < 0.2 ? deadLetterTopic(this.#one(GROUPS)) : this.#one(TOPICS);
+  }
+
+  #instance(group: string): string {
+    return instanceGroup(group, this.#one(INSTANCES));
   }
 
   #verdict(): "commit" | "rollback" | "unknown" {

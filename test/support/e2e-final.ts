@@ -35,7 +35,7 @@ export const finalOfSends = (topic: string, ids: readonly string[]): Final => ({
   transactions: new Map(),
   standings: new Map(),
   topics: new Set([topic]),
-  accounts: [{ topic, nextOffset: ids.length, halfMessages: 0 }],
+  accounts: [{ topic, nextOffset: ids.length, halfMessages: 0, scheduled: 0 }],
   terms: TERMS,
 });
 
@@ -43,8 +43,8 @@ export const finalOfSends = (topic: string, ids: readonly string[]): Final => ({
 const accountsOf = (admin: AdminClient): Promise<Account[]> =>
   Promise.all(
     TOPICS.map(async (topic) => {
-      const { nextOffset } = await admin.request("topic.describe", { topic });
-      return { topic, nextOffset, halfMessages: 0 };
+      const { nextOffset, scheduled } = await admin.request("topic.describe", { topic });
+      return { topic, nextOffset, halfMessages: 0, scheduled };
     }),
   );
 

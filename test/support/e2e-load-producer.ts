@@ -4,7 +4,7 @@ import { crc32 } from "node:zlib";
 import { type JoiningDelivery, Rollback } from "@escrowmq/producer";
 import { EscrowError } from "@escrowmq/protocol";
 import type { Decision, Delivery, Prepare, SaidVerdict, State } from "../history/history.ts";
-import { outcomeOf, TOPICS, type World } from "./e2e-load-world.ts";
+import { outcomeOf, TAGS, TOPICS, type World } from "./e2e-load-world.ts";
 
 const PLANS = {
   send: 40,
@@ -14,8 +14,14 @@ const PLANS = {
   lateCommit: 5,
   lateRollback: 3,
   contested: 4,
+  recall: 4,
 } as const;
-type TransactionPlan = Exclude<keyof typeof PLANS, "send" | "sendAll">;
+type TransactionPlan = Exclude<keyof typeof PLANS, "send" | "sendAll" | "recall">;
+
+/** Longer than a broker is down, and shorter than anybody wants to wait in the end. */
+const DELAY_MS_MAX = 2_500;
+/** Of the messages. */
+const DELAYED_SHARE = 0.1;
 
 /** Thrown by callbacks whose verdict is left to the check-back. */
 class Late extends Error {}
@@ -24,6 +30,7 @@ export async function produce(world: World): Promise<void> {
   const plan = world.random.pick(PLANS);
   if (plan === "send") return send(world, 1);
   if (plan === "sendAll") return send(world, world.random.between(2, 4));
+  if (plan === "recall") return recall(world);
   await transact(world, plan, newMessages(world, world.random.between(1, 4)));
 }
 
@@ -42,8 +49,31 @@ const newId = (): string => randomBytes(16).toString("hex");
 function newMessage(world: World, topic: string = TOPICS[world.random.between(0, 2)] ?? "t0") {
   const id = newId();
   const body = Buffer.from(id.padEnd(world.random.between(32, 800), "."));
-  world.history.says({ id, topic, digest: crc32(body) });
-  return { id, topic, body };
+  const key = `k${world.random.between(0, 15)}`;
+  const tag = TAGS[world.random.between(0, 2)] ?? "other";
+  const said = { id, topic, key, tag, digest: crc32(body) };
+  if (world.random.next() > DELAYED_SHARE) {
+    world.history.says(said);
+    return { id, topic, key, tag, body };
+  }
+  const delayMs = world.random.between(1, DELAY_MS_MAX);
+  // It is sent later than now, and committed later still.
+  world.history.says({ ...said, notBeforeMs: performance.now() + delayMs });
+  world.delayed.push({ id, topic });
+  return { id, topic, key, tag, body, delayMs };
+}
+
+/** In time or too late. */
+async function recall(world: World): Promise<void> {
+  const message = world.delayed.splice(0, world.delayed.length).at(-1);
+  if (message === undefined) return;
+  const operation = world.history.recall(message.id);
+  try {
+    await world.producer().recall(message);
+    world.history.ended(operation, "ok");
+  } catch (error) {
+    world.history.ended(operation, outcomeOf(error));
+  }
 }
 
 const newMessages = (world: World, count: number) =>

@@ -2,11 +2,16 @@
 import type { Producer } from "@escrowmq/producer";
 import { EscrowError } from "@escrowmq/protocol";
 import type { AdminClient } from "@escrowmq/protocol/client";
-import type { Decision, History, Outcome } from "../history/history.ts";
+import type { Decision, History, Outcome, SaidMessage } from "../history/history.ts";
 import type { Random } from "./e2e-random.ts";
 
 export const TOPICS = ["t0", "t1", "t2", "out"] as const;
-export const GROUPS = ["a", "b"] as const;
+export const GROUPS = ["a", "b", "c"] as const;
+/** Those of a group that is ordered by key, and wants only some messages. */
+export const PICKY_GROUP = "c";
+export const PICKY_FILTER = "wanted || sought";
+export const TAGS = ["wanted", "sought", "other"] as const;
+export const isWanted = ({ tag }: SaidMessage): boolean => tag === "wanted" || tag === "sought";
 export const PRODUCER_GROUP = "load";
 export const LEASE_MS = 5_000;
 
@@ -18,6 +23,8 @@ export interface World {
   /** The current ones; what they answer may still be CLOSED, when they are replaced. */
   producer(): Producer;
   admin(): AdminClient | null;
+  /** Messages that may still be called back. */
+  readonly delayed: { readonly id: string; readonly topic: string }[];
   /** Nothing new; what is there is acked. */
   readonly isEnding: boolean;
 }

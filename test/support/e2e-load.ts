@@ -13,7 +13,15 @@ import type { Decision, History, Reader } from "../history/history.ts";
 import { readConsumer } from "./e2e-load-consumer.ts";
 import { operate } from "./e2e-load-operator.ts";
 import { produce } from "./e2e-load-producer.ts";
-import { GROUPS, PRODUCER_GROUP, TOPICS, type World } from "./e2e-load-world.ts";
+import {
+  GROUPS,
+  isWanted,
+  PICKY_FILTER,
+  PICKY_GROUP,
+  PRODUCER_GROUP,
+  TOPICS,
+  type World,
+} from "./e2e-load-world.ts";
 import type { Random } from "./e2e-random.ts";
 import { waitFor } from "./e2e-wait.ts";
 
@@ -40,6 +48,7 @@ export class Load implements World {
   #isEnding = false;
   readonly #isAfterwards: boolean;
   readonly database = new Map<string, Decision>();
+  readonly delayed: World["delayed"] = [];
   #readers: Reader[] = [];
 
   constructor({ url, history, random, parallel, isAfterwards = false }: LoadOptions) {
@@ -48,6 +57,9 @@ export class Load implements World {
     this.random = random;
     this.#parallel = parallel;
     this.#isAfterwards = isAfterwards;
+    history.wants.set(PICKY_GROUP, isWanted);
+    history.ordered.add(PICKY_GROUP);
+    history.mayHold.add(PICKY_GROUP);
   }
 
   get isEnding(): boolean {
@@ -77,7 +89,8 @@ export class Load implements World {
     if (before !== null) this.#leaving.push(before.drain({ timeoutMs: 6_000 }));
     this.#admin = await connectAdmin({ url });
     for (const group of [...GROUPS, ...GROUPS]) {
-      const subscribe = TOPICS.map((topic) => ({ topic }));
+      const filter = group === PICKY_GROUP ? { filter: PICKY_FILTER } : {};
+      const subscribe = TOPICS.map((topic) => ({ topic, ...filter }));
       const consumer = await createConsumer({ url, group, subscribe });
       this.#consumers.push(consumer);
       const reader = this.history.reader(group);
@@ -133,11 +146,16 @@ export class Load implements World {
   }
 }
 
-/** Everything undecided decided, everything visible settled. */
+/** Everything undecided decided, everything delayed visible, and everything visible settled. */
 export async function settled(admin: AdminClient, withinMs: number): Promise<void> {
   await waitFor(
     "the last verdict",
     async () => (await admin.request("stats", {})).undecided === 0,
+    withinMs,
+  );
+  await waitFor(
+    "the last delayed message",
+    async () => (await admin.request("stats", {})).scheduled === 0,
     withinMs,
   );
   for (const group of GROUPS)

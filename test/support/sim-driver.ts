@@ -6,8 +6,9 @@ import type { BrokerFrames, Verdict } from "@escrowmq/protocol";
 import { Engine, type SealedBlock } from "../../broker/src/core/engine.ts";
 import { wholePart } from "../../broker/src/core/lasting-part.ts";
 import { DEFAULT_POLICY, type Policy } from "../../broker/src/core/policy.ts";
-import type { LogRecord } from "../../broker/src/core/records.ts";
-import type { Delivery, Input, NewMessage, Send } from "../../broker/src/core/types.ts";
+import type { LogRecord, Timing } from "../../broker/src/core/records.ts";
+import type { Delivery, Input, Look, NewMessage, Send } from "../../broker/src/core/types.ts";
+import { lookedAt } from "./sim-looking.ts";
 
 export type PlainFrame = Extract<Input, { readonly kind: "frame" }>["frame"];
 type WithoutId<Frame> = Frame extends unknown ? Omit<Frame, "id"> : never;
@@ -39,6 +40,12 @@ export const message = (topic: string, body = "body"): NewMessage => {
   return { topic, bodyBytes: data.length, data };
 };
 
+/** A message that says when it becomes visible, or for how long it is worth a delivery. */
+export const timed = (topic: string, timing: Partial<Timing> & { id: string }): NewMessage => ({
+  ...message(topic, timing.id),
+  timing: { delayMs: 0, deliverAtMs: 0, ttlMs: 0, ...timing },
+});
+
 /** Any function of the content will do; the shell's is a CRC-32. */
 export function digestOf(messages: readonly NewMessage[], acks: readonly string[] = []): number {
   let digest = 0x811c9dc5;
@@ -55,6 +62,8 @@ export function digestOf(messages: readonly NewMessage[], acks: readonly string[
 
 export class Driver {
   engine: Engine;
+  /** Questions of cursors that take messages in are answered at once, from the bodies (sim-looking.ts). */
+  isLooking = true;
   nowMs = 1_000_000;
   readonly policy: Policy;
   readonly blocks: SealedBlock[] = [];
@@ -73,7 +82,14 @@ export class Driver {
     this.#wakeAtMs = wakeAtMs;
     const block = this.engine.sealBlock();
     if (block !== null) this.blocks.push(block);
-    return { records, sends };
+    const looks = this.isLooking ? looksOf({ records, sends }) : [];
+    if (looks.length === 0) return { records, sends };
+    const others = sends.filter(({ kind }) => kind !== "look");
+    const more = looks.map((look) => this.step(lookedAt(this.blocks, look)));
+    return {
+      records: [...records, ...more.flatMap((effects) => effects.records)],
+      sends: [...others, ...more.flatMap((effects) => effects.sends)],
+    };
   }
 
   /** True: the engine wants the next step at once. */
@@ -127,6 +143,14 @@ export class Driver {
   producer(group: string, checker = true): number {
     const connection = this.connect(`${group} producer`);
     this.request(connection, { type: "announce", group, checker });
+    return connection;
+  }
+
+  /** As `consumer`, of one topic, and only what matches. */
+  filtering(group: string, topic: string, filter: string): number {
+    const connection = this.connect(`${group} consumer`);
+    const topics = [{ topic, filter }];
+    this.request(connection, { type: "subscribe", subscription: 1, group, topics });
     return connection;
   }
 
@@ -265,6 +289,9 @@ export const deliveriesOf = ({ sends }: Effects, to?: number): readonly Delivery
   sends.flatMap((send) =>
     send.kind === "deliver" && (to === undefined || send.to === to) ? send.deliveries : [],
   );
+
+export const looksOf = ({ sends }: Effects): readonly Look[] =>
+  sends.filter((send) => send.kind === "look");
 
 export const checksOf = ({ sends }: Effects): readonly Check[] =>
   sends.filter((send) => send.kind === "check");

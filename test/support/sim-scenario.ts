@@ -5,7 +5,7 @@
  */
 import type { Verdict } from "@escrowmq/protocol";
 import type { Policy } from "../../broker/src/core/policy.ts";
-import { Driver, type Effects, message, type Request } from "./sim-driver.ts";
+import { Driver, type Effects, message, type Request, timed } from "./sim-driver.ts";
 import { type Names, sayRecord, saySend } from "./sim-words.ts";
 
 /** The scenario's text with what really happened in place of what stands there. */
@@ -120,7 +120,7 @@ class Stage implements Names {
         return this.driver.send(
           this.#from(name),
           named.id ?? `s${++this.#sends}`,
-          ...messagesOf(plain),
+          ...messagesOf(plain, named),
         );
       case "prepare":
         return this.#prepare(words);
@@ -152,6 +152,8 @@ class Stage implements Names {
     switch (verb) {
       case "topic":
         return { type: "topic.create", topic: first };
+      case "recall":
+        return { type: "recall", topic: first, messageId: rest[0] ?? "" };
       case "announce":
         this.#groups.set(name, first);
         return { type: "announce", group: first, checker: rest[0] !== "no-checker" };
@@ -162,11 +164,23 @@ class Stage implements Names {
         return { type: "verdict", transactionId: first, group, verdict: verb };
       }
       case "subscribe": {
-        const topics = [first, ...rest].map((topic) => ({ topic }));
-        return { type: "subscribe", subscription: 1, group: named.group ?? "", topics, ...lease };
+        const filter = named.filter === undefined ? {} : { filter: named.filter };
+        const topics = [first, ...rest].map((text) => {
+          const [topic = "", weight] = text.split("*");
+          return { topic, ...filter, ...(weight === undefined ? {} : { weight: Number(weight) }) };
+        });
+        const instance = named.instance === undefined ? {} : { instance: named.instance };
+        const group = named.group ?? "";
+        return { type: "subscribe", subscription: 1, group, topics, ...lease, ...instance };
       }
       case "unsubscribe":
         return { type: "unsubscribe", subscription: 1 };
+      case "retain":
+        return { type: "topic.update", topic: first, retentionMs: toMs(rest[0] ?? "") };
+      case "inbox":
+        return { type: "inbox" };
+      case "reply":
+        return { type: "reply", inbox: first, correlation: rest[0] ?? "", body: NO_BODY };
       case "ack":
       case "release":
         return { type: verb, tokens };
@@ -176,6 +190,8 @@ class Stage implements Names {
         return { type: "retry", token, reason, ...delay };
       case "bury":
         return { type: "bury", token, reason };
+      case "order":
+        return { type: "group.update", group: first, ordered: rest[0] !== "no" };
       case "ladder": {
         const retryDelaysMs = rest.map(toMs);
         const attemptsMax = Number(named.attempts ?? rest.length + 1);
@@ -232,7 +248,7 @@ class Stage implements Names {
     const [name = ""] = plain;
     const acks = named.acks?.split(",").map((one) => this.#tokens[Number(one.slice(1)) - 1] ?? one);
     return this.driver.prepare(this.#from(name), named.tx ?? "", {
-      messages: messagesOf(plain),
+      messages: messagesOf(plain, named),
       group: named.group ?? this.#groups.get(name) ?? "",
       ...(acks === undefined ? {} : { acks }),
       ...(named.checkAfter === undefined ? {} : { checkAfterMs: toMs(named.checkAfter) }),
@@ -256,11 +272,13 @@ class Stage implements Names {
   }
 }
 
+const NO_BODY = new Uint8Array();
 const NOTHING: Effects = { records: [], sends: [] };
 
-/** `orders:hello` is the message "hello" for the topic orders. */
-const messagesOf = (words: readonly string[]) =>
+/** `orders:hello` is the message "hello" for the topic orders; one with a delay or a time to live has its body as id. */
+const messagesOf = (words: readonly string[], { delay, ttl }: Words["named"]) =>
   words.slice(1).map((word) => {
     const [topic = "", body = ""] = word.split(":");
-    return message(topic, body);
+    if (delay === undefined && ttl === undefined) return message(topic, body);
+    return timed(topic, { id: body, delayMs: toMs(delay ?? "0s"), ttlMs: toMs(ttl ?? "0s") });
   });

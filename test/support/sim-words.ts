@@ -1,7 +1,8 @@
 /** Says in words what the engine did: the right-hand side of a scenario. Times count from its start. */
-import type { LogRecord, RecordOf } from "../../broker/src/core/records.ts";
+import type { LogRecord, Place, RecordOf, Timing } from "../../broker/src/core/records.ts";
 import type { Delivery, Question, Send } from "../../broker/src/core/types.ts";
 import type { Driver } from "./sim-driver.ts";
+import { bodyIn } from "./sim-looking.ts";
 
 /** The names that a scenario gave to what the engine numbers. */
 export interface Names {
@@ -36,10 +37,21 @@ export function sayRecord(names: Names, record: LogRecord): string {
     const group = state.groups.get(cursor.groupNo)?.name ?? "";
     return `${topic(cursor.topicNo)}/${offset} of ${group}`;
   };
+  const group = (no: number): string => state.groups.get(no)?.name ?? `group ${no}`;
   const at = (ms: number): string => span(ms - names.startMs);
+  const when = (timing: Timing | undefined): string => {
+    if (timing === undefined) return "";
+    const { delayMs, deliverAtMs, ttlMs } = timing;
+    const delay = delayMs > 0 ? ` ${span(delayMs)} after its commit` : "";
+    const due = deliverAtMs > 0 ? ` due at ${at(deliverAtMs)}` : delay;
+    return ttlMs > 0 ? `${due} for ${span(ttlMs)}` : due;
+  };
   const bodies = (messages: RecordOf<"sent">["messages"]): string =>
     messages
-      .map(({ topicNo, data }) => `${topic(topicNo)} "${data === null ? "" : text.decode(data)}"`)
+      .map(
+        ({ topicNo, data, timing }) =>
+          `${topic(topicNo)} "${data === null ? "" : text.decode(data)}"${when(timing)}`,
+      )
       .join(", ");
   switch (record.kind) {
     case "opened":
@@ -66,6 +78,14 @@ export function sayRecord(names: Names, record: LogRecord): string {
       return `progress opened at ${place(record.cursorNo, record.nextOffset)}`;
     case "cursorReset":
       return `progress reset to ${place(record.cursorNo, record.nextOffset)} by ${record.operator}${because(record.reason)}`;
+    case "cursorFiltered":
+      return record.filter === ""
+        ? `no filter at ${place(record.cursorNo, 0)}`
+        : `filter ${record.filter} at ${place(record.cursorNo, 0)}`;
+    case "taken": {
+      const matching = record.offsets.map((offset) => place(record.cursorNo, offset)).join(", ");
+      return `taken in up to ${record.nextOffset}: ${matching || "none"}, ${record.filtered} passed over`;
+    }
     case "sent":
       return `sent ${record.sendId}: ${bodies(record.messages)}`;
     case "prepared": {
@@ -104,6 +124,22 @@ export function sayRecord(names: Names, record: LogRecord): string {
       return `${record.kind} ${topic(record.deadTopicNo)}/${record.offset} by ${record.operator}${because(record.reason)}`;
     case "retired":
       return `retired ${topic(record.topicNo)} before ${record.beforeOffset}`;
+    case "due":
+      return `due in ${topic(record.topicNo)}`;
+    case "recalled":
+      return `recalled ${record.messageId} out of ${topic(record.topicNo)}`;
+    case "lapsed":
+      return `lapsed ${record.offsets.map((offset) => place(record.cursorNo, offset)).join(", ")}`;
+    case "instanceOpened":
+      return `instance ${record.instance} of ${group(record.parentNo)} opened`;
+    case "instanceSeen":
+      return `instance ${group(record.groupNo)} ${record.isHere ? "is here" : "is away"}`;
+    case "instanceForgotten":
+      return `instance of group number ${record.groupNo} forgotten`;
+    case "abandoned":
+      return `abandoned ${place(record.cursorNo, record.offset)}${because(record.reason)}`;
+    case "gapTold":
+      return `told that ${record.lost} are lost in ${place(record.cursorNo, 0).replace("/0 of", " to")}`;
     case "moved":
       return `moved forward: ${bodies(record.messages)}`;
   }
@@ -118,10 +154,14 @@ export function saySend(names: Names, send: Send): readonly string[] {
         (delivery) =>
           `-> ${names.connection(send.to)}: ${sayDelivery(names, send.topic, delivery, send.leaseMs)}`,
       );
+    case "reply":
+      return [`-> ${names.connection(send.to)}: reply to ${send.correlation}`];
     case "check":
       return [`-> ${names.connection(send.to)}: ${sayQuestion(names, send)}`];
     case "askEndpoint":
       return [`-> ${send.url}: ${sayQuestion(names, send)}`];
+    case "look":
+      return [`asks for a look at ${send.places.length}`];
     case "inspect":
       return [`-> ${names.connection(send.to)}: ok, ${sayValue(names, send.inspection.value)}`];
   }
@@ -134,15 +174,28 @@ function sayFrame(names: Names, frame: Extract<Send, { readonly kind: "frame" }>
     const decidedAt = span(Number(detail.decidedAtMs) - names.startMs);
     return `refused ${frame.code}, decided by ${detail.decidedBy} (${detail.who}) at ${decidedAt}`;
   }
+  if (frame.type === "ended") return `subscription ${frame.subscription} ended, ${frame.code}`;
+  if (frame.type === "gap") return `gap, ${sayGaps(frame.gaps)}`;
   if (frame.type !== "ok") return frame.type;
   const parts = [
     frame.state ?? "",
     frame.duplicate === true ? "as before" : "",
     frame.stale === undefined ? "" : `stale ${frame.stale.map(names.delivery).join(" ")}`,
+    frame.gaps === undefined ? "" : sayGaps(frame.gaps),
+    frame.inbox === undefined ? "" : `inbox ${frame.inbox}`,
     frame.value === undefined ? "" : sayValue(names, frame.value as object),
   ];
   return ["ok", ...parts.filter((part) => part !== "")].join(", ");
 }
+
+const sayGaps = (
+  gaps: readonly { topic: string; lost?: number | undefined; total: number }[],
+): string =>
+  gaps
+    .map(({ topic, lost, total }) =>
+      lost === undefined ? `${topic} is new to it` : `${lost} of ${topic} lost, ${total} ever`,
+    )
+    .join(", ");
 
 function sayDelivery(names: Names, topic: string, delivery: Delivery, leaseMs: number): string {
   const { token, offset, attempt, place, origin } = delivery;
@@ -179,9 +232,4 @@ const sayList = (names: Names, fact: unknown): string =>
     ? `[${fact.map((one) => (typeof one === "object" ? sayValue(names, one) : one)).join(" | ")}]`
     : `{${sayValue(names, fact as object)}}`;
 
-function bodyAt({ driver }: Names, { block, slot }: { block: number; slot: number }): string {
-  const records = driver.blocks[block - 1]?.records ?? [];
-  const messages = records.flatMap((record) => ("messages" in record ? record.messages : []));
-  const data = messages[slot]?.data;
-  return data === undefined || data === null ? "?" : text.decode(data);
-}
+const bodyAt = ({ driver }: Names, place: Place): string => bodyIn(driver.blocks, place) ?? "?";

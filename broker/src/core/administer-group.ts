@@ -4,7 +4,7 @@
  *
  * Invariants
  * - T9 A pending ack belongs to its transaction: neither a reset nor a skip touches it.
- * - D14 What was skipped is settled: its lease is over, and nothing brings it back but a later reset.
+ * - D17 What was skipped is settled: its lease is over, and nothing brings it back but a later reset.
  */
 import type { ClientFrames, ResetView, SkipView, TopicResetView } from "@escrowmq/protocol";
 import { LIMITS } from "@escrowmq/protocol/limits";
@@ -105,6 +105,13 @@ export function skip(
       frame.id,
       "INVALID_ARGUMENT",
       `Offset ${last} is ${last - cursor.nextOffset} messages ahead of the group; a skip reaches over at most ${LIMITS.skipAheadMax}.`,
+    );
+  if (cursor.takesIn && last >= cursor.nextOffset)
+    return turn.refuse(
+      from,
+      frame.id,
+      "INVALID_ARGUMENT",
+      `The group has not taken offset ${last} in yet. With a filter or an order it looks at each message first; skip it then.`,
     );
   // From here it must succeed.
   const isPending = (offset: number): boolean => cursor.entry(offset)?.kind === "pending";

@@ -6,6 +6,7 @@ import type { ClientFrames, ErrorCode } from "@escrowmq/protocol";
 import { LIMITS } from "@escrowmq/protocol/limits";
 import { deadLetterTopic } from "@escrowmq/protocol/names";
 import type { Core } from "./core.ts";
+import type { Group } from "./group.ts";
 import type { GroupPolicy, TopicSettings } from "./records.ts";
 import { openGroup } from "./settle.ts";
 import type { Topic } from "./topic.ts";
@@ -70,13 +71,14 @@ export function deleteTopic(
       "TOPIC_IN_USE",
       `The topic ${frame.topic} has undecided messages, pending acks or connected consumers.`,
     );
+  const { scheduled } = topic;
   turn.log({
     kind: "topicDeleted",
     topicNo: topic.no,
     operator: frame.operator,
     reason: frame.reason,
   });
-  turn.ok(from, frame.id, { value: { topic: frame.topic } });
+  turn.ok(from, frame.id, { value: { topic: frame.topic, scheduled } });
 }
 
 export function updateGroup(
@@ -91,8 +93,10 @@ export function updateGroup(
     attemptsMax: frame.attemptsMax ?? group.policy.attemptsMax,
     retryDelaysMs: frame.retryDelaysMs ?? group.policy.retryDelaysMs,
     jitterPercent: frame.jitterPercent ?? group.policy.jitterPercent,
+    isOrdered: frame.ordered ?? group.policy.isOrdered,
   };
   turn.log({ kind: "groupUpdated", groupNo: group.no, group: group.name, policy });
+  for (const cursor of group.cursors.values()) core.consumers.stir(cursor);
   turn.ok(from, frame.id, { value: groupView(core, group, turn.nowMs) });
 }
 
@@ -105,9 +109,11 @@ export function deleteGroup(
   const group = core.state.groupsByName.get(frame.group);
   if (group === undefined) return refuseGroup(turn, from, frame.id, frame.group);
   const dead = core.state.topicsByName.get(deadLetterTopic(group.name));
-  const hasPending = [...group.cursors.values()].some((cursor) => cursor.counts.pending > 0);
-  const isRead = core.consumers.subscriptionsOf(group).length > 0;
-  if (hasPending || isRead || (dead !== undefined && isInUse(core, dead)))
+  const instances = [...group.instances.values()];
+  if (
+    [...instances, group].some((one) => isRead(core, one)) ||
+    (dead !== undefined && isInUse(core, dead))
+  )
     return turn.refuse(
       from,
       frame.id,
@@ -115,7 +121,8 @@ export function deleteGroup(
       `The group ${frame.group} has connected consumers or pending acks.`,
     );
   const { operator, reason } = frame;
-  turn.log({ kind: "groupDeleted", groupNo: group.no, operator, reason });
+  for (const { no } of [...instances, group])
+    turn.log({ kind: "groupDeleted", groupNo: no, operator, reason });
   if (dead !== undefined) turn.log({ kind: "topicDeleted", topicNo: dead.no, operator, reason });
   turn.ok(from, frame.id, { value: { group: frame.group } });
 }
@@ -280,6 +287,11 @@ function answerTransaction(
   if (found === null) return turn.refuse(from, frame.id, "TX_NOT_FOUND", NOT_FOUND);
   turn.ok(from, frame.id, { value: transactionView(core, frame.transactionId, found, turn.nowMs) });
 }
+
+/** Somebody reads as this group, or its acks are part of undecided transactions. */
+const isRead = ({ consumers }: Core, group: Group): boolean =>
+  consumers.subscriptionsOf(group).length > 0 ||
+  [...group.cursors.values()].some((cursor) => cursor.counts.pending > 0);
 
 function isInUse({ state, consumers }: Core, topic: Topic): boolean {
   if (topic.halfMessages > 0) return true;

@@ -74,6 +74,13 @@ export class Alarms {
     if (this.size === 0 && this.#index.length > PLACES_KEPT) this.#clear();
   }
 
+  /** The earliest place, which stays where it is, or NOWHERE. */
+  get first(): number {
+    if (this.size === 0) return NOWHERE;
+    if (this.nextAtMs >= this.#ringAtMs) while (this.#ringSize > 0) this.#pushOut();
+    return this.#heap.at(0);
+  }
+
   /** Takes out the earliest place that is due, or gives NOWHERE. */
   takeDue(nowMs: number): number {
     if (this.size === 0 || this.nextAtMs > nowMs) return NOWHERE;

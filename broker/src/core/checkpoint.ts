@@ -13,11 +13,14 @@
  */
 import { Cursor, type CursorState } from "./cursor.ts";
 import type { EntriesPart } from "./entries.ts";
+import { addGroup, type Group, type Instance } from "./group.ts";
 import type { GroupChange, Pause } from "./group-changes.ts";
 import { invariant } from "./invariant.ts";
 import { LastingPart, type Piece } from "./lasting-part.ts";
 import type { Endpoint, GroupPolicy } from "./records.ts";
 import type { RememberedPart, RememberedState } from "./remembered.ts";
+import { schedule } from "./schedule-records.ts";
+import { readScheduled, type ScheduledPart } from "./scheduled.ts";
 import type { State } from "./state.ts";
 import { Topic, type TopicState } from "./topic.ts";
 import type { IndexPart } from "./topic-index.ts";
@@ -29,7 +32,7 @@ const VERSION = 6;
 export interface PartSizes {
   /** Of a topic's index; 512 messages each. */
   readonly chunks: number;
-  /** Transactions, entries of a group, or what is remembered. */
+  /** Transactions, scheduled messages, entries of a group, or what is remembered. */
   readonly items: number;
 }
 
@@ -54,16 +57,25 @@ type Part =
       readonly policy: GroupPolicy;
       readonly paused: Pause | null;
       readonly changes: readonly GroupChange[];
+      /** Its parent stands before it. */
+      readonly instance: InstanceState | null;
     }
   | { readonly part: "cursor"; readonly cursor: CursorState }
   | { readonly part: "entries"; readonly entries: EntriesPart }
   | { readonly part: "transactions"; readonly transactions: TransactionsPart }
+  | { readonly part: "scheduled"; readonly scheduled: ScheduledPart }
   | { readonly part: "memory"; readonly of: Memory; readonly memory: RememberedState }
   | { readonly part: "remembered"; readonly of: Memory; readonly remembered: RememberedPart };
 
+interface InstanceState {
+  readonly parentNo: number;
+  readonly name: string;
+  readonly leftAtMs: number | null;
+}
+
 /** What of the state is a Remembered. */
-type Memory = "decisions" | "sends";
-const MEMORIES: readonly Memory[] = ["decisions", "sends"];
+type Memory = "decisions" | "sends" | "recalls";
+const MEMORIES: readonly Memory[] = ["decisions", "sends", "recalls"];
 
 /**
  * The state as it is at the call (P9). Heads of topics, groups and cursors are copied at once; everything
@@ -86,13 +98,14 @@ export function saveState(
     saved: { ...topic.save(), halfMessages: 0 },
     pieces: topic.saveIndex(chunks),
   }));
-  const groups = [...state.groups.values()].map(({ cursors: _, ...group }) => group);
+  const groups = [...state.groups.values()].map(saveGroup);
   const frozen = state.entries.freeze();
   const cursors = [...state.cursors.values()].map((cursor) => ({
     cursor: cursor.save(),
     parts: cursor.saveEntries(frozen, items),
   }));
   const transactions = state.transactions.save(items);
+  const scheduled = state.scheduled.save(items);
   const memories = MEMORIES.map((of) => ({
     of,
     memory: state[of].save(),
@@ -107,12 +120,13 @@ export function saveState(
       for (const piece of pieces)
         yield partOf(piece, `index/${topicNo}`, (index) => ({ part: "index", topicNo, index }));
     }
-    for (const group of groups) yield { part: "group", ...group };
+    yield* groups;
     for (const { cursor, parts } of cursors) {
       yield { part: "cursor", cursor };
       for (const entries of parts) yield { part: "entries", entries };
     }
     for (const part of transactions) yield { part: "transactions", transactions: part };
+    for (const part of scheduled) yield { part: "scheduled", scheduled: part };
     for (const { of, memory, pieces } of memories) {
       yield { part: "memory", of, memory };
       for (const piece of pieces)
@@ -126,8 +140,29 @@ export function saveState(
     }
     state.transactions.thaw();
     state.entries.thaw();
+    state.scheduled.thaw();
   })();
 }
+
+const saveGroup = (group: Group): Extract<Part, { part: "group" }> => ({
+  part: "group",
+  no: group.no,
+  name: group.name,
+  policy: group.policy,
+  paused: group.paused,
+  changes: group.changes,
+  instance: group.instance && {
+    parentNo: group.instance.parent.no,
+    name: group.instance.name,
+    leftAtMs: group.instance.leftAtMs,
+  },
+});
+
+const loadInstance = (state: State, { parentNo, name, leftAtMs }: InstanceState): Instance => ({
+  parent: state.group(parentNo),
+  name,
+  leftAtMs,
+});
 
 function partOf<P>(piece: Piece<P>, of: string, put: (taken: P) => Part): Part | LastingPart {
   const { name } = piece;
@@ -163,10 +198,9 @@ function loadPart(state: State, part: Part): void {
     case "index":
       return state.topic(part.topicNo).loadIndex(part.index);
     case "group": {
-      const { no, name, policy, paused, changes } = part;
-      const group = { no, name, policy, cursors: new Map(), paused, changes };
-      state.groups.set(group.no, group);
-      state.groupsByName.set(group.name, group);
+      const { no, name, policy, instance, paused, changes } = part;
+      addGroup(state, no, name, policy, instance && loadInstance(state, instance));
+      Object.assign(state.group(no), { paused, changes });
       return;
     }
     case "cursor": {
@@ -179,6 +213,9 @@ function loadPart(state: State, part: Part): void {
       return state.cursor(part.entries.cursorNo).loadEntries(part.entries);
     case "transactions":
       for (const facts of readPart(part.transactions)) state.hold(facts);
+      return;
+    case "scheduled":
+      for (const message of readScheduled(part.scheduled)) schedule(state, message);
       return;
     case "memory":
       return state[part.of].load(part.memory);

@@ -5,22 +5,26 @@
  * - D10 A subscription never has more delivered to it than it granted, in messages and in bytes.
  * - D11 One group's feeds never touch another's cursor.
  * - D12 Redeliveries and first deliveries take turns; so do the consumers of a group, and the topics of
- *   a consumer. A consumer that is slow or congested holds nothing but its own leases.
- * - D13 Nothing is delivered to a group while it is paused; credit, and leases under way, go on.
- * - Y1 A feed that has something to deliver is stirred, or it is starved with each of its subscriptions, or its
- *   group is paused. So credit costs a look at what waits for it, and not at every topic of the consumer.
+ *   a consumer, by their weights if it gave them any (weights.ts). A consumer that is slow or congested holds
+ *   nothing but its own leases.
+ * - D16 Nothing is delivered to a group while it is paused; credit, and leases under way, go on.
+ * - Y1 A feed that has something to deliver is stirred, or its group is paused, or it is starved with each of
+ *   its subscriptions, for want of credit or because it is the turn of another one: its end stirs those that waited. So
+ *   credit costs a look at what waits for it, and not at every topic of the consumer.
  */
 
 import type { Connection } from "./connections.ts";
 import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
 import type { Entry } from "./entries.ts";
+import { isPaused } from "./group.ts";
 import { invariant } from "./invariant.ts";
 import type { Group } from "./state.ts";
 import { tokenOf } from "./token.ts";
 import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
 import type { Delivery } from "./types.ts";
+import { Weights } from "./weights.ts";
 
 export interface Subscription {
   readonly no: number;
@@ -28,9 +32,11 @@ export interface Subscription {
   readonly group: Group;
   readonly leaseMs: number | undefined;
   readonly feeds: readonly Feed[];
+  /** Null: its topics are worth the same. */
+  readonly weights: Weights<Feed> | null;
   creditMessages: number;
   creditBytes: number;
-  /** Feeds that had something for it when it had no credit. */
+  /** Feeds that had something for it when it had no credit, or when it was the turn of another. */
   readonly starved: Set<Feed>;
   /** The feed that gave it something last: others come first when there is credit again (D12). */
   lastFed: Feed | null;
@@ -58,6 +64,8 @@ interface Budget {
 
 /** Messages that one consumer may get in one go while others have credit, too. */
 const SLICE_MAX = 64;
+/** Nobody else waits for a turn, so nothing is counted. */
+const UNCOUNTED = Number.POSITIVE_INFINITY;
 
 export class Consumers {
   readonly #core: () => Core;
@@ -80,14 +88,16 @@ export class Consumers {
     group: Group,
     cursors: readonly Cursor[],
     leaseMs: number | undefined,
-  ): void {
+    weights: readonly number[] = [],
+  ): Subscription {
     const feeds = cursors.map((cursor) => this.#feedOf(cursor));
-    const subscription = {
+    const subscription: Subscription = {
       no,
       connection,
       group,
       leaseMs,
       feeds,
+      weights: weightsOf(feeds, weights),
       creditMessages: 0,
       creditBytes: 0,
       starved: new Set(feeds),
@@ -95,7 +105,12 @@ export class Consumers {
       leased: new Set<number>(),
     };
     connection.subscriptions.set(no, subscription);
-    for (const feed of feeds) feed.subscriptions.push(subscription);
+    for (const feed of feeds) {
+      feed.subscriptions.push(subscription);
+      // What does not match is passed over without credit.
+      if (feed.cursor.takesIn) this.#stirred.add(feed);
+    }
+    return subscription;
   }
 
   /** Takes the subscription away; its leases must have been returned before. */
@@ -135,6 +150,11 @@ export class Consumers {
     for (const cursor of this.#core().state.readers.get(topicNo) ?? []) this.stir(cursor);
   }
 
+  /** Somebody has a subscription that names it. */
+  isRead(cursor: Cursor): boolean {
+    return this.#feeds.has(cursor.no);
+  }
+
   stir(cursor: Cursor): void {
     const feed = this.#feeds.get(cursor.no);
     if (feed !== undefined) this.#stirred.add(feed);
@@ -142,7 +162,8 @@ export class Consumers {
 
   /** It is paused no more. */
   stirGroup(group: Group): void {
-    for (const cursor of group.cursors.values()) this.stir(cursor);
+    for (const { cursors } of [group, ...group.instances.values()])
+      for (const cursor of cursors.values()) this.stir(cursor);
   }
 
   stirSubscription(subscription: Subscription): void {
@@ -180,6 +201,7 @@ export class Consumers {
 
   /** Delivers what there is credit for, up to the step's budget. */
   pump(turn: Turn): void {
+    this.#stirLoosened();
     const { deliveriesPerStepMax, deliveryBytesPerStepMax } = this.#core().policy;
     const budget = { messages: deliveriesPerStepMax, bytes: deliveryBytesPerStepMax };
     while (budget.messages > 0 && budget.bytes > 0 && this.#stirred.size > 0) {
@@ -189,12 +211,17 @@ export class Consumers {
         // It has no more, or nobody has credit: it is quiet until somebody stirs it. Else it goes to
         // the end, so that a small budget serves all feeds in turn (D12).
         const isQuiet =
-          feed.group.paused !== null ||
-          this.#feed(feed, Math.min(share, budget.messages), budget, turn);
+          isPaused(feed.group) || this.#feed(feed, Math.min(share, budget.messages), budget, turn);
         this.#stirred.delete(feed);
         if (!isQuiet) this.#stirred.add(feed);
       }
     }
+  }
+
+  #stirLoosened(): void {
+    const { loosened } = this.#core().state;
+    for (const cursor of loosened) this.stir(cursor);
+    loosened.clear();
   }
 
   #feedOf(cursor: Cursor): Feed {
@@ -219,8 +246,11 @@ export class Consumers {
     while (left > 0 && budget.bytes > 0 && passed < feed.subscriptions.length) {
       const subscription = feed.subscriptions[feed.turn++ % feed.subscriptions.length];
       if (subscription === undefined) break;
-      const offsets = pick(feed, subscription, Math.min(left, sliceOf(feed)), budget.bytes);
+      const share = this.#shareOf(subscription, feed);
+      const slice = Math.min(left, share, sliceOf(feed));
+      const offsets = pick(feed, subscription, slice, budget.bytes);
       if (offsets.length === 0) {
+        this.#cannot(subscription, feed, share);
         if (isSomethingThere(feed)) subscription.starved.add(feed);
         passed++;
         continue;
@@ -230,9 +260,35 @@ export class Consumers {
       budget.messages -= offsets.length;
       for (const offset of offsets) budget.bytes -= feed.topic.bytesOf(offset);
       this.#deliver(feed, subscription, offsets, turn);
+      // It comes round again, after the others.
+      if (share !== UNCOUNTED && subscription.weights?.took(feed, offsets.length)) break;
     }
     feed.turn %= Math.max(1, feed.subscriptions.length);
+    if (feed.cursor.takesIn) this.#core().windows.ask(feed.cursor, feed.topic, turn);
     return passed >= feed.subscriptions.length;
+  }
+
+  /** How many messages it may have now from this feed; 0: others come first. */
+  #shareOf({ creditMessages, feeds, weights }: Subscription, feed: Feed): number {
+    if (weights === null || creditMessages === 0) return UNCOUNTED;
+    const others = feeds.filter((other) => other !== feed && isSomethingThere(other));
+    if (others.length === 0) return UNCOUNTED;
+    const before = weights.before(feed, others);
+    if (before.length === 0) return weights.turnOf(feed);
+    weights.isAwaited = true;
+    for (const other of before) this.#stirred.add(other);
+    return 0;
+  }
+
+  /** What is too large waits for the end of what is under way, and its turn with it; else others would pass it for ever. */
+  #cannot(subscription: Subscription, feed: Feed, share: number): void {
+    const { weights, creditMessages, leased } = subscription;
+    if (weights === null || creditMessages === 0 || share === 0) return;
+    if (isSomethingThere(feed) && leased.size > 0) return;
+    weights.pass(feed);
+    if (!weights.isAwaited) return;
+    weights.isAwaited = false;
+    this.stirSubscription(subscription);
   }
 
   #deliver(feed: Feed, subscription: Subscription, offsets: readonly number[], turn: Turn): void {
@@ -257,6 +313,7 @@ export class Consumers {
       subscription: subscription.no,
       topic: topic.name,
       leaseMs,
+      hasTtl: topic.hasTtl,
       deliveries,
     });
   }
@@ -294,6 +351,12 @@ export class Consumers {
   }
 }
 
+/** Topics that are worth the same take turns without any book-keeping. */
+function weightsOf(feeds: readonly Feed[], weights: readonly number[]): Weights<Feed> | null {
+  if (new Set(weights).size < 2) return null;
+  return new Weights(new Map(feeds.map((feed, at) => [feed, weights[at] ?? 1])));
+}
+
 /** Entries take it for granted that whoever holds them is known to others. */
 const holderOf = (entry: Entry): Subscription | null => entry.holder as Subscription | null;
 
@@ -302,12 +365,16 @@ const leaseMsOf = (subscription: Subscription): number =>
 
 /** Shares what is ready among those who read, in slices: one record for many deliveries. */
 function sliceOf({ cursor, topic, subscriptions }: Feed): number {
-  const ready = cursor.readyCount + topic.nextOffset - cursor.nextOffset;
+  const ready = cursor.readyCount + topic.nextOffset - freshOffset(cursor, topic);
   return Math.min(SLICE_MAX, Math.max(1, Math.ceil(ready / subscriptions.length)));
 }
 
 const isSomethingThere = ({ cursor, topic }: Feed): boolean =>
-  topic.nextLive(cursor.nextOffset) < topic.nextOffset || cursor.readyAgain().next().done !== true;
+  freshOffset(cursor, topic) < topic.nextOffset || cursor.readyCount > 0;
+
+/** The first that is read straight from the index. What is taken in first comes as ready (windows.ts). */
+const freshOffset = (cursor: Cursor, topic: Topic): number =>
+  cursor.takesIn ? topic.nextOffset : topic.nextLive(cursor.nextOffset);
 
 /** The next offsets for this subscription, as far as its credit goes. Redeliveries and fresh ones take turns. */
 function pick(feed: Feed, subscription: Subscription, most: number, budgetBytes: number): number[] {
@@ -318,7 +385,7 @@ function pick(feed: Feed, subscription: Subscription, most: number, budgetBytes:
   let bytes = subscription.creditBytes;
   const again = cursor.readyAgain();
   let nextAgain = again.next();
-  let fresh = topic.nextLive(cursor.nextOffset);
+  let fresh = freshOffset(cursor, topic);
   const stopAtBytes = bytes - budgetBytes;
   while (picked.length < most && messages > 0 && bytes > stopAtBytes) {
     const isFreshThere = fresh < topic.nextOffset;

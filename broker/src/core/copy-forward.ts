@@ -7,6 +7,7 @@
  * - F2 What changed hands while it was read (settled, retired, decided, moved by somebody else) is left alone:
  *   each is compared with the present state once more before it is logged.
  */
+import { NOWHERE } from "./places.ts";
 import type { LoggedMessage, Place, RecordOf } from "./records.ts";
 import type { State } from "./state.ts";
 import type { Turn } from "./turn.ts";
@@ -26,6 +27,13 @@ export type Movable =
       readonly place: Place;
       readonly bytes: number;
       readonly count: number;
+    }
+  | {
+      readonly kind: "scheduled";
+      readonly messageId: string;
+      readonly topicNo: number;
+      readonly place: Place;
+      readonly bytes: number;
     };
 
 /** What the shell read of it, slot by slot. */
@@ -50,6 +58,14 @@ export function* movableBefore(state: State, block: number): Generator<Movable |
       yield { kind: "entry", topicNo: topic.no, offset, place, bytes };
     }
   }
+  for (const row of state.scheduled.rowsBefore(block)) {
+    if (row === null) {
+      yield null;
+      continue;
+    }
+    const { id, topicNo, place, bytes } = state.scheduled.at(row);
+    yield { kind: "scheduled", messageId: id, topicNo, place, bytes };
+  }
   // Those that are copied meanwhile come again, at the end, from where on all are later.
   for (const { id, messages, place, bytes } of state.transactions.halves()) {
     if (place.block >= block) return;
@@ -61,6 +77,7 @@ export function copied(state: State, turn: Turn, all: readonly Copied[]): void {
   const messages: LoggedMessage[] = [];
   const entries: RecordOf<"moved">["entries"][number][] = [];
   const transactions: RecordOf<"moved">["transactions"][number][] = [];
+  const scheduled: RecordOf<"moved">["scheduled"][number][] = [];
   /** A dead letter and its original share their bytes, and go on doing so if they are copied together. */
   const known = new Map<string, number>();
   for (const { of, data } of all) {
@@ -69,17 +86,20 @@ export function copied(state: State, turn: Turn, all: readonly Copied[]): void {
     const at = known.get(key) ?? messages.length;
     if (of.kind === "transaction")
       transactions.push({ transactionId: of.transactionId, at: messages.length });
+    else if (of.kind === "scheduled")
+      scheduled.push({ messageId: of.messageId, at: messages.length, from: of.place });
     else entries.push({ topicNo: of.topicNo, offset: of.offset, at, from: of.place });
     if (of.kind === "entry" && known.has(key)) continue;
     if (of.kind === "entry") known.set(key, at);
     for (const bytes of data)
       messages.push({ topicNo: topicNoOf(state, of), bytes: bytes.length, data: bytes });
   }
-  if (messages.length > 0) turn.log({ kind: "moved", messages, entries, transactions });
+  if (messages.length > 0) turn.log({ kind: "moved", messages, entries, transactions, scheduled });
 }
 
 /** F2. */
 function isStillThere(state: State, of: Movable): boolean {
+  if (of.kind === "scheduled") return state.scheduled.findAt(of.messageId, of.place) !== NOWHERE;
   const place =
     of.kind === "transaction"
       ? state.transactions.get(of.transactionId)?.place
@@ -88,6 +108,6 @@ function isStillThere(state: State, of: Movable): boolean {
 }
 
 const topicNoOf = (state: State, of: Movable): number =>
-  of.kind === "entry"
-    ? of.topicNo
-    : (state.transaction(of.transactionId).messages[0]?.topicNo ?? 0);
+  of.kind === "transaction"
+    ? (state.transaction(of.transactionId).messages[0]?.topicNo ?? 0)
+    : of.topicNo;

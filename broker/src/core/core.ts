@@ -6,10 +6,13 @@ import type { Alarms } from "./alarms.ts";
 import type { Checks } from "./checks.ts";
 import type { Connections } from "./connections.ts";
 import type { Consumers } from "./consumers.ts";
+import type { Inboxes } from "./inboxes.ts";
+import type { Instances } from "./instances.ts";
 import type { Policy } from "./policy.ts";
 import type { Retention } from "./retention.ts";
 import type { State } from "./state.ts";
 import type { Admission } from "./types.ts";
+import type { Windows } from "./windows.ts";
 
 export interface Core {
   readonly state: State;
@@ -18,7 +21,10 @@ export interface Core {
   readonly alarms: Alarms;
   readonly connections: Connections;
   readonly consumers: Consumers;
+  readonly windows: Windows;
   readonly checks: Checks;
   readonly retention: Retention;
+  readonly instances: Instances;
+  readonly inboxes: Inboxes;
   admission: Admission;
 }

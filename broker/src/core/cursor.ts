@@ -5,6 +5,7 @@
  *                        leased --return--> ready again | waiting(readyAtMs) --deliver--> leased
  *                        leased --join--> pending --commit--> settled, --rollback--> ready again
  *                        leased --bury--> settled here, visible in the dead-letter topic
+ *   (fresh) --taken in--> ready, or held --the one before it of its key is settled--> ready
  *
  * Invariants
  * - V1 An offset below `nextOffset` without an entry is settled (or expired); there is no other record of it.
@@ -14,7 +15,9 @@
  * - V4 `deliveries` rises by exactly one per delivery; `failures` counts those that used up an attempt, and
  *   what a consumer is told is `failures + 1`: giving back at shutdown is not an attempt (D6).
  * - V5 `expired` counts each message that retention took before this group had settled it, exactly once.
- * - V6 `revisitedBlock` is that of the last record that gave back what was settled. What is settled now and was
+ * - V6 A cursor with a filter or an order takes messages in (`take`): what it passes over is settled, and is
+ *   counted in `filtered`. What it takes in is an entry before it is delivered, with its place in its lane.
+ * - V7 `revisitedBlock` is that of the last record that gave back what was settled. What is settled now and was
  *   settled in a later block has no more to tell: a trace may end there.
  */
 import type { Chain } from "./chain.ts";
@@ -30,6 +33,7 @@ import {
   saveEntries,
 } from "./entries.ts";
 import { invariant } from "./invariant.ts";
+import { Lanes } from "./lanes.ts";
 import { NOWHERE } from "./places.ts";
 import type { ReturnCause } from "./records.ts";
 
@@ -40,7 +44,12 @@ export interface CursorState {
   readonly nextOffset: number;
   readonly nextDeliveryNo: number;
   readonly expired: number;
+  readonly lapsed: number;
   readonly revisitedBlock: number;
+  readonly filter: string;
+  readonly filtered: number;
+  readonly abandoned: number;
+  readonly told: number;
 }
 
 export class Cursor {
@@ -50,7 +59,15 @@ export class Cursor {
   #nextOffset: number;
   #nextDeliveryNo = 1;
   #expired = 0;
+  #lapsed = 0;
   #revisitedBlock = 0;
+  #filter = "";
+  #filtered = 0;
+  /** Only while the group is ordered. */
+  #lanes: Lanes | null = null;
+  #abandoned = 0;
+  /** How many lost messages an instance knows of. */
+  told = 0;
   readonly #entries: Entries;
   /** By kind. What is ready stands in the order in which it came back. */
   readonly #chains: readonly Chain[];
@@ -83,13 +100,49 @@ export class Cursor {
     return this.#expired;
   }
 
+  /** Messages whose time to live was over before this group was sent them. */
+  get lapsed(): number {
+    return this.#lapsed;
+  }
+
   get revisitedBlock(): number {
     return this.#revisitedBlock;
   }
 
+  /** "": every message matches. */
+  get filter(): string {
+    return this.#filter;
+  }
+
+  /** Messages that were passed over because they did not match (V6). */
+  get filtered(): number {
+    return this.#filtered;
+  }
+
+  get isOrdered(): boolean {
+    return this.#lanes !== null;
+  }
+
+  /** Messages are looked at before they are delivered (V6). */
+  get takesIn(): boolean {
+    return this.#lanes !== null || this.#filter !== "";
+  }
+
+  /** Messages that an instance goes on without. */
+  get abandoned(): number {
+    return this.#abandoned;
+  }
+
+  /** All that it will never be given. */
+  get lost(): number {
+    return this.#expired + this.#abandoned;
+  }
+
   get counts(): Readonly<Record<Kind, number>> {
-    const [leased, ready, waiting, pending] = this.#chains.map(({ size }) => size);
-    return { leased: leased ?? 0, ready: ready ?? 0, waiting: waiting ?? 0, pending: pending ?? 0 };
+    const [leased = 0, ready = 0, waiting = 0, pending = 0, held = 0] = this.#chains.map(
+      ({ size }) => size,
+    );
+    return { leased, ready, waiting, pending, held };
   }
 
   get unsettled(): number {
@@ -126,6 +179,38 @@ export class Cursor {
     return this.#chain("ready").size;
   }
 
+  get heldCount(): number {
+    return this.#chain("held").size;
+  }
+
+  /** From the next message on that was not taken in. */
+  setFilter(filter: string): void {
+    this.#filter = filter;
+  }
+
+  /** What is unsettled stays as it is; with the order what is held is free. */
+  setOrdered(isOrdered: boolean): void {
+    if (isOrdered === this.isOrdered) return;
+    this.#lanes = isOrdered ? new Lanes(this.#entries.laneLinks) : null;
+    if (isOrdered) return;
+    for (const place of this.#chain("held").places()) this.#become(place, "ready", 0);
+    for (const chain of this.#chains)
+      for (const place of chain.places()) this.#entries.setKey(place, 0);
+  }
+
+  /** Everything before `nextOffset` was looked at: these matched (V6). `keys`: theirs; none without an order. */
+  take(
+    nextOffset: number,
+    offsets: readonly number[],
+    keys: readonly number[],
+    filtered: number,
+  ): void {
+    invariant(nextOffset > this.#nextOffset, "a message is taken in once");
+    this.#nextOffset = nextOffset;
+    this.#filtered += filtered;
+    for (const [at, offset] of offsets.entries()) this.#add(freshRow(offset, keys[at] ?? 0));
+  }
+
   /** Offsets that came back and may be delivered now, oldest first. */
   *readyAgain(): Generator<number> {
     for (const place of this.#chain("ready").places()) yield this.#entries.offset.at(place);
@@ -151,16 +236,28 @@ export class Cursor {
     this.#leave(place);
   }
 
+  /** Settled, because their time to live was over when they were about to be sent. */
+  lapse(offsets: readonly number[]): void {
+    for (const offset of offsets) this.settle(offset);
+    this.#lapsed += offsets.length;
+  }
+
   /** A message that was not given to the group yet becomes one that is ready; those before it did before. */
   takeIn(offset: number): void {
     invariant(offset >= this.#nextOffset, "only a fresh message is taken in");
     this.#nextOffset = offset + 1;
-    this.#add({ offset, deliveries: 0, failures: 0, kind: "ready", number: 0, reason: "" });
+    this.#add(freshRow(offset, 0));
   }
 
-  /** In this block something that was settled came back (V6). */
+  /** In this block something that was settled came back (V7). */
   revisit(block: number): void {
     this.#revisitedBlock = block;
+  }
+
+  /** Settled, and not done: counted. */
+  abandon(offset: number): void {
+    this.settle(offset);
+    this.#abandoned++;
   }
 
   /** The ack joined a transaction. */
@@ -197,12 +294,13 @@ export class Cursor {
 
   /**
    * A dead letter comes back into the group with its attempts set to 0. After a reset to before it,
-   * it comes anyway, as a fresh message or as one already under way.
+   * it comes anyway, as a fresh message or as one already under way. Its place in the order is gone: it
+   * stands behind all of its key.
    */
-  replay(offset: number): void {
+  replay(offset: number, key: number): void {
     const isThere = this.#entries.find(this.no, offset) !== NOWHERE;
     if (isThere || offset >= this.#nextOffset) return;
-    this.#add({ offset, deliveries: 0, failures: 0, kind: "ready", number: 0, reason: "" });
+    this.#add(freshRow(offset, this.isOrdered ? key : 0));
   }
 
   /**
@@ -211,9 +309,11 @@ export class Cursor {
    */
   expire(first: number, before: number, fresh: number): number {
     let lost = fresh;
-    for (const place of this.#placesBetween(first, before)) {
+    // All of them at once: each that goes may make another one ready.
+    for (const place of [...this.#placesBetween(first, before)]) {
       const kind = this.#entries.kindOf(place);
-      invariant(kind === "ready" || kind === "waiting", "what is under way does not expire");
+      const isUnderWay = kind === "leased" || kind === "pending";
+      invariant(!isUnderWay, "what is under way does not expire");
       this.#leave(place);
       lost++;
     }
@@ -270,6 +370,7 @@ export class Cursor {
 
   /** Its rows are free again: it is reset, or deleted. */
   clear(): void {
+    this.#lanes?.clear();
     for (const chain of this.#chains) for (const place of chain.places()) this.#leave(place);
   }
 
@@ -283,8 +384,10 @@ export class Cursor {
   }
 
   save(): CursorState {
-    const { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired, revisitedBlock } = this;
-    return { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired, revisitedBlock };
+    const { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired, filter } = this;
+    const { lapsed, revisitedBlock, filtered, abandoned, told } = this;
+    const counts = { expired, lapsed, filtered, abandoned, told };
+    return { no, groupNo, topicNo, filter, nextOffset, nextDeliveryNo, revisitedBlock, ...counts };
   }
 
   /** The entries as they are in `frozen`, which is of this moment, in parts that may be taken later. */
@@ -296,7 +399,12 @@ export class Cursor {
   load(saved: CursorState): void {
     this.#nextDeliveryNo = saved.nextDeliveryNo;
     this.#expired = saved.expired;
+    this.#lapsed = saved.lapsed;
     this.#revisitedBlock = saved.revisitedBlock;
+    this.#filter = saved.filter;
+    this.#filtered = saved.filtered;
+    this.#abandoned = saved.abandoned;
+    this.told = saved.told;
   }
 
   loadEntries(part: EntriesPart): void {
@@ -317,16 +425,24 @@ export class Cursor {
   #deliverFirst(offset: number, number: number): void {
     invariant(offset >= this.#nextOffset, "a settled message is not delivered again");
     this.#nextOffset = offset + 1;
-    this.#add({ offset, deliveries: 1, failures: 0, kind: "leased", number, reason: "" });
+    this.#add({ offset, deliveries: 1, failures: 0, kind: "leased", number, reason: "", key: 0 });
   }
 
   #add(row: EntryRow): void {
-    this.#chain(row.kind).append(this.#entries.add(this.no, row));
+    const entries = this.#entries;
+    const place = entries.add(this.no, row);
+    const isFirst = row.key === 0 || this.#lanes === null || this.#lanes.enter(row.key, place);
+    if (!isFirst) entries.kind.set(place, KINDS.indexOf("held"));
+    this.#chain(entries.kindOf(place)).append(place);
   }
 
+  /** Q1: the next of its key may be delivered. */
   #leave(place: number): void {
+    const key = this.#entries.keyOf(place);
+    const next = key === 0 || this.#lanes === null ? NOWHERE : this.#lanes.leave(key, place);
     this.#chain(this.#entries.kindOf(place)).remove(place);
     this.#entries.remove(place);
+    if (next !== NOWHERE) this.#become(next, "ready", 0);
   }
 
   #become(place: number, kind: Kind, number: number): void {
@@ -339,3 +455,13 @@ export class Cursor {
     this.#chain(kind).append(place);
   }
 }
+
+const freshRow = (offset: number, key: number): EntryRow => ({
+  offset,
+  deliveries: 0,
+  failures: 0,
+  kind: "ready",
+  number: 0,
+  reason: "",
+  key,
+});

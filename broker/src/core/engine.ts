@@ -23,8 +23,11 @@ import { Consumers } from "./consumers.ts";
 import { copied } from "./copy-forward.ts";
 import type { Core } from "./core.ts";
 import type { HashKey } from "./id-hash.ts";
+import { Inboxes, inbox, reply } from "./inboxes.ts";
 import * as inspect from "./inspect.ts";
+import { Instances } from "./instances.ts";
 import { invariant } from "./invariant.ts";
+import { lapsed } from "./lapse.ts";
 import * as messageQueries from "./message-queries.ts";
 import { NOWHERE } from "./places.ts";
 import { DEFAULT_POLICY, type Policy } from "./policy.ts";
@@ -32,11 +35,13 @@ import { pushAll } from "./push-all.ts";
 import { QUERIES } from "./queries.ts";
 import type { LogRecord } from "./records.ts";
 import { Retention } from "./retention.ts";
+import * as schedule from "./schedule.ts";
 import * as settle from "./settle.ts";
 import { State } from "./state.ts";
 import * as transact from "./transact.ts";
 import { Turn } from "./turn.ts";
 import type { ConnectionId, Input, Ready } from "./types.ts";
+import { Windows } from "./windows.ts";
 
 type PlainFrame = Extract<Input, { readonly kind: "frame" }>["frame"];
 
@@ -62,8 +67,11 @@ export class Engine {
       alarms: new Alarms(),
       connections: new Connections(),
       consumers: new Consumers(core),
+      windows: new Windows(core),
       checks: new Checks(core, transact.decide),
       retention: new Retention(core),
+      instances: new Instances(core),
+      inboxes: new Inboxes(),
       admission: "all",
     };
   }
@@ -107,13 +115,16 @@ export class Engine {
 
   /** What became due, and what can be asked and delivered now. */
   #workOff(turn: Turn): void {
-    const { admission, checks, consumers } = this.#core;
+    const { admission, checks, consumers, windows, instances } = this.#core;
+    schedule.ripen(this.#core, turn);
     this.#ripen(turn);
+    windows.ripen(turn.nowMs);
     // A delivery is a record, and so is the answer to a check; what frees space goes on.
     if (admission !== "none") {
       checks.pump(turn);
       consumers.pump(turn);
     }
+    if (turn.nowMs >= instances.nextAtMs) instances.look(turn);
     this.#retire(turn);
     if (this.#isClockDue(turn.nowMs)) turn.log({ kind: "clock" });
   }
@@ -123,7 +134,10 @@ export class Engine {
     return admission !== "none" && consumers.hasMore ? nowMs : this.#nextWakeAtMs();
   }
 
-  /** While something waits, time must not pass unrecorded: a restart would take it for downtime (C5, D7). */
+  /**
+   * While something waits, time must not pass unrecorded: a restart would take it for downtime (C5, D7).
+   * Scheduled messages do not care: downtime is no pause for them.
+   */
   #isClockDue(nowMs: number): boolean {
     return !this.#isBlockOpen && nowMs >= this.#clockAtMs();
   }
@@ -136,11 +150,14 @@ export class Engine {
   }
 
   #nextWakeAtMs(): number | null {
-    const { alarms, checks, retention } = this.#core;
+    const { alarms, checks, retention, windows, instances } = this.#core;
     const nextAtMs = Math.min(
+      windows.nextAtMs,
       alarms.nextAtMs,
       checks.nextAtMs,
       retention.nextAtMs,
+      schedule.nextDueAtMs(this.#core),
+      instances.nextAtMs,
       this.#clockAtMs(),
     );
     return nextAtMs === NEVER ? null : nextAtMs;
@@ -225,8 +242,12 @@ export class Engine {
         // Where the disk is short, its rest is for those who cannot wait.
         if (core.admission === "all") copied(core.state, turn, input.messages);
         return;
+      case "looked":
+        return core.windows.looked(input, turn);
       case "unreadable":
         return settle.unreadable(core, turn, input.token);
+      case "lapsed":
+        return lapsed(core, turn, input.tokens);
       default:
         input satisfies never;
     }
@@ -248,12 +269,14 @@ export class Engine {
         return transact.verdict(core, turn, from, frame);
       case "answer":
         return transact.answer(core, turn, from, frame);
+      case "recall":
+        return schedule.recall(core, turn, from, frame);
       case "subscribe":
         return settle.subscribe(core, turn, from, frame);
       case "unsubscribe":
         return settle.unsubscribe(core, turn, from, frame);
       case "credit":
-        return settle.credit(core, from, frame);
+        return settle.credit(core, turn, from, frame);
       case "ack":
         return settle.ack(core, turn, from, frame);
       case "release":
@@ -264,6 +287,10 @@ export class Engine {
         return settle.retry(core, turn, from, frame);
       case "bury":
         return settle.bury(core, turn, from, frame);
+      case "inbox":
+        return inbox(core, turn, from, frame);
+      case "reply":
+        return reply(core, turn, from, frame);
       case "topic.create":
         return administer.createTopic(core, turn, from, frame);
       case "topic.update":
@@ -326,7 +353,7 @@ export class Engine {
 
   /** C5: broker time stood still while the broker was down; what is left of each wait is left still. */
   #open(turn: Turn): void {
-    const { state, alarms, checks } = this.#core;
+    const { state, alarms, checks, instances, inboxes } = this.#core;
     const pausedMs = state.block === 0 ? 0 : Math.max(0, turn.nowMs - state.atMs);
     turn.log({ kind: "opened", atMs: turn.nowMs, pausedMs });
     for (const transaction of state.transactions.values())
@@ -334,16 +361,19 @@ export class Engine {
     for (const cursor of state.cursors.values()) {
       for (const { place } of cursor.waiting()) alarms.set(place, state.entries.number.at(place));
     }
+    instances.look(turn);
+    inboxes.open(state.block);
   }
 
   #disconnect(id: ConnectionId, turn: Turn): void {
-    const { connections, checks } = this.#core;
+    const { connections, checks, inboxes } = this.#core;
     const connection = connections.find(id);
     if (connection === undefined) return;
     for (const subscription of [...connection.subscriptions.values()])
       settle.endSubscription(this.#core, turn, subscription, "disconnected");
     for (const group of [...connection.producerOf.keys()]) checks.retract(connection, group);
     checks.disconnected(connection, turn);
+    inboxes.close(id);
     connections.remove(id);
   }
 
@@ -381,6 +411,8 @@ const WRITE_NOTHING: ReadonlySet<PlainFrame["type"]> = new Set([
   "announce",
   "credit",
   "extend",
+  "inbox",
+  "reply",
   "verdict",
   "tx.decide",
   ...QUERIES,

@@ -10,7 +10,8 @@ import { Chain, frozenPlaces, Links, Slots } from "./chain.ts";
 import { Column, type FrozenColumn, type FrozenValues, Values, Words } from "./columns.ts";
 import { NOWHERE, Places } from "./places.ts";
 
-export const KINDS = ["leased", "ready", "waiting", "pending"] as const;
+/** What is held comes last: so it is loaded last (lanes.ts, Q2). */
+export const KINDS = ["leased", "ready", "waiting", "pending", "held"] as const;
 export type Kind = (typeof KINDS)[number];
 
 export type EntryState =
@@ -18,13 +19,17 @@ export type EntryState =
   | { readonly kind: "ready" }
   | { readonly kind: "waiting"; readonly readyAtMs: number }
   /** The ack joined an undecided transaction: no redelivery, whatever the lease does (T9). */
-  | { readonly kind: "pending" };
+  | { readonly kind: "pending" }
+  /** Another message of its key comes first (lanes.ts). */
+  | { readonly kind: "held" };
 
 /** With fewer rows than this nothing is worth to be given back. */
 const ROWS_KEPT = 4_096;
 
 export class Entries {
   readonly links = new Links();
+  /** Of lanes: only what has a key stands in one. */
+  readonly laneLinks = new Links();
   readonly cursorNo = new Column(Uint32Array);
   readonly offset = new Column(Float64Array);
   readonly deliveries = new Column(Uint32Array);
@@ -36,6 +41,8 @@ export class Entries {
   readonly reason = new Values("");
   /** Leased: by whom, known only while running; null between recovery and the `opened` record. */
   readonly holder = new Values<unknown>(null);
+  /** By what it is ordered, else 0. Filled only as far as there is one: who has no order does not pay for it. */
+  readonly #key = new Column(Uint32Array);
   readonly #places = new Places();
   readonly #slots = new Slots();
   readonly #all = [
@@ -77,7 +84,18 @@ export class Entries {
     this.kind.set(place, KINDS.indexOf(row.kind));
     this.number.set(place, row.number);
     this.reason.set(place, row.reason);
+    this.setKey(place, row.key);
     return place;
+  }
+
+  keyOf(place: number): number {
+    return this.#key.at(place);
+  }
+
+  setKey(place: number, key: number): void {
+    if (key === 0 && place >= this.#key.length) return;
+    while (this.#key.length <= place) this.#key.push(0);
+    this.#key.set(place, key);
   }
 
   /** The caller has taken it out of its chain. */
@@ -87,6 +105,7 @@ export class Entries {
     this.number.set(place, 0);
     this.reason.set(place, "");
     this.holder.set(place, null);
+    this.setKey(place, 0);
     this.#slots.giveBack(place);
     if (this.size === 0 && this.offset.length > ROWS_KEPT) this.#clear();
   }
@@ -103,18 +122,20 @@ export class Entries {
         one.freeze(),
       ),
       reason: this.reason.freeze(),
+      key: this.#key.freeze(),
     };
   }
 
   thaw(): void {
-    for (const column of [this.links.next, ...this.#all]) column.thaw();
+    for (const column of [this.links.next, this.#key, ...this.#all]) column.thaw();
   }
 
   /** After a burst nothing of it is kept. */
   #clear(): void {
     this.#slots.clear();
     this.links.clear();
-    for (const column of this.#all) column.clear();
+    this.laneLinks.clear();
+    for (const column of [this.#key, ...this.#all]) column.clear();
   }
 }
 
@@ -142,6 +163,11 @@ export class Entry {
 
   get failures(): number {
     return this.#rows.failures.at(this.place);
+  }
+
+  /** 0: none by which it is ordered. */
+  get key(): number {
+    return this.#rows.keyOf(this.place);
   }
 
   /** Why the last delivery failed; "" at first. */
@@ -177,12 +203,15 @@ export interface EntryRow {
   /** Leased: the delivery's; waiting: when it is ready; else 0. */
   readonly number: number;
   readonly reason: string;
+  /** 0: none by which it is ordered. */
+  readonly key: number;
 }
 
 export interface FrozenEntries {
   readonly next: FrozenColumn;
   readonly numbers: readonly FrozenColumn[];
   readonly reason: FrozenValues<string>;
+  readonly key: FrozenColumn;
 }
 
 /** Some of a cursor's, as they stood when they were frozen. */
@@ -191,6 +220,8 @@ export interface EntriesPart {
   readonly reasons: readonly string[];
   /** For each the place of its reason, offset, deliveries, failures, kind and number: float64. */
   readonly numbers: Uint8Array;
+  /** For each its key: uint32. Absent: none has one. */
+  readonly keys?: Uint8Array;
 }
 
 const WIDTH = 6;
@@ -199,22 +230,28 @@ const WIDTH = 6;
 export function* saveEntries(
   cursorNo: number,
   firsts: readonly number[],
-  { next, numbers, reason }: FrozenEntries,
+  { next, numbers, reason, key }: FrozenEntries,
   countMax: number,
 ): Generator<EntriesPart> {
   let rows: number[] = [];
+  let keys: number[] = [];
   let reasons = new Words();
   const part = (): EntriesPart => {
     const bytes = new Uint8Array(Float64Array.from(rows).buffer);
-    return { cursorNo, reasons: reasons.slice(0, reasons.count), numbers: bytes };
+    const saved = { cursorNo, reasons: reasons.slice(0, reasons.count), numbers: bytes };
+    return keys.some((one) => one !== 0)
+      ? { ...saved, keys: new Uint8Array(Uint32Array.from(keys).buffer) }
+      : saved;
   };
   for (const first of firsts) {
     for (const place of frozenPlaces(first, next)) {
       rows.push(reasons.numberOf(reason.at(place)));
       for (const column of numbers) rows.push(column.at(place));
+      keys.push(key.at(place));
       if (rows.length < countMax * WIDTH) continue;
       yield part();
       rows = [];
+      keys = [];
       reasons = new Words();
     }
   }
@@ -222,9 +259,10 @@ export function* saveEntries(
 }
 
 /** What a part says. */
-export function* readEntries({ reasons, numbers }: EntriesPart): Generator<EntryRow> {
+export function* readEntries({ reasons, numbers, keys }: EntriesPart): Generator<EntryRow> {
   // The bytes may stand anywhere in a file's, and numbers begin at multiples of eight.
   const rows = new Float64Array(numbers.slice().buffer);
+  const keyOf = keys === undefined ? null : new Uint32Array(keys.slice().buffer);
   for (let at = 0; at < rows.length; at += WIDTH) {
     const [reason = 0, offset = 0, deliveries = 0, failures = 0, kind = 0, number = 0] =
       rows.subarray(at, at + WIDTH);
@@ -235,6 +273,7 @@ export function* readEntries({ reasons, numbers }: EntriesPart): Generator<Entry
       kind: KINDS[kind] ?? "ready",
       number,
       reason: reasons[reason] ?? "",
+      key: keyOf?.[at / WIDTH] ?? 0,
     };
   }
 }

@@ -17,10 +17,12 @@ export function listTopics(
   from: ConnectionId,
   frame: Page<"topic.list">,
 ): void {
-  const { topicsByName } = core.state;
+  const { topicsByName, scheduled } = core.state;
+  // Once for the page: it goes through all that is scheduled.
+  const nextDue = scheduled.nextAtMsByTopic();
   const view = (name: string): TopicView | null => {
     const topic = topicsByName.get(name);
-    return topic === undefined ? null : views.topicView(core, topic, turn.nowMs);
+    return topic === undefined ? null : views.topicView(core, topic, turn.nowMs, nextDue);
   };
   const weigh = (topic: TopicView | null): number => 1 + (topic?.groups.length ?? 0) / 5;
   const value = views.pageOfNames(topicsByName.keys(), frame, view, weigh);
@@ -44,14 +46,16 @@ export function listGroups(
   from: ConnectionId,
   frame: Page<"group.list">,
 ): void {
-  const { groupsByName } = core.state;
+  const { groupsByName, groups } = core.state;
+  // Instances stand in the description of their group: there may be many.
+  const names = [...groups.values()].filter((one) => one.instance === null).map(({ name }) => name);
   const view = (name: string): GroupView | null => {
     const group = groupsByName.get(name);
     return group === undefined ? null : views.groupView(core, group, turn.nowMs);
   };
   const weigh = (group: GroupView | null): number =>
     3 + (group?.topics.length ?? 0) + (group?.consumers.length ?? 0);
-  const value = views.pageOfNames(groupsByName.keys(), frame, view, weigh);
+  const value = views.pageOfNames(names, frame, view, weigh);
   turn.ok(from, frame.id, { value });
 }
 
@@ -63,8 +67,11 @@ export function describeGroup(
 ): void {
   const group = core.state.groupsByName.get(frame.group);
   if (group === undefined) return refuseGroup(turn, from, frame.id, frame.group);
-  turn.ok(from, frame.id, { value: views.groupView(core, group, turn.nowMs) });
+  turn.ok(from, frame.id, { value: views.groupView(core, group, turn.nowMs, INSTANCES_SHOWN) });
 }
+
+/** As many as people read; each of them can be described by itself. */
+const INSTANCES_SHOWN = 100;
 
 export function listProducers(
   core: Core,
@@ -158,6 +165,7 @@ export function figures(
           value,
           groups: groupsBehind(core, turn.nowMs),
           paused: pausedGroups(core, turn.nowMs),
+          standing: core.windows.standing(),
         };
   turn.send({ kind: "inspect", to: from, re: frame.id, inspection });
 }

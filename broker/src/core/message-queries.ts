@@ -46,7 +46,7 @@ export interface Tracked {
   readonly cursorNo: number;
   readonly group: string;
   readonly isSettled: boolean;
-  /** Settled in a later block than this it has no more to tell (cursor.ts, V6). */
+  /** Settled in a later block than this it has no more to tell (cursor.ts, V7). */
   readonly revisitedBlock: number;
 }
 

@@ -18,10 +18,18 @@ export interface Policy {
   readonly decisionsKeptMax: number;
   readonly sendsKeptMs: number;
   readonly sendsKeptMax: number;
+  readonly scheduledMax: number;
   readonly deliveriesPerStepMax: number;
   readonly deliveryBytesPerStepMax: number;
+  readonly windowMessagesMax: number;
+  readonly windowBytesMax: number;
+  readonly windowBlocksMax: number;
+  readonly takenInMax: number;
+  readonly lookAgainMs: number;
   readonly retentionEveryMs: number;
   readonly dropAfterStartMs: number;
+  readonly instanceKeptMs: number;
+  readonly instancesPerGroupMax: number;
   /** What a new topic gets, dead-letter topics included. */
   readonly topic: Pick<TopicSettings, "retentionMs" | "retentionBytes" | "unsettled">;
   readonly group: GroupPolicy;
@@ -57,15 +65,30 @@ export const DEFAULT_POLICY: Policy = {
   // Longer than an SDK resends (30 s by default); bounded by memory, about 120 bytes each.
   sendsKeptMs: 10 * MINUTE,
   sendsKeptMax: 1_000_000,
+  // What memory holds: about 120 bytes each.
+  scheduledMax: 1_000_000,
   // One step may not hold the loop: the rest follows in the next.
   deliveriesPerStepMax: 2_048,
   // What one step may add to the sockets' buffers before anybody can see that a peer reads slowly.
   deliveryBytesPerStepMax: 4_194_304,
+  // One look of a cursor with a filter or an order: a millisecond or two of judging.
+  windowMessagesMax: 512,
+  // What is read for it at once, and what reading it may cost where each message stands in a block of its own.
+  windowBytesMax: 1_048_576,
+  windowBlocksMax: 64,
+  // An ordered group looks beyond keys that are stuck, but not for ever: about 120 bytes each.
+  takenInMax: 100_000,
+  // A block that cannot be read: long enough not to fill the log with complaints.
+  lookAgainMs: MINUTE,
   // How far retention may lag behind: at 100 MB/s a limit in bytes is passed by 100 MB.
   retentionEveryMs: SECOND,
   // Messages grow older while the broker is down. Where the unsettled ones are dropped, groups get this
   // long to come back, and operators to change their mind.
   dropAfterStartMs: HOUR,
+  // A long weekend: a process that is away for longer is not restarted any more, it is replaced.
+  instanceKeptMs: 72 * HOUR,
+  // A fleet, and those that it replaced; about 1 KiB each and topic. Beyond it the longest away is forgotten.
+  instancesPerGroupMax: 1_000,
   // Kafka's log.retention.hours. What a group has not settled is never lost unless somebody says so.
   topic: { retentionMs: 7 * DAY, retentionBytes: 0, unsettled: "keep" },
   group: {
@@ -76,6 +99,8 @@ export const DEFAULT_POLICY: Policy = {
       10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1_200, 1_800, 3_600, 7_200,
     ].map((seconds) => seconds * SECOND),
     jitterPercent: 10,
+    // Order costs a look at each message, and keys that wait.
+    isOrdered: false,
   },
 };
 

@@ -16,12 +16,25 @@ export interface Place {
   readonly slot: number;
 }
 
+/** When a message becomes visible, and for how long it is worth a delivery. Most messages say nothing of it. */
+export interface Timing {
+  /** The message's: by it a scheduled message is recalled. */
+  readonly id: string;
+  /** Counted from the commit of its transaction; 0: at once. */
+  readonly delayMs: number;
+  /** 0: at once. Never both. */
+  readonly deliverAtMs: number;
+  /** Counted from when it becomes visible; 0: for ever. */
+  readonly ttlMs: number;
+}
+
 export interface LoggedMessage {
   readonly topicNo: number;
   /** Size of the encoded message. */
   readonly bytes: number;
   /** The encoded message on its way into the log; null when read back: recovery needs no bodies. */
   readonly data: Uint8Array | null;
+  readonly timing?: Timing;
 }
 
 export interface TopicSettings {
@@ -44,6 +57,8 @@ export interface GroupPolicy {
   readonly retryDelaysMs: readonly number[];
   /** Each delay is lengthened by up to this share, so that failures do not come back in step. */
   readonly jitterPercent: number;
+  /** Messages of one key are delivered one after the other, each when the one before it is settled (D9). */
+  readonly isOrdered: boolean;
 }
 
 export interface Endpoint {
@@ -121,6 +136,21 @@ export type LogRecord =
       readonly operator: string;
       readonly reason: string;
     }
+  /** From the next message on that was not taken in; "": no filter. */
+  | { readonly kind: "cursorFiltered"; readonly cursorNo: number; readonly filter: string }
+  /** A cursor with a filter or an order has looked at everything before `nextOffset`. */
+  | {
+      readonly kind: "taken";
+      readonly cursorNo: number;
+      readonly nextOffset: number;
+      /** Those that match; they wait for their deliveries from now on. */
+      readonly offsets: readonly number[];
+      /** By what each of them is ordered, 0: by nothing. None without an order. */
+      readonly keys: readonly number[];
+      /** Those that do not match: settled without a delivery. */
+      readonly filtered: number;
+    }
+  /** Of its delayed messages `deliverAtMs` says when they are due. */
   | {
       readonly kind: "sent";
       readonly sendId: string;
@@ -145,6 +175,8 @@ export type LogRecord =
       /** The operator's name, the policy's cause; "" for producers. */
       readonly who: string;
       readonly reason: string;
+      /** A commit of delayed messages: their delays count from then on. */
+      readonly fromAtMs?: number;
     }
   | {
       readonly kind: "checked";
@@ -222,6 +254,26 @@ export type LogRecord =
     }
   /** Retention took all messages of the topic before this offset. */
   | { readonly kind: "retired"; readonly topicNo: number; readonly beforeOffset: number }
+  /** A group is broadcast to by a new name: the instance is here, and reads as the group `groupNo`. */
+  | {
+      readonly kind: "instanceOpened";
+      readonly groupNo: number;
+      readonly parentNo: number;
+      readonly instance: string;
+    }
+  /** It came back, or it left. */
+  | { readonly kind: "instanceSeen"; readonly groupNo: number; readonly isHere: boolean }
+  /** It was away for too long, or others needed its place. */
+  | { readonly kind: "instanceForgotten"; readonly groupNo: number }
+  /** An instance goes on without this message: its last attempt failed, or it said so. */
+  | {
+      readonly kind: "abandoned";
+      readonly cursorNo: number;
+      readonly offset: number;
+      readonly reason: string;
+    }
+  /** The instance knows that it has lost so many messages of this topic, ever. */
+  | { readonly kind: "gapTold"; readonly cursorNo: number; readonly lost: number }
   /** Messages copied forward out of an old segment: the same bytes, which from now on are read here. */
   | {
       readonly kind: "moved";
@@ -235,7 +287,25 @@ export type LogRecord =
       }[];
       /** `at`: the first of them. */
       readonly transactions: readonly { readonly transactionId: string; readonly at: number }[];
-    };
+      /** `at`: which of `messages`. */
+      readonly scheduled: readonly {
+        readonly messageId: string;
+        readonly at: number;
+        readonly from: Place;
+      }[];
+    }
+  /** The scheduled message that stands there, the first of all, enters its topic. */
+  | { readonly kind: "due"; readonly topicNo: number; readonly place: Place }
+  /** Scheduled messages of one id were called back by their sender: they never become visible. */
+  | {
+      readonly kind: "recalled";
+      readonly topicNo: number;
+      readonly messageId: string;
+      readonly places: readonly Place[];
+      readonly client: string;
+    }
+  /** Their time to live was over before they were sent to a consumer: this group is done with them. */
+  | { readonly kind: "lapsed"; readonly cursorNo: number; readonly offsets: readonly number[] };
 
 export type RecordKind = LogRecord["kind"];
 export type RecordOf<Kind extends RecordKind> = Extract<LogRecord, { readonly kind: Kind }>;

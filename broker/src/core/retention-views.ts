@@ -1,7 +1,13 @@
 /** How far groups are behind retention, in figures. Reads only. */
 import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
-import { dueBefore, firstUnderWay, firstUnsettled, isKeeping } from "./retention.ts";
+import {
+  dueBefore,
+  firstUnderWay,
+  firstUnsettled,
+  holdsUnsettled,
+  isKeeping,
+} from "./retention.ts";
 import type { Topic } from "./topic.ts";
 import type { GroupBehind, PausedGroup } from "./types.ts";
 
@@ -15,7 +21,8 @@ export interface Lag {
 export function lagOf(core: Core, topic: Topic, cursor: Cursor, nowMs: number): Lag {
   const first = firstUnsettled(topic, cursor);
   if (first >= topic.nextOffset) return { oldestAgeMs: 0, heldBytes: 0 };
-  const held = isKeeping(core, topic, nowMs) ? first : firstUnderWay(topic, cursor);
+  const isKept = isKeeping(core, topic, nowMs) && holdsUnsettled(core.state, cursor);
+  const held = isKept ? first : firstUnderWay(topic, cursor);
   const due = dueBefore(topic, nowMs);
   return {
     oldestAgeMs: Math.round(nowMs - topic.atMsOf(first)),
@@ -77,7 +84,8 @@ export function groupsBehind(core: Core, nowMs: number): readonly GroupBehind[] 
   const behind: GroupBehind[] = [];
   for (const cursor of core.state.cursors.values()) {
     const topic = core.state.topic(cursor.topicNo);
-    const { retentionMs, retentionBytes, unsettled } = topic.settings;
+    const { retentionMs, retentionBytes } = topic.settings;
+    const unsettled = holdsUnsettled(core.state, cursor) ? topic.settings.unsettled : "drop";
     const { oldestAgeMs, heldBytes } = lagOf(core, topic, cursor, nowMs);
     const behindBytes = bytesBehind(topic, cursor);
     const isNear =

@@ -6,9 +6,10 @@
  *
  * Invariants
  * - E1 What is leased, or has a pending ack, is not retired, nor is what stands behind it (D3, T9).
- * - E2 Where the unsettled are kept, nothing that an existing group has still to settle is retired; a dead
- *   letter goes by replay or purge only.
- * - E3 Where they are dropped, each group's loss is counted (V5), and not before `dropAfterStartMs`.
+ * - E2 Where the unsettled are kept, nothing that an existing group has still to settle is retired, instances
+ *   of broadcast groups aside; a dead letter goes by replay or purge only.
+ * - E3 Where they are dropped, each group's loss is counted (V5), and not before `dropAfterStartMs`;
+ *   an instance's at once.
  * - E4 Half messages are in no topic and in no age: nothing here can touch them.
  *
  * Time is looked at every `retentionEveryMs` while something happens, else when the next message is due. It
@@ -61,8 +62,10 @@ export class Retention {
     const isKept = isKeeping(this.#core(), topic, turn.nowMs);
     const due = dueBefore(topic, turn.nowMs);
     const beforeOffset = due > topic.firstOffset ? heldFrom(state, topic, due, isKept) : 0;
-    if (beforeOffset > topic.firstOffset)
+    if (beforeOffset > topic.firstOffset) {
       turn.log({ kind: "retired", topicNo: topic.no, beforeOffset });
+      this.#core().instances.tell(topic.no, turn);
+    }
     if (topic.firstOffset >= topic.nextOffset) return NEVER;
     if (topic.firstOffset >= due)
       return topic.atMsOf(topic.firstOffset) + topic.settings.retentionMs + 1;
@@ -93,11 +96,17 @@ export function isKeeping({ state, policy }: Core, topic: Topic, nowMs: number):
   return topic.settings.unsettled === "keep" || nowMs < state.openedAtMs + policy.dropAfterStartMs;
 }
 
+/** Instances hold nothing back that they have not in hand: they may never come again (instances.ts, S2). */
+export const holdsUnsettled = (state: State, { groupNo }: Cursor): boolean =>
+  state.group(groupNo).instance === null;
+
 /** Nothing from here on may go, however old it is (E1, E2); at most `due`. */
-function heldFrom({ readers }: State, topic: Topic, due: number, isKept: boolean): number {
-  const firstHeld = isKept ? firstUnsettled : firstUnderWay;
+function heldFrom(state: State, topic: Topic, due: number, isKept: boolean): number {
   let held = isKept && topic.isDeadLetters ? Math.min(due, topic.nextLive(topic.firstOffset)) : due;
-  for (const cursor of readers.get(topic.no) ?? []) held = firstHeld(topic, cursor, held);
+  for (const cursor of state.readers.get(topic.no) ?? []) {
+    const firstHeld = isKept && holdsUnsettled(state, cursor) ? firstUnsettled : firstUnderWay;
+    held = firstHeld(topic, cursor, held);
+  }
   return held;
 }
 

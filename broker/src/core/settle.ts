@@ -54,11 +54,24 @@ export function subscribe(
       "TOPIC_NOT_FOUND",
       `There is no topic ${unknown}. Create it: escrow topic create ${unknown}`,
     );
+  const refusal = core.instances.refusal(frame.group, frame.instance);
+  if (refusal !== null) return turn.refuse(from, frame.id, refusal.code, refusal.message);
+  const conflict = frame.topics.find((start) => isConflict(core, frame.group, start));
+  if (conflict !== undefined)
+    return turn.refuse(
+      from,
+      frame.id,
+      "FILTER_CONFLICT",
+      `Others of the group ${frame.group} read ${conflict.topic} with another filter, or without one.`,
+    );
   // From here it must succeed.
-  const group = openGroup(core, turn, frame.group);
+  const group = openReader(core, turn, frame);
+  const newFromNo = core.state.nextCursorNo;
   const cursors = frame.topics.map((start) => openCursor(core, turn, group, start));
-  core.consumers.subscribe(connection, frame.subscription, group, cursors, frame.leaseMs);
-  turn.ok(from, frame.id);
+  const weights = frame.topics.map(({ weight = 1 }) => weight);
+  const { subscription: no, leaseMs } = frame;
+  const subscription = core.consumers.subscribe(connection, no, group, cursors, leaseMs, weights);
+  turn.ok(from, frame.id, core.instances.entered(subscription, newFromNo));
 }
 
 export function unsubscribe(
@@ -87,6 +100,7 @@ export function endSubscription(
   cause: "released" | "disconnected",
 ): void {
   core.consumers.unsubscribe(subscription);
+  if (subscription.group.instance !== null) core.instances.left(subscription.group, turn);
   for (const place of [...subscription.leased]) {
     const entry = new Entry(core.state.entries, place);
     invariant(entry.holder === subscription, "a subscription holds what is leased to it");
@@ -98,9 +112,15 @@ export function endSubscription(
 }
 
 /** Without a reply, and without an error: it may cross with the end of its subscription. */
-export function credit(core: Core, from: ConnectionId, frame: ClientFrames["credit"]): void {
+export function credit(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["credit"],
+): void {
   const subscription = core.connections.get(from).subscriptions.get(frame.subscription);
   if (subscription === undefined) return;
+  if (subscription.group.instance !== null) core.instances.credited(subscription.group, turn);
   core.consumers.grant(
     subscription,
     frame.messages,
@@ -255,10 +275,15 @@ function giveBack(
   core.alarms.set(entry.place, how.readyAtMs);
 }
 
-/** D8: out of the group and into its dead letters in one record. */
+/** D8: out of the group and into its dead letters in one record. An instance goes on without it. */
 function toDeadLetters(core: Core, turn: Turn, cursor: Cursor, entry: Entry, reason: string): void {
   core.consumers.endLease(entry);
-  const dead = openDeadLetters(core, turn, core.state.group(cursor.groupNo));
+  const group = core.state.group(cursor.groupNo);
+  if (group.instance !== null) {
+    turn.log({ kind: "abandoned", cursorNo: cursor.no, offset: entry.offset, reason });
+    return core.instances.tell(cursor.topicNo, turn);
+  }
+  const dead = openDeadLetters(core, turn, group);
   turn.log({
     kind: "buried",
     cursorNo: cursor.no,
@@ -288,19 +313,50 @@ export function openGroup({ state, policy }: Core, turn: Turn, name: string): Gr
   return state.group(groupNo);
 }
 
+/** The group that the subscription reads as: an instance takes the place of its predecessor (S1). */
+function openReader(core: Core, turn: Turn, frame: ClientFrames["subscribe"]): Group {
+  const group = openGroup(core, turn, frame.group);
+  if (frame.instance === undefined) return group;
+  const before = core.instances.holder(group, frame.instance);
+  if (before !== undefined) {
+    endSubscription(core, turn, before, "disconnected");
+    core.instances.replaced(before, turn);
+  }
+  return core.instances.enter(group, frame.instance, turn);
+}
+
+/** A filter is the group's: what one of its consumers would let pass is not for another to lose. */
+function isConflict({ state, consumers }: Core, groupName: string, start: StartAt): boolean {
+  const topicNo = state.topicsByName.get(start.topic)?.no ?? 0;
+  const cursor = state.groupsByName.get(groupName)?.cursors.get(topicNo);
+  return cursor !== undefined && cursor.filter !== filterOf(start) && consumers.isRead(cursor);
+}
+
+/** What lets all pass is no filter, and costs nothing. */
+const filterOf = ({ filter = "" }: StartAt): string => (filter.trim() === "*" ? "" : filter.trim());
+
+function openCursor(core: Core, turn: Turn, group: Group, start: StartAt): Cursor {
+  const cursor = findCursor(core, turn, group, start);
+  const filter = filterOf(start);
+  if (cursor.filter !== filter) turn.log({ kind: "cursorFiltered", cursorNo: cursor.no, filter });
+  return cursor;
+}
+
 /** Where to start matters only to a group that has not read the topic before. */
-function openCursor({ state }: Core, turn: Turn, group: Group, start: StartAt): Cursor {
+function findCursor({ state }: Core, turn: Turn, group: Group, start: StartAt): Cursor {
   const topic = state.topicsByName.get(start.topic);
   invariant(topic !== undefined, "the topics of a subscription were looked up before");
   const known = group.cursors.get(topic.no);
   if (known !== undefined) return known;
   const cursorNo = state.nextCursorNo;
+  // A new instance does not want the past.
+  const from = start.from ?? (group.instance === null ? "earliest" : "latest");
   turn.log({
     kind: "cursorOpened",
     cursorNo,
     groupNo: group.no,
     topicNo: topic.no,
-    nextOffset: startOffset(topic, start),
+    nextOffset: startOffset(topic, { ...start, from }),
   });
   return state.cursor(cursorNo);
 }

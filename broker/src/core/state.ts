@@ -5,21 +5,34 @@
  * Invariants
  * - A1 `apply` never refuses: what may be refused was refused before the record was made.
  * - A2 Nothing here knows of connections, credit, leases' holders or timers; those hang on as opaque fields.
- * - A3 A place that somebody may still read is in a topic's index or in an undecided transaction, and
- *   `neededBlock` is not after it: what is before that block may be removed from the store.
+ * - A3 A place that somebody may still read is in a topic's index, in an undecided transaction or among the
+ *   scheduled messages, and `neededBlock` is not after it: what is before may be removed from the store.
  */
-import { groupOfDeadLetters } from "@escrowmq/protocol/names";
 import { Cursor } from "./cursor.ts";
+import { buried, endDeadLetter, ended, passOver, replayed } from "./dead-letters.ts";
 import { DecisionColumns, DigestColumns } from "./decisions.ts";
 import { Entries } from "./entries.ts";
-import { type GroupChange, type Pause, withChange } from "./group-changes.ts";
+import {
+  type Group,
+  leaveAll,
+  noteChange,
+  openInstance,
+  pauseGroup,
+  removeGroup,
+  seeInstance,
+  setOrder,
+  updateGroup,
+} from "./group.ts";
 import { type HashKey, IdHash } from "./id-hash.ts";
 import { invariant } from "./invariant.ts";
 import type { Policy } from "./policy.ts";
-import type { Endpoint, GroupPolicy, LogRecord, Place, RecordOf } from "./records.ts";
+import type { Endpoint, LogRecord, Place, RecordOf } from "./records.ts";
 import { Remembered } from "./remembered.ts";
+import { dropScheduled, due, recalled, show } from "./schedule-records.ts";
+import { Scheduled } from "./scheduled.ts";
 import { Topic } from "./topic.ts";
 import {
+  count,
   type Decision,
   type Transaction,
   type TransactionFacts,
@@ -29,17 +42,7 @@ import {
 } from "./transaction.ts";
 import { Transactions } from "./transactions.ts";
 
-export interface Group {
-  readonly no: number;
-  readonly name: string;
-  policy: GroupPolicy;
-  /** By topic number. */
-  readonly cursors: Map<number, Cursor>;
-  /** Null: it is not paused. */
-  paused: Pause | null;
-  /** The newest first. */
-  changes: readonly GroupChange[];
-}
+export type { Group } from "./group.ts";
 
 export class State {
   readonly topics = new Map<number, Topic>();
@@ -56,6 +59,9 @@ export class State {
   readonly totalsByGroup = new Map<string, UndecidedTotals>();
   readonly decisions: Remembered<Decision>;
   readonly sends: Remembered<number>;
+  readonly scheduled: Scheduled;
+  /** Messages that were recalled, by id: from which topic. */
+  readonly recalls: Remembered<number>;
   readonly endpoints = new Map<string, Endpoint>();
   nextTopicNo = 1;
   nextGroupNo = 1;
@@ -63,6 +69,8 @@ export class State {
   /** The block that is being written or recovered. */
   block = 0;
   atMs = 0;
+  /** Cursors in which an end may have made others ready, or room for more; the consumers take them out. */
+  readonly loosened = new Set<Cursor>();
   /** When the broker was started. */
   openedAtMs = 0;
   /** Which save of the state is the last one (P9). */
@@ -79,7 +87,10 @@ export class State {
       decisionsKeptMax,
       hash,
     );
-    this.sends = new Remembered(() => new DigestColumns(), sendsKeptMs, sendsKeptMax, hash);
+    const newColumns = (): DigestColumns => new DigestColumns();
+    this.sends = new Remembered(newColumns, sendsKeptMs, sendsKeptMax, hash);
+    this.scheduled = new Scheduled(hash);
+    this.recalls = new Remembered(newColumns, sendsKeptMs, sendsKeptMax, hash);
   }
 
   beginBlock(block: number, atMs: number): void {
@@ -104,15 +115,26 @@ export class State {
       case "topicDeleted":
         return this.#topicDeleted(record);
       case "groupUpdated":
-        return this.#groupUpdated(record);
+        return updateGroup(this, record);
       case "groupPaused":
-        return this.#groupPaused(record);
+        return pauseGroup(this, record);
       case "groupDeleted":
+      case "instanceForgotten":
         return this.#groupDeleted(record);
+      case "instanceOpened":
+        return openInstance(this, record);
+      case "instanceSeen":
+        return seeInstance(this, record);
       case "cursorOpened":
         return this.#cursorOpened(record);
       case "cursorReset":
         return this.#cursorReset(record);
+      case "cursorFiltered":
+        return this.cursor(record.cursorNo).setFilter(record.filter);
+      case "taken": {
+        const { cursorNo, nextOffset, offsets, keys, filtered } = record;
+        return this.cursor(cursorNo).take(nextOffset, offsets, keys, filtered);
+      }
       case "sent":
         return this.#sent(record);
       case "prepared":
@@ -132,26 +154,41 @@ export class State {
       case "acked": {
         const cursor = this.cursor(record.cursorNo);
         for (const offset of record.offsets) cursor.settle(offset);
-        return this.#ended(cursor, record.offsets);
+        return ended(this, cursor, record.offsets);
       }
       case "returned": {
         const { offset, cause, readyAtMs, isCounted, reason } = record;
         const cursor = this.cursor(record.cursorNo);
         cursor.giveBack(offset, cause, readyAtMs, isCounted, reason);
-        return this.#passOver(cursor, offset);
+        return passOver(this, cursor, offset);
       }
       case "skipped":
         return this.#skipped(record);
       case "buried":
-        return this.#buried(record);
+        return buried(this, record);
+      case "abandoned":
+        this.cursor(record.cursorNo).abandon(record.offset);
+        return ended(this, this.cursor(record.cursorNo), [record.offset]);
+      case "gapTold":
+        this.cursor(record.cursorNo).told = record.lost;
+        return;
       case "replayed":
-        return this.#replayed(record);
+        return replayed(this, record);
       case "purged":
-        return this.#endDeadLetter(this.topic(record.deadTopicNo), record.offset);
+        return endDeadLetter(this, this.topic(record.deadTopicNo), record.offset);
       case "retired":
         return this.#retired(record);
       case "moved":
         return this.#moved(record);
+      case "due":
+        return due(this, record);
+      case "recalled":
+        return recalled(this, record);
+      case "lapsed": {
+        const cursor = this.cursor(record.cursorNo);
+        cursor.lapse(record.offsets);
+        return ended(this, cursor, record.offsets);
+      }
       default:
         record satisfies never;
     }
@@ -185,7 +222,7 @@ export class State {
   get neededBlock(): number {
     let needed = this.block + 1;
     for (const topic of this.topics.values()) needed = Math.min(needed, topic.lowestBlock);
-    return Math.min(needed, this.transactions.lowestBlock);
+    return Math.min(needed, this.transactions.lowestBlock, this.scheduled.lowestBlock);
   }
 
   totalsOf(group: string): UndecidedTotals {
@@ -208,10 +245,11 @@ export class State {
 
   #opened({ atMs, pausedMs }: RecordOf<"opened">): void {
     this.openedAtMs = atMs;
+    leaveAll(this, atMs, pausedMs);
     for (const cursor of this.cursors.values()) {
       cursor.restart(pausedMs);
       if (!this.topic(cursor.topicNo).isDeadLetters) continue;
-      for (const { offset } of [...cursor.entries()]) this.#passOver(cursor, offset);
+      for (const { offset } of [...cursor.entries()]) passOver(this, cursor, offset);
     }
     for (const transaction of this.transactions.values()) {
       transaction.nextCheckAtMs += pausedMs;
@@ -234,46 +272,17 @@ export class State {
       this.group(cursor.groupNo).cursors.delete(topicNo);
     }
     this.readers.delete(topicNo);
+    dropScheduled(this, topicNo);
     this.topicsByName.delete(this.topic(topicNo).name);
     this.topics.delete(topicNo);
     // A dead letter whose message is gone cannot be replayed.
     for (const topic of this.topics.values()) {
       for (const [offset, origin] of topic.origins)
-        if (origin.topicNo === topicNo) this.#endDeadLetter(topic, offset);
+        if (origin.topicNo === topicNo) endDeadLetter(this, topic, offset);
     }
   }
 
-  #groupUpdated({ groupNo, group, policy }: RecordOf<"groupUpdated">): void {
-    const known = this.groups.get(groupNo);
-    if (known !== undefined) {
-      known.policy = policy;
-      return;
-    }
-    const created: Group = {
-      no: groupNo,
-      name: group,
-      policy,
-      cursors: new Map(),
-      paused: null,
-      changes: [],
-    };
-    this.groups.set(groupNo, created);
-    this.groupsByName.set(group, created);
-    this.nextGroupNo = groupNo + 1;
-  }
-
-  #groupPaused({ groupNo, isPaused, operator, reason }: RecordOf<"groupPaused">): void {
-    const group = this.group(groupNo);
-    group.paused = isPaused ? { atMs: this.atMs, operator, reason } : null;
-    const what = isPaused ? "paused" : "resumed";
-    this.#noteChange(group, { what, topic: "", offset: 0, count: 1, operator, reason });
-  }
-
-  #noteChange(group: Group, change: Omit<GroupChange, "atMs">): void {
-    group.changes = withChange(group.changes, { atMs: this.atMs, ...change });
-  }
-
-  #groupDeleted({ groupNo }: RecordOf<"groupDeleted">): void {
+  #groupDeleted({ groupNo }: { readonly groupNo: number }): void {
     const group = this.group(groupNo);
     for (const cursor of group.cursors.values()) {
       const offsets = offsetsOf(cursor);
@@ -284,10 +293,9 @@ export class State {
         cursor.topicNo,
         readers.filter((reader) => reader !== cursor),
       );
-      this.#ended(cursor, offsets);
+      ended(this, cursor, offsets);
     }
-    this.groups.delete(groupNo);
-    this.groupsByName.delete(group.name);
+    removeGroup(this, group);
   }
 
   #cursorReset({ cursorNo, nextOffset, operator, reason }: RecordOf<"cursorReset">): void {
@@ -295,10 +303,10 @@ export class State {
     const offsets = offsetsOf(cursor);
     cursor.reset(nextOffset);
     cursor.revisit(this.block);
-    this.#ended(cursor, offsets);
+    ended(this, cursor, offsets);
     const topic = this.topic(cursor.topicNo).name;
     const change = { topic, offset: nextOffset, count: 1, operator, reason };
-    this.#noteChange(this.group(cursor.groupNo), { what: "reset", ...change });
+    noteChange(this, this.group(cursor.groupNo), { what: "reset", ...change });
   }
 
   /** What stands before a fresh one that is skipped is fresh no more, but ready: V1 knows no holes. */
@@ -312,10 +320,10 @@ export class State {
       cursor.takeIn(fresh);
     }
     for (const offset of offsets) cursor.settle(offset);
-    this.#ended(cursor, offsets);
+    ended(this, cursor, offsets);
     const [offset = 0] = offsets;
     const change = { topic: topic.name, offset, count: offsets.length, operator, reason };
-    this.#noteChange(this.group(cursor.groupNo), { what: "skipped", ...change });
+    noteChange(this, this.group(cursor.groupNo), { what: "skipped", ...change });
   }
 
   #cursorOpened({ cursorNo, groupNo, topicNo, nextOffset }: RecordOf<"cursorOpened">): void {
@@ -324,6 +332,7 @@ export class State {
 
   addCursor(cursor: Cursor): void {
     this.cursors.set(cursor.no, cursor);
+    setOrder(this, cursor);
     this.group(cursor.groupNo).cursors.set(cursor.topicNo, cursor);
     this.readers.get(cursor.topicNo)?.push(cursor);
     this.nextCursorNo = Math.max(this.nextCursorNo, cursor.no + 1);
@@ -331,8 +340,7 @@ export class State {
 
   #sent({ sendId, digest, messages }: RecordOf<"sent">): void {
     this.sends.set(sendId, digest, this.atMs);
-    for (const { topicNo, bytes } of messages)
-      this.topic(topicNo).append(this.#takeSlots(1), bytes, this.atMs);
+    for (const message of messages) show(this, message, this.#takeSlots(1), this.atMs);
   }
 
   #prepared(record: RecordOf<"prepared">): void {
@@ -347,7 +355,9 @@ export class State {
       ageFromMs: this.atMs,
       block: this.block,
       place,
-      messages: messages.map(({ topicNo, bytes }) => ({ topicNo, bytes })),
+      messages: messages.map(({ topicNo, bytes, timing }) =>
+        timing === undefined ? { topicNo, bytes } : { topicNo, bytes, timing },
+      ),
       acks,
       onUndecided,
       checks: 0,
@@ -357,10 +367,10 @@ export class State {
   }
 
   /** T4, T5: visibility, joined acks and the decision in one record. */
-  #decided({ transactionId, verdict, by, who }: RecordOf<"decided">): void {
+  #decided({ transactionId, verdict, by, who, fromAtMs }: RecordOf<"decided">): void {
     const transaction = this.transaction(transactionId);
     const { group, digest, preparedAtMs, block: preparedBlock, acks } = transaction;
-    if (verdict === "commit") this.#makeVisible(transaction);
+    if (verdict === "commit") this.#makeVisible(transaction, fromAtMs ?? this.atMs);
     this.#release(transaction);
     this.decisions.set(
       transactionId,
@@ -381,18 +391,17 @@ export class State {
       const cursor = this.cursor(cursorNo);
       if (verdict === "commit") {
         cursor.settle(offset);
-        this.#ended(cursor, [offset]);
+        ended(this, cursor, [offset]);
       } else {
         cursor.giveBack(offset, "rolledBack", 0, false, "");
-        this.#passOver(cursor, offset);
+        passOver(this, cursor, offset);
       }
     }
   }
 
-  #makeVisible({ messages, place: { block, slot } }: Transaction): void {
+  #makeVisible({ messages, place: { block, slot } }: Transaction, fromAtMs: number): void {
     let at = slot;
-    for (const { topicNo, bytes } of messages)
-      this.topic(topicNo).append({ block, slot: at++ }, bytes, this.atMs);
+    for (const message of messages) show(this, message, { block, slot: at++ }, fromAtMs);
   }
 
   #release(transaction: Transaction): void {
@@ -439,64 +448,6 @@ export class State {
       cursor.deliver(offsets[at] ?? 0, firstDeliveryNo + at);
   }
 
-  /** D8: out of the group and into the dead-letter topic in one record; the bytes stay where they are. */
-  #buried({ cursorNo, offset, deadTopicNo, reason }: RecordOf<"buried">): void {
-    const cursor = this.cursor(cursorNo);
-    const topic = this.topic(cursor.topicNo);
-    const dead = this.topic(deadTopicNo);
-    // The attempt that failed is used up, too.
-    const attempts = (cursor.entry(offset)?.failures ?? 0) + 1;
-    cursor.settle(offset);
-    const at = dead.append(topic.placeOf(offset), topic.bytesOf(offset), this.atMs);
-    const visibleAtMs = topic.atMsOf(offset);
-    const atMs = this.atMs;
-    dead.origins.set(at, { topicNo: topic.no, offset, attempts, reason, atMs, visibleAtMs });
-    this.#ended(cursor, [offset]);
-  }
-
-  #replayed({ deadTopicNo, offset }: RecordOf<"replayed">): void {
-    const dead = this.topic(deadTopicNo);
-    const origin = dead.origins.get(offset);
-    invariant(origin !== undefined, "a record replays a dead letter that exists");
-    const group = this.groupsByName.get(groupOfDeadLetters(dead.name));
-    const cursor = group?.cursors.get(origin.topicNo);
-    if (cursor !== undefined) {
-      const topic = this.topic(origin.topicNo);
-      const isGone =
-        origin.offset < topic.firstOffset ||
-        (topic.isDeadLetters && !topic.origins.has(origin.offset));
-      if (isGone)
-        topic.revive(origin.offset, dead.placeOf(offset), dead.bytesOf(offset), origin.visibleAtMs);
-      cursor.replay(origin.offset);
-      cursor.revisit(this.block);
-      this.#ended(cursor, [origin.offset]);
-    }
-    this.#endDeadLetter(dead, offset);
-  }
-
-  #endDeadLetter(dead: Topic, offset: number): void {
-    dead.origins.delete(offset);
-    const readers = this.readers.get(dead.no) ?? [];
-    for (const reader of readers) this.#passOver(reader, offset);
-    if (!readers.some((reader) => reader.entry(offset) !== undefined)) dead.forget(offset);
-  }
-
-  /**
-   * These offsets have no entry in the cursor any more. What is held for readers only (O3, and a dead letter
-   * that ended while it was under way) is let go with the last one.
-   */
-  #ended(cursor: Cursor, offsets: readonly number[]): void {
-    const topic = this.topic(cursor.topicNo);
-    if (!topic.isDeadLetters && !topic.hasRevived) return;
-    const readers = this.readers.get(topic.no) ?? [];
-    for (const offset of offsets) {
-      const isHeld =
-        topic.origins.has(offset) || (!topic.isDeadLetters && offset >= topic.firstOffset);
-      if (isHeld || readers.some((reader) => reader.entry(offset) !== undefined)) continue;
-      topic.forget(offset);
-    }
-  }
-
   /** What is left of each group's work there expires with the messages, and is counted (V5). */
   #retired({ topicNo, beforeOffset }: RecordOf<"retired">): void {
     const topic = this.topic(topicNo);
@@ -504,29 +455,22 @@ export class State {
     for (const cursor of this.readers.get(topicNo) ?? []) {
       const fresh = topic.liveBetween(Math.max(first, cursor.nextOffset), beforeOffset);
       topic.expired += cursor.expire(first, beforeOffset, fresh);
+      if (cursor.takesIn) this.loosened.add(cursor);
     }
     for (let offset = first; topic.isDeadLetters && offset < beforeOffset; offset++)
       if (topic.origins.delete(offset)) topic.expired++;
     topic.retire(beforeOffset);
   }
 
-  /** O2: a dead letter that was replayed or purged does not come again to those who read dead letters. */
-  #passOver(reader: Cursor, offset: number): void {
-    const topic = this.topic(reader.topicNo);
-    if (!topic.isDeadLetters || topic.origins.has(offset)) return;
-    const kind = reader.entry(offset)?.kind;
-    if (kind !== "ready" && kind !== "waiting") return;
-    reader.settle(offset);
-    this.#ended(reader, [offset]);
-  }
-
   /** F1. What is named was there when the record was made. */
-  #moved({ messages, entries, transactions }: RecordOf<"moved">): void {
+  #moved({ messages, entries, transactions, scheduled }: RecordOf<"moved">): void {
     const { block, slot } = this.#takeSlots(messages.length);
     for (const { topicNo, offset, at } of entries)
       this.topic(topicNo).move(offset, { block, slot: slot + at });
     for (const { transactionId, at } of transactions)
       this.transactions.move(this.transaction(transactionId), { block, slot: slot + at });
+    for (const { messageId, at, from } of scheduled)
+      this.scheduled.move(this.scheduled.findAt(messageId, from), { block, slot: slot + at });
   }
 
   /** The first of the next `count`. */
@@ -539,9 +483,3 @@ export class State {
 
 const offsetsOf = (cursor: Cursor): readonly number[] =>
   Array.from(cursor.entries(), ({ offset }) => offset);
-
-function count(totals: UndecidedTotals, by: 1 | -1, bytes: number, isParked: boolean): void {
-  totals.count += by;
-  totals.bytes += by * bytes;
-  if (isParked) totals.parked += by;
-}

@@ -23,6 +23,8 @@ export interface Origin {
   readonly atMs: number;
   /** When it became visible in the topic it comes from, which may have retired it since. */
   readonly visibleAtMs: number;
+  /** By what it was ordered in its group; absent: by nothing. */
+  readonly key?: number;
 }
 
 /** A retired message that a replay gave back to its group (O3). */
@@ -41,6 +43,10 @@ export class Topic {
   readonly origins = new Map<number, Origin>();
   /** Half messages on their way here; a topic with some may not be deleted. */
   halfMessages = 0;
+  /** Messages that wait for their time, and are in no offset yet. */
+  scheduled = 0;
+  /** It was given a message with a time to live: what is delivered from it is looked at before it is sent. */
+  hasTtl = false;
   /** Messages that were retired before a group had settled them, once a group; dead letters retired. */
   expired = 0;
   readonly #index = new TopicIndex();
@@ -189,6 +195,7 @@ export class Topic {
       index: this.#index.save(),
       expired: this.expired,
       halfMessages: this.halfMessages,
+      hasTtl: this.hasTtl,
       origins: [...this.origins],
       revived: [...this.#revived],
     };
@@ -203,6 +210,7 @@ export class Topic {
     this.#index.load(state.index);
     this.expired = state.expired;
     this.halfMessages = state.halfMessages;
+    this.hasTtl = state.hasTtl;
     for (const [offset, origin] of state.origins) this.origins.set(offset, origin);
     for (const [offset, revived] of state.revived) this.#revived.set(offset, revived);
   }
@@ -225,6 +233,7 @@ export interface TopicState {
   readonly index: IndexState;
   readonly expired: number;
   readonly halfMessages: number;
+  readonly hasTtl: boolean;
   readonly origins: readonly (readonly [number, Origin])[];
   readonly revived: readonly (readonly [number, Revived])[];
 }

@@ -13,8 +13,9 @@ import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
 import type { Entry } from "./entries.ts";
 import type { DecidedBy, LoggedMessage } from "./records.ts";
+import { refuseTimings, resolved } from "./timing.ts";
 import { readToken } from "./token.ts";
-import type { Decision, JoinedAck, Transaction } from "./transaction.ts";
+import { type Decision, isDelayed, type JoinedAck, type Transaction } from "./transaction.ts";
 import type { Turn } from "./turn.ts";
 import type { ConnectionId, Input, NewMessage } from "./types.ts";
 
@@ -54,11 +55,11 @@ export function send(
       "TX_CONFLICT",
       "This send id was used before with other content.",
     );
-  const refusal = refuseSending(core, messages);
+  const refusal = refuseSending(core, messages, turn.nowMs);
   if (refusal !== null)
     return turn.refuse(from, frame.id, refusal.code, refusal.message, refusal.detail);
   // From here it must succeed.
-  const logged = toLogged(core, messages);
+  const logged = toLogged(core, messages, turn.nowMs);
   turn.log({ kind: "sent", sendId: frame.sendId, digest, messages: logged });
   for (const { topicNo } of logged) core.consumers.stirTopic(topicNo);
   turn.ok(from, frame.id);
@@ -76,7 +77,7 @@ export function prepare(core: Core, turn: Turn, input: InputOf<"prepare">): void
     );
   if (repeated !== null) return turn.ok(from, frame.id, { duplicate: true, state: repeated });
   const joined = readAcks(core, frame.acks ?? []);
-  const refusal = refusePrepare(core, input) ?? (joined === null ? STALE : null);
+  const refusal = refusePrepare(core, input, turn.nowMs) ?? (joined === null ? STALE : null);
   if (refusal !== null || joined === null) {
     const { code, message, detail } = refusal ?? STALE;
     return turn.refuse(from, frame.id, code, message, detail);
@@ -88,7 +89,7 @@ export function prepare(core: Core, turn: Turn, input: InputOf<"prepare">): void
     transactionId: frame.transactionId,
     group: frame.group,
     digest,
-    messages: toLogged(core, messages),
+    messages: toLogged(core, messages, null),
     acks: joined.map(({ ack }) => ack),
     checkAtMs: turn.nowMs + (frame.checkAfterMs ?? core.policy.checkAfterMs),
     onUndecided: frame.onUndecided ?? "park",
@@ -156,7 +157,9 @@ export function decide(
 ): void {
   const { id: transactionId, messages, acks } = transaction;
   core.checks.decided(transaction);
-  turn.log({ kind: "decided", transactionId, verdict, by, who, reason });
+  const decided = { kind: "decided", transactionId, verdict, by, who, reason } as const;
+  const isLater = verdict === "commit" && messages.some(isDelayed);
+  turn.log(isLater ? { ...decided, fromAtMs: turn.nowMs } : decided);
   if (verdict === "commit") for (const { topicNo } of messages) core.consumers.stirTopic(topicNo);
   else for (const { cursorNo } of acks) core.consumers.stir(core.state.cursor(cursorNo));
 }
@@ -253,7 +256,11 @@ function readAcks(
   return [...joined.values()];
 }
 
-function refusePrepare(core: Core, { from, frame, messages }: InputOf<"prepare">): Refusal | null {
+function refusePrepare(
+  core: Core,
+  { from, frame, messages }: InputOf<"prepare">,
+  nowMs: number,
+): Refusal | null {
   if (!core.connections.get(from).producerOf.has(frame.group))
     return {
       code: "NOT_ANNOUNCED",
@@ -269,7 +276,7 @@ function refusePrepare(core: Core, { from, frame, messages }: InputOf<"prepare">
       code: "NO_CHECKER",
       message: `Nobody can answer checks for ${frame.group}: announce a checker, set an endpoint, or choose onUndecided rollback.`,
     };
-  return refuseUndecided(core, frame.group, messages) ?? refuseSending(core, messages);
+  return refuseUndecided(core, frame.group, messages) ?? refuseSending(core, messages, nowMs);
 }
 
 function refuseUndecided(
@@ -293,7 +300,7 @@ function refuseUndecided(
   };
 }
 
-function refuseSending(core: Core, messages: readonly NewMessage[]): Refusal | null {
+function refuseSending(core: Core, messages: readonly NewMessage[], nowMs: number): Refusal | null {
   if (core.admission !== "all")
     return { code: "DISK_FULL", message: "Free disk space is below the limit for sending." };
   if (bytesOf(messages) > LIMITS.transactionBytesMax)
@@ -305,7 +312,7 @@ function refuseSending(core: Core, messages: readonly NewMessage[]): Refusal | n
     const refusal = refuseMessage(core, message);
     if (refusal !== null) return refusal;
   }
-  return null;
+  return refuseTimings(core, messages, nowMs);
 }
 
 function refuseMessage({ state }: Core, { topic: name, bodyBytes }: NewMessage): Refusal | null {
@@ -336,10 +343,16 @@ const bytesOf = (messages: readonly NewMessage[]): number => {
   return total;
 };
 
-function toLogged({ state }: Core, messages: readonly NewMessage[]): LoggedMessage[] {
-  return messages.map(({ topic, data }) => ({
-    topicNo: state.topicsByName.get(topic)?.no ?? 0,
-    bytes: data.length,
-    data,
-  }));
+/** `nowMs`: they become visible now, or count their delays from now on; null: not before a verdict. */
+function toLogged(
+  { state }: Core,
+  messages: readonly NewMessage[],
+  nowMs: number | null,
+): LoggedMessage[] {
+  return messages.map(({ topic, data, timing }) => {
+    const topicNo = state.topicsByName.get(topic)?.no ?? 0;
+    const logged = { topicNo, bytes: data.length, data };
+    const said = timing === undefined || nowMs === null ? timing : resolved(timing, nowMs);
+    return said === undefined ? logged : { ...logged, timing: said };
+  });
 }

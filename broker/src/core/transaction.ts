@@ -9,12 +9,17 @@
  * - X1 A transaction is undecided in one table or decided in the other, never in both (T2).
  * - X2 Parked is undecided: it takes a verdict, and nothing decides it by itself (promise 5).
  */
-import type { DecidedBy, LoggedMessage, Place } from "./records.ts";
+import type { DecidedBy, LoggedMessage, Place, Timing } from "./records.ts";
 
 export interface HalfMessage {
   readonly topicNo: number;
   readonly bytes: number;
+  readonly timing?: Timing;
 }
+
+/** It does not become visible with its send or commit. */
+export const isDelayed = ({ timing }: Pick<HalfMessage, "timing">): boolean =>
+  timing !== undefined && (timing.delayMs > 0 || timing.deliverAtMs > 0);
 
 export interface JoinedAck {
   readonly cursorNo: number;
@@ -74,4 +79,11 @@ export interface UndecidedTotals {
   count: number;
   bytes: number;
   parked: number;
+}
+
+/** Counts one in, or out again. */
+export function count(totals: UndecidedTotals, by: 1 | -1, bytes: number, isParked: boolean): void {
+  totals.count += by;
+  totals.bytes += by * bytes;
+  if (isParked) totals.parked += by;
 }

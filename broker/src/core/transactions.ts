@@ -22,7 +22,7 @@ import type {
   TransactionProgress,
 } from "./transaction.ts";
 
-/** Of most transactions a row says all: one message, no acks. The others have this besides. */
+/** Of most transactions a row says all: one message without timing, no acks. The others have this besides. */
 interface Details {
   readonly messages: readonly HalfMessage[];
   readonly acks: readonly JoinedAck[];
@@ -299,7 +299,7 @@ export class Transactions {
     this.#places.add(hash.hash, place);
     this.#order.append(place);
     const { messages, acks } = facts;
-    const isPlain = messages.length === 1 && acks.length === 0;
+    const isPlain = messages.length === 1 && acks.length === 0 && messages[0]?.timing === undefined;
     rows.groups.set(place, facts.group);
     rows.details.set(place, isPlain ? null : { messages, acks });
     rows.digest.set(place, facts.digest);

@@ -6,6 +6,7 @@
  */
 import type {
   BrokerFrame,
+  BrokerFrames,
   ClientFrame,
   ClientFrames,
   DeadLetterView,
@@ -15,7 +16,7 @@ import type {
 } from "@escrowmq/protocol";
 import type { Copied } from "./copy-forward.ts";
 import type { Find, Trace } from "./message-queries.ts";
-import type { CheckOutcome, LogRecord, Place } from "./records.ts";
+import type { CheckOutcome, LogRecord, Place, Timing } from "./records.ts";
 import type { Origin } from "./topic.ts";
 
 /** Given by the shell, never used twice while a broker runs. */
@@ -27,6 +28,7 @@ export interface NewMessage {
   readonly bodyBytes: number;
   /** The encoded message, stored and delivered as it is. */
   readonly data: Uint8Array;
+  readonly timing?: Timing;
 }
 
 /** What the disk allows: `all`; `settle`: verdicts, acks and what frees space; `none`. */
@@ -93,8 +95,22 @@ export type Input =
   | { readonly kind: "notAsked"; readonly transactionId: string; readonly attempt: number }
   /** The shell has read these messages out of an old segment, to log them again. */
   | { readonly kind: "copied"; readonly messages: readonly Copied[] }
+  /** The answer to a `look`: what matched of the places that were looked at, which are the first `count` of them. */
+  | {
+      readonly kind: "looked";
+      readonly cursorNo: number;
+      readonly questionNo: number;
+      /** Fewer than asked for: the next one cannot be read. */
+      readonly count: number;
+      /** Which of them match. */
+      readonly matches: readonly number[];
+      /** Of each match: by what it is ordered, 0: by nothing. None where no order was asked for. */
+      readonly keys: readonly number[];
+    }
   /** The body of a delivery could not be read, or does not match its checksum. */
-  | { readonly kind: "unreadable"; readonly token: string };
+  | { readonly kind: "unreadable"; readonly token: string }
+  /** The time to live of these deliveries was over before they were sent: they were not. */
+  | { readonly kind: "lapsed"; readonly tokens: readonly string[] };
 
 export interface Delivery {
   readonly token: string;
@@ -115,8 +131,12 @@ export type Send =
       readonly subscription: number;
       readonly topic: string;
       readonly leaseMs: number;
+      /** Some of the topic's messages have a time to live: each is looked at. */
+      readonly hasTtl: boolean;
       readonly deliveries: readonly Delivery[];
     }
+  /** To the owner of an inbox. */
+  | ({ readonly kind: "reply"; readonly to: ConnectionId } & Omit<BrokerFrames["replied"], "type">)
   | ({ readonly kind: "check"; readonly to: ConnectionId } & Question)
   | ({
       readonly kind: "askEndpoint";
@@ -124,6 +144,8 @@ export type Send =
       readonly isIdsOnly: boolean;
       readonly secrets: readonly string[];
     } & Question)
+  /** Look at the heads of these messages, and say which match the filter (`looked`). Always answered. */
+  | ({ readonly kind: "look" } & Look)
   /** An answer to an operator that the shell completes from what only it knows. */
   | {
       readonly kind: "inspect";
@@ -131,6 +153,16 @@ export type Send =
       readonly re: number;
       readonly inspection: Inspection;
     };
+
+/** A cursor's question about the next messages of its topic. */
+export interface Look {
+  readonly cursorNo: number;
+  readonly questionNo: number;
+  /** "": all match. */
+  readonly filter: string;
+  readonly isOrdered: boolean;
+  readonly places: readonly Place[];
+}
 
 export interface Question {
   readonly transactionId: string;
@@ -171,7 +203,19 @@ export type Inspection =
       readonly value: CoreFigures;
       readonly groups: readonly GroupBehind[];
       readonly paused: readonly PausedGroup[];
+      readonly standing: readonly GroupStanding[];
     };
+
+/** A group that takes nothing more in for now. */
+export interface GroupStanding {
+  readonly group: string;
+  readonly topic: string;
+  readonly because: StandsBecause;
+  readonly held: number;
+}
+
+/** `full`: as much is taken in and undelivered as may be; `unreadable`: the next message cannot be read. */
+export type StandsBecause = "full" | "unreadable";
 
 /** A group that retention has met: it holds messages back, or is about to lose some. */
 export interface GroupBehind {

@@ -1,7 +1,9 @@
 /** What operators see: plain data made from the state. Reads only. */
 import type {
   DeadLetterView,
+  GroupPolicyView,
   GroupView,
+  InstanceView,
   Page,
   ProducerView,
   TopicView,
@@ -10,8 +12,9 @@ import type {
 import { deadLetterTopic } from "@escrowmq/protocol/names";
 import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
+import type { GroupPolicy } from "./records.ts";
 import { heldBack, lagOf } from "./retention-views.ts";
-import type { Group } from "./state.ts";
+import type { Group, State } from "./state.ts";
 import type { Origin, Topic } from "./topic.ts";
 import type { Found } from "./transact.ts";
 import type { Transaction } from "./transaction.ts";
@@ -52,43 +55,66 @@ export function pageOfNames<T>(
   return items.length < sorted.length ? { items, next: last } : { items };
 }
 
-export function topicView(core: Core, topic: Topic, nowMs: number): TopicView {
+/** `nextDue`: by topic, where somebody has worked it out for many topics at once. */
+export function topicView(
+  core: Core,
+  topic: Topic,
+  nowMs: number,
+  nextDue?: ReadonlyMap<number, number>,
+): TopicView {
   const { state } = core;
   const { retentionMs, retentionBytes, unsettled } = topic.settings;
   const { heldBytes, heldBy } = heldBack(core, topic, nowMs);
-  return {
+  const view: TopicView = {
     topic: topic.name,
     firstOffset: topic.firstOffset,
     nextOffset: topic.nextOffset,
     bytes: topic.bytes,
     paused: topic.settings.isPaused,
     bodyBytesMax: topic.settings.bodyBytesMax,
-    groups: (state.readers.get(topic.no) ?? [])
-      .map((cursor) => state.group(cursor.groupNo).name)
-      .sort(),
+    groups: groupsOf(state.readers.get(topic.no) ?? [], state),
     retentionMs,
     retentionBytes,
     unsettled,
     expired: topic.expired,
     heldBytes,
     heldBy,
+    scheduled: topic.scheduled,
   };
+  if (topic.scheduled === 0) return view;
+  const nextDueAtMs = (nextDue ?? state.scheduled.nextAtMsByTopic()).get(topic.no);
+  return nextDueAtMs === undefined ? view : { ...view, nextDueAtMs };
+}
+
+/** An instance counts as its group: there may be many. */
+function groupsOf(readers: readonly Cursor[], state: State): string[] {
+  const groups = readers.map(({ groupNo }) => state.group(groupNo));
+  return [...new Set(groups.map(({ name, instance }) => instance?.parent.name ?? name))].sort();
 }
 
 /** Fresh messages and those that came back. */
 export const readyCount = (topic: Topic, cursor: Cursor): number =>
   topic.nextOffset - cursor.nextOffset + cursor.counts.ready;
 
-export function groupView(core: Core, group: Group, nowMs: number): GroupView {
-  const { state, consumers } = core;
+const policyView = ({ isOrdered, ...policy }: GroupPolicy): GroupPolicyView => ({
+  ...policy,
+  ordered: isOrdered,
+});
+
+export function groupView(core: Core, group: Group, nowMs: number, instancesMax = 0): GroupView {
+  const { state, consumers, windows } = core;
+  const leftAtMs = group.instance?.leftAtMs ?? null;
   const view: GroupView = {
+    ...(leftAtMs === null ? {} : { awayMs: Math.round(nowMs - leftAtMs) }),
+    ...instancesView(core, group, nowMs, instancesMax),
     group: group.name,
-    policy: group.policy,
+    policy: policyView(group.policy),
     topics: [...group.cursors.values()].map((cursor) => {
       const topic = state.topic(cursor.topicNo);
-      const { leased, waiting, pending } = cursor.counts;
+      const { leased, waiting, pending, held } = cursor.counts;
       const ready = readyCount(topic, cursor);
-      const lag = ready + leased + waiting + pending;
+      const lag = ready + leased + waiting + pending + held;
+      const standsBecause = windows.standsBecause(cursor, topic);
       return {
         topic: topic.name,
         nextOffset: cursor.nextOffset,
@@ -97,8 +123,15 @@ export function groupView(core: Core, group: Group, nowMs: number): GroupView {
         leased,
         waiting,
         pending,
+        held,
+        takenIn: cursor.unsettled,
+        filter: cursor.filter,
+        filtered: cursor.filtered,
         expired: cursor.expired,
+        lapsed: cursor.lapsed,
+        ...(group.instance === null ? {} : { abandoned: cursor.abandoned }),
         ...lagOf(core, topic, cursor, nowMs),
+        ...(standsBecause === null ? {} : { standsBecause }),
       };
     }),
     consumers: consumers
@@ -116,6 +149,46 @@ export function groupView(core: Core, group: Group, nowMs: number): GroupView {
   const { paused } = group;
   return paused === null ? view : { ...view, paused: { ...paused, atMs: Math.round(paused.atMs) } };
 }
+
+/** Absent for a group that nobody broadcasts to. */
+function instancesView(
+  { state }: Core,
+  { instances }: Group,
+  nowMs: number,
+  most: number,
+): Pick<GroupView, "instances"> {
+  if (instances.size === 0) return {};
+  const all = [...instances.values()];
+  const shown = all.sort(byUrgency).slice(0, most);
+  const connected = all.filter(({ instance }) => instance?.leftAtMs === null).length;
+  const items = shown.map((group) => instanceView(state, group, nowMs));
+  return { instances: { count: all.length, connected, items } };
+}
+
+/** Those that are here first, then by name. */
+const byUrgency = (one: Group, other: Group): number =>
+  Number(one.instance?.leftAtMs !== null) - Number(other.instance?.leftAtMs !== null) ||
+  (one.name < other.name ? -1 : 1);
+
+function instanceView(state: State, group: Group, nowMs: number): InstanceView {
+  const leftAtMs = group.instance?.leftAtMs ?? null;
+  const sum = (of: (cursor: Cursor) => number): number =>
+    [...group.cursors.values()].reduce((total, cursor) => total + of(cursor), 0);
+  return {
+    instance: group.instance?.name ?? "",
+    connected: leftAtMs === null,
+    ...(leftAtMs === null ? {} : { awayMs: Math.round(nowMs - leftAtMs) }),
+    lag: sum((cursor) => lagCount(state.topic(cursor.topicNo), cursor)),
+    leased: sum(({ counts }) => counts.leased),
+    expired: sum(({ expired }) => expired),
+    abandoned: sum(({ abandoned }) => abandoned),
+  };
+}
+
+const lagCount = (topic: Topic, cursor: Cursor): number => {
+  const { leased, waiting, pending } = cursor.counts;
+  return readyCount(topic, cursor) + leased + waiting + pending;
+};
 
 /** Every producer group that is connected, has an endpoint, or has something undecided. */
 export function producerNames({ state, connections }: Core): Set<string> {
@@ -272,12 +345,19 @@ function pausedCount({ state }: Core): number {
 
 /** Counters kept step by step; `verify` and the tests compare them with a full scan (B2). */
 export function stats(core: Core, nowMs: number): CoreFigures {
-  const { state, connections } = core;
+  const { state, connections, windows } = core;
   let leased = 0;
   let waiting = 0;
-  for (const { counts } of state.cursors.values()) {
+  let lapsed = 0;
+  let held = 0;
+  let filtered = 0;
+  for (const cursor of state.cursors.values()) {
+    const { counts } = cursor;
     leased += counts.leased;
     waiting += counts.waiting;
+    lapsed += cursor.lapsed;
+    held += counts.held;
+    filtered += cursor.filtered;
   }
   let messages = 0;
   let deadLetters = 0;
@@ -294,7 +374,7 @@ export function stats(core: Core, nowMs: number): CoreFigures {
   return {
     connections: connections.size,
     topics: [...state.topics.values()].filter((topic) => !topic.isDeadLetters).length,
-    groups: state.groups.size,
+    groups: [...state.groups.values()].filter(({ instance }) => instance === null).length,
     undecided: state.totals.count,
     parked: state.totals.parked,
     undecidedBytes: state.totals.bytes,
@@ -304,9 +384,16 @@ export function stats(core: Core, nowMs: number): CoreFigures {
     leased,
     waiting,
     pausedGroups: pausedCount(core),
+    held,
+    filtered,
+    standing: windows.standing().length,
     deadLetters,
     blocks: state.block,
     retired,
     expired,
+    scheduled: state.scheduled.size,
+    scheduledBytes: state.scheduled.totalBytes,
+    overdueMs: Math.max(0, Math.round(nowMs - state.scheduled.nextAtMs)),
+    lapsed,
   };
 }

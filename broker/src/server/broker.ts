@@ -19,12 +19,13 @@ import type { CheckEndpointClient } from "./check-endpoint.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import type { Clock, Timer } from "./clock.ts";
 import { CopyForward } from "./copy-forward.ts";
-import { Dispatch, sizeOfAll } from "./dispatch.ts";
+import { Dispatch, sizeOfPlan } from "./dispatch.ts";
 import { examine, type Unreadable } from "./doctor.ts";
 import { Flow } from "./flow.ts";
 import { type Listener, listen } from "./listener.ts";
 import type { Log } from "./log.ts";
 import { LogReader } from "./log-reader.ts";
+import { Looker } from "./looker.ts";
 import { Loop } from "./loop.ts";
 import { blockBytesMax, openBytesMax } from "./memory-budget.ts";
 import { type Figures, Metrics } from "./metrics.ts";
@@ -54,6 +55,7 @@ interface Serving {
   readonly engine: Engine;
   readonly store: BlockStore;
   readonly loop: Loop;
+  readonly looker: Looker;
   readonly checkpointer: Checkpointer;
   readonly retirer: Retirer;
   readonly copyForward: CopyForward;
@@ -210,6 +212,7 @@ class RunningBroker implements Broker, SessionHost {
       life.retirer.stop();
       life.copyForward.stop();
       await life.loop.stop();
+      life.looker.stop();
     }
     this.#life = { kind: "closed" };
     for (const session of [...this.#sessions.values()])
@@ -250,6 +253,16 @@ class RunningBroker implements Broker, SessionHost {
 
   #serve(engine: Engine, store: BlockStore, checkpointer: Checkpointer, retirer: Retirer): Serving {
     const { reading, shares } = this.flow;
+    const looker = new Looker({
+      store,
+      reading,
+      blockBytesMax: blockBytesMax(shares),
+      clock: this.#clock,
+      log: this.#log,
+      unreadable: (error) => this.#noteUnreadable(error),
+      // Of this engine only: the next one numbers its questions anew.
+      take: (input) => loop.take(input),
+    });
     const reader = new LogReader({
       store,
       reading,
@@ -269,8 +282,10 @@ class RunningBroker implements Broker, SessionHost {
       log: this.#log,
       unreadable: (error) => this.#noteUnreadable(error),
       take: (input) => this.take(input),
+      nowMs: () => this.#clock.nowMs(),
       stats: (figures) => this.#stats(figures, store),
       doctor: (inspection) => this.#doctor(inspection, store),
+      looker,
     });
     const loop = new Loop({
       engine,
@@ -280,7 +295,7 @@ class RunningBroker implements Broker, SessionHost {
       failed: (cause) => void this.#failStop(cause),
       openBytesMax: openBytesMax(this.flow.shares),
       roomy: () => this.flow.inbox.wake(),
-      planned: ({ to, deliveries }) => this.#sessions.get(to)?.plan(sizeOfAll(deliveries)),
+      planned: (send) => this.#sessions.get(send.to)?.plan(sizeOfPlan(send)),
       sealed: (block) => {
         checkpointer.sealed(block);
         retirer.sealed(block);
@@ -308,7 +323,7 @@ class RunningBroker implements Broker, SessionHost {
         loop.take(input);
       },
     });
-    const parts = { engine, store, loop, checkpointer, retirer, copyForward };
+    const parts = { engine, store, loop, looker, checkpointer, retirer, copyForward };
     const serving: Serving = { kind: "serving", ...parts };
     this.#life = serving;
     loop.take({ kind: "open" });
@@ -323,6 +338,7 @@ class RunningBroker implements Broker, SessionHost {
     this.#life = { kind: "reopening" };
     life.retirer.stop();
     life.copyForward.stop();
+    life.looker.stop();
     this.#storeFailures++;
     this.#metrics.storeFailed();
     this.#log.error(
@@ -395,7 +411,9 @@ class RunningBroker implements Broker, SessionHost {
     if (life.kind !== "serving") return NO_FIGURES;
     const { core } = life.engine;
     const nowMs = this.#clock.nowMs();
-    const figures = { ...stats(core, nowMs), heldBytes: heldBytes(core, nowMs) };
+    const { known: instances, connected: instancesConnected } = core.instances;
+    const held = heldBytes(core, nowMs);
+    const figures = { ...stats(core, nowMs), heldBytes: held, instances, instancesConnected };
     const { bytes, retiredBytes } = life.store;
     const storeBytes = bytes - retiredBytes;
     const { liveBytes: frontLiveBytes, copiedBytes } = life.copyForward;
@@ -422,10 +440,7 @@ class RunningBroker implements Broker, SessionHost {
     this.#unreadable = { reads: this.#unreadable.reads + 1, last };
   }
 
-  #doctor(
-    { value, groups, paused }: Extract<Inspection, { readonly kind: "doctor" }>,
-    store: BlockStore,
-  ): DoctorView {
+  #doctor({ value, groups, paused, standing }: DoctorInspection, store: BlockStore): DoctorView {
     const { policy, sendFreeBytesMin, memoryBytesMax, isExposed, host } = this.#options;
     const { allowedOrigins, endpointRanges } = this.#options;
     const { memory, pausedConnections } = this.#figures();
@@ -433,6 +448,7 @@ class RunningBroker implements Broker, SessionHost {
       stats: this.#stats(value, store),
       groups,
       pausedGroups: paused,
+      standing,
       policy,
       freeBytes: this.#freeBytes,
       sendFreeBytesMin,
@@ -445,9 +461,12 @@ class RunningBroker implements Broker, SessionHost {
       memory,
       memoryBytesMax,
       pausedConnections,
+      clockBehindMs: this.#clock.wallMs() - this.#clock.nowMs(),
     });
   }
 }
+
+type DoctorInspection = Extract<Inspection, { readonly kind: "doctor" }>;
 
 const NO_FIGURES: Figures = {
   connections: 0,
@@ -459,9 +478,17 @@ const NO_FIGURES: Figures = {
   leased: 0,
   waiting: 0,
   pausedGroups: 0,
+  held: 0,
+  filtered: 0,
+  standing: 0,
   deadLetters: 0,
+  instances: 0,
+  instancesConnected: 0,
   retired: 0,
   expired: 0,
+  scheduled: 0,
+  overdueMs: 0,
+  lapsed: 0,
   heldBytes: 0,
   storeBytes: 0,
   retiredBytes: 0,

@@ -144,7 +144,7 @@ export class CopyForward {
     const messages: Copied[] = [];
     for (const of of piece) {
       const { block, slot } = of.place;
-      const count = of.kind === "entry" ? 1 : of.count;
+      const count = of.kind === "transaction" ? of.count : 1;
       const slots = Array.from({ length: count }, (_, at) => slot + at);
       try {
         // Copies: a piece must not keep sixteen whole blocks in memory.

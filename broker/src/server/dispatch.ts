@@ -10,6 +10,7 @@ import {
   type BrokerFrame,
   type BrokerFrames,
   type DoctorView,
+  decodeMessage,
   type ErrorCode,
   EscrowError,
   type StatsView,
@@ -28,6 +29,7 @@ import type { CheckEndpointClient } from "./check-endpoint.ts";
 import { findMessages } from "./find-messages.ts";
 import type { Log } from "./log.ts";
 import type { LogReader } from "./log-reader.ts";
+import type { Looker } from "./looker.ts";
 import { traceMessage } from "./message-trace.ts";
 import type { Metrics } from "./metrics.ts";
 import { Queries } from "./queries.ts";
@@ -50,16 +52,23 @@ export interface DispatchOptions {
   /** Told of each read that found damage or a disk that did not answer. */
   readonly unreadable: (error: unknown) => void;
   readonly take: (input: Input) => void;
+  /** Broker time. */
+  readonly nowMs: () => number;
   readonly stats: (figures: CoreFigures) => StatsView;
   readonly doctor: (inspection: InspectionOf<"doctor">) => DoctorView;
+  readonly looker: Looker;
 }
 
 type InspectionOf<Kind extends Inspection["kind"]> = Extract<Inspection, { readonly kind: Kind }>;
 type SendOf<Kind extends Send["kind"]> = Extract<Send, { readonly kind: Kind }>;
+type PeerSend = Exclude<Send, SendOf<"askEndpoint" | "look">>;
+/** Large, and planned: its bytes count as unread from the decision on. */
+export type PlannedSend = SendOf<"deliver" | "reply">;
 type DeliveryFrame = BrokerFrames["deliver"]["deliveries"][number];
 
 export class Dispatch {
   readonly #options: DispatchOptions;
+  #lapsed: string[] = [];
   readonly #queries = new Queries();
 
   constructor(options: DispatchOptions) {
@@ -70,22 +79,32 @@ export class Dispatch {
     const touched = new Set<Session>();
     for (const send of sends) {
       this.#options.metrics.said(send);
-      const session = send.kind === "askEndpoint" ? undefined : this.#options.sessions.get(send.to);
       if (send.kind === "askEndpoint") void this.#askEndpoint(send);
-      else if (session !== undefined) {
-        touched.add(session);
-        this.#toSession(session, send);
-      }
+      else if (send.kind === "look") this.#options.looker.look(send);
+      else this.#toPeer(send, touched);
     }
     for (const session of touched) session.flush();
   }
 
-  #toSession(session: Session, send: Exclude<Send, SendOf<"askEndpoint">>): void {
+  #toPeer(send: PeerSend, touched: Set<Session>): void {
+    const session = this.#options.sessions.get(send.to);
+    if (session === undefined) return;
+    touched.add(session);
+    this.#toSession(session, send);
+  }
+
+  #toSession(session: Session, send: PeerSend): void {
     switch (send.kind) {
       case "frame":
         return session.outbox.add(send.frame, 0, itemsOf(send.frame));
       case "deliver":
         return this.#deliver(session, send);
+      case "reply": {
+        const { inbox, correlation, body } = send;
+        const frame = { type: "replied", inbox, correlation, body } as const;
+        const hand = (): void => session.outbox.add(frame, body.length);
+        return session.handOver(sizeOfPlan(send), hand);
+      }
       case "check":
         return void this.#check(session, send);
       case "inspect":
@@ -103,13 +122,32 @@ export class Dispatch {
       const { block, slot } = delivery.place;
       const message = this.#options.store.cached(block, slot);
       if (message !== null) {
-        ready.push(deliveryFrame(send, delivery, message));
         readyBytes += sizeOf(delivery);
+        if (!this.#hasLapsed(send, delivery, message))
+          ready.push(deliveryFrame(send, delivery, message));
       } else cold.set(block, [...(cold.get(block) ?? []), delivery]);
     }
     session.handOver(readyBytes, () => session.outbox.addDeliveries(send.subscription, ready));
+    this.#tellLapsed();
     for (const [block, deliveries] of cold)
       void this.#deliverCold(session, send, block, deliveries);
+  }
+
+  /** Its time to live is over: it is not sent, and the core is told. */
+  #hasLapsed(send: SendOf<"deliver">, { token, atMs }: Delivery, message: Uint8Array): boolean {
+    if (!send.hasTtl) return false;
+    const { ttlMs } = decodeMessage(message);
+    if (ttlMs === undefined || this.#options.nowMs() <= atMs + ttlMs) return false;
+    this.#lapsed.push(token);
+    return true;
+  }
+
+  /** What was found while deliveries were made up, in one input. */
+  #tellLapsed(): void {
+    const tokens = this.#lapsed;
+    if (tokens.length === 0) return;
+    this.#lapsed = [];
+    this.#options.take({ kind: "lapsed", tokens });
   }
 
   async #deliverCold(
@@ -123,12 +161,14 @@ export class Dispatch {
       const messages = await this.#read(block, slots);
       const frames = deliveries.flatMap((delivery, at) => {
         const message = messages?.[at];
-        return message === undefined ? [] : [deliveryFrame(send, delivery, message)];
+        const isSent = message !== undefined && !this.#hasLapsed(send, delivery, message);
+        return isSent ? [deliveryFrame(send, delivery, message)] : [];
       });
       session.handOver(sizeOfAll(deliveries), () =>
         session.outbox.addDeliveries(send.subscription, frames),
       );
       session.flush();
+      this.#tellLapsed();
       if (messages === null)
         for (const { token } of deliveries) this.#options.take({ kind: "unreadable", token });
     });
@@ -281,8 +321,12 @@ export class Dispatch {
 const DELIVERY_BYTES = 256;
 const sizeOf = ({ bytes }: Delivery): number => bytes + DELIVERY_BYTES;
 
-export const sizeOfAll = (deliveries: readonly Delivery[]): number =>
+const sizeOfAll = (deliveries: readonly Delivery[]): number =>
   deliveries.reduce((total, delivery) => total + sizeOf(delivery), 0);
+
+/** What a send will make its peer hold, from the decision on. */
+export const sizeOfPlan = (send: PlannedSend): number =>
+  send.kind === "deliver" ? sizeOfAll(send.deliveries) : send.body.length + DELIVERY_BYTES;
 
 const totalLength = (messages: readonly Uint8Array[]): number =>
   messages.reduce((total, message) => total + message.length, 0);
@@ -294,6 +338,7 @@ const isVerdict = (outcome: string): boolean =>
   outcome === "commit" || outcome === "rollback" || outcome === "unknown";
 
 const ITEMS_OF_AN_INSPECTION = 8_192;
+const GAP_ITEMS = 8;
 
 const FOUND_ITEMS = 16;
 
@@ -305,7 +350,9 @@ function itemsOfAnswer(value: object): number {
 
 /** Pages of listings have many items; everything else fits the outbox's own estimate. */
 function itemsOf(frame: BrokerFrame): number {
+  if (frame.type === "gap") return frame.gaps.length * GAP_ITEMS;
   if (frame.type !== "ok") return 0;
+  if (frame.gaps !== undefined) return frame.gaps.length * GAP_ITEMS;
   if (frame.value !== undefined) return ITEMS_OF_AN_INSPECTION;
   return frame.stale?.length ?? 0;
 }

@@ -1,7 +1,7 @@
 /** What is exposed, and what is near a limit, in words that an operator can act on. */
 import type { DoctorView, Finding, StatsView } from "@escrowmq/protocol";
 import type { Policy } from "../core/policy.ts";
-import type { GroupBehind, PausedGroup } from "../core/types.ts";
+import type { GroupBehind, GroupStanding, PausedGroup } from "../core/types.ts";
 import type { MemoryFigures } from "./flow.ts";
 
 export interface Patient {
@@ -9,6 +9,8 @@ export interface Patient {
   /** That hold messages back, have lost some, or are about to. */
   readonly groups: readonly GroupBehind[];
   readonly pausedGroups: readonly PausedGroup[];
+  /** That take nothing more in for now. */
+  readonly standing: readonly GroupStanding[];
   readonly policy: Policy;
   readonly freeBytes: number;
   readonly sendFreeBytesMin: number;
@@ -21,6 +23,8 @@ export interface Patient {
   readonly memory: MemoryFigures;
   readonly memoryBytesMax: number;
   readonly pausedConnections: number;
+  /** By how much the broker's clock is behind the clock on the wall; below 0: ahead of it. */
+  readonly clockBehindMs: number;
 }
 
 /** Reads that found damage, or a disk that did not answer, since the start. */
@@ -45,9 +49,11 @@ export const examine = (patient: Patient): DoctorView => ({
     undecided(patient),
     parked(patient),
     deadLetters(patient),
+    ...scheduled(patient),
     decisions(patient),
     ...retention(patient),
     ...pausedGroups(patient),
+    ...standing(patient),
     store(patient),
   ],
 });
@@ -112,6 +118,43 @@ const deadLetters = ({ stats }: Patient): Finding =>
   stats.deadLetters === 0
     ? ok("dead letters", "No dead letters.")
     : warning("dead letters", `${stats.deadLetters} dead letters: escrow dlq list GROUP`);
+
+/** Later than this is no matter of a busy moment. */
+const OVERDUE_MS = 10_000;
+const CLOCK_OFF_MS = 60_000;
+
+function scheduled({ stats, policy, clockBehindMs }: Patient): readonly Finding[] {
+  const text = `${stats.scheduled} scheduled messages of at most ${policy.scheduledMax}.`;
+  const findings: Finding[] = [];
+  if (stats.scheduled >= NEAR * policy.scheduledMax)
+    findings.push(warning("scheduled", `${text} Beyond that, delayed messages are refused.`));
+  if (stats.overdueMs > OVERDUE_MS)
+    findings.push(
+      warning("scheduled", `${text} The first is due since ${daysOf(stats.overdueMs)}.`),
+    );
+  if (Math.abs(clockBehindMs) > CLOCK_OFF_MS && stats.scheduled > 0)
+    findings.push(warning("scheduled", `${text} ${offText(clockBehindMs)}`));
+  return findings.length > 0 ? findings : [ok("scheduled", text)];
+}
+
+function offText(behindMs: number): string {
+  const where = behindMs > 0 ? "behind" : "ahead of";
+  const when = behindMs > 0 ? "late" : "early";
+  return `The broker's clock is ${daysOf(Math.abs(behindMs))} ${where} the clock on the wall, so they come that much too ${when}; a restart sets it.`;
+}
+
+const standing = ({ standing: groups }: Patient): readonly Finding[] =>
+  groups.map(({ group, topic, because, held }) =>
+    because === "unreadable"
+      ? error(
+          "standing still",
+          `Group ${group} stands still in ${topic}: the next message cannot be read. It is tried again; see the log.`,
+        )
+      : warning(
+          "standing still",
+          `Group ${group} takes nothing more in from ${topic}: ${held} messages wait behind others of their keys. See who is stuck: escrow group describe ${group}`,
+        ),
+  );
 
 function decisions({ stats, policy }: Patient): Finding {
   const text = `${stats.decisionsKept} decisions kept of at most ${policy.decisionsKeptMax}.`;

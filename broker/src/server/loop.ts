@@ -13,6 +13,7 @@ import { pushAll } from "../core/push-all.ts";
 import type { Input, Send } from "../core/types.ts";
 import type { Block, BlockStore } from "../store/store.ts";
 import type { Clock, Timer } from "./clock.ts";
+import type { PlannedSend } from "./dispatch.ts";
 import type { LaneKind } from "./inbox.ts";
 import { nextOpenBytes, SETTLING_RESERVE_BYTES } from "./memory-budget.ts";
 
@@ -28,15 +29,13 @@ export interface LoopOptions {
   readonly openBytesMax: number;
   /** The open block has room again. */
   readonly roomy: () => void;
-  /** Deliveries were decided on; they are said when they are on disk. */
-  readonly planned: (send: DeliverSend) => void;
+  /** Deliveries or a reply were decided on; they are said when what they rest on is on disk. */
+  readonly planned: (send: PlannedSend) => void;
   /** The state is now exactly that after this block: the moment for a checkpoint. */
   readonly sealed: (block: Block) => void;
   /** The block is on disk. */
   readonly written: (block: Block, seconds: number) => void;
 }
-
-export type DeliverSend = Extract<Send, { readonly kind: "deliver" }>;
 
 const TICK: Input = { kind: "tick" };
 
@@ -123,7 +122,7 @@ export class Loop {
   }
 
   #count(send: Send): void {
-    if (send.kind === "deliver") this.#options.planned(send);
+    if (send.kind === "deliver" || send.kind === "reply") this.#options.planned(send);
     else if (isPage(send)) this.#pages++;
   }
 

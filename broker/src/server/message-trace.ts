@@ -5,7 +5,7 @@
  *
  * Invariants
  * - Z1 The reading ends early only where no group has more to tell: each has settled the message in a block that was
- *   read, nothing was given back since (cursor.ts, V6), and its dead letter, if it is one, is still there.
+ *   read, nothing was given back since (cursor.ts, V7), and its dead letter, if it is one, is still there.
  * - Z2 What is known halfway is said in `next`, so that an answer that goes on from there is the same as if it had
  *   been one.
  */
@@ -77,7 +77,7 @@ interface Beginning {
 
 async function beginningOf(source: TimelineSource, trace: Trace): Promise<Beginning> {
   const goesOn = trace.after === null ? null : readThread(trace.after);
-  if (goesOn !== null) return { ...goesOn, place: null, isHistoryRetired: false };
+  if (goesOn !== null) return { ...goesOn, place: goesOn.thread.place, isHistoryRetired: false };
   const thread = newThread();
   // A dead letter begins with its burial; its bytes are much older.
   const place = trace.origin === null ? await originalPlace(source, trace) : null;
@@ -92,19 +92,22 @@ async function originalPlace(source: TimelineSource, trace: Trace): Promise<Plac
   for (;;) {
     const block = await readUnlessRetired(source, place.block);
     if (block === null) return null;
-    if (block.atMs <= trace.visibleAtMs) return place;
-    const from = movedFrom(block, trace);
-    // It was half when it was copied: that record names its transaction only, and it begins with its deliveries.
-    if (from === null || from.block >= place.block) return null;
+    const from = movedFrom(block, trace, place);
+    if (from === null || from.block >= place.block)
+      return block.atMs <= trace.visibleAtMs ? place : null;
     place = from;
   }
 }
 
-function movedFrom({ records }: Block, { topicNo, offset }: Trace): Place | null {
-  for (const record of records) {
+/** `place`: where the block has it. Before it was due it was known by its place alone. */
+function movedFrom(block: Block, { topicNo, offset }: Trace, { slot }: Place): Place | null {
+  for (const record of block.records) {
     if (record.kind !== "moved") continue;
     const entry = record.entries.find((one) => one.topicNo === topicNo && one.offset === offset);
     if (entry !== undefined) return entry.from;
+    const first = slotOf(record, block);
+    const scheduled = record.scheduled.find(({ at }) => first + at === slot);
+    if (scheduled !== undefined) return scheduled.from;
   }
   return null;
 }
@@ -130,10 +133,13 @@ class Tracer {
   readonly events: TimelineEvent[] = [];
   readonly #source: TimelineSource;
   readonly #trace: Trace;
-  readonly #place: Place | null;
+  /** Where it stood when it was sent or prepared, and since, until it became visible. */
+  #place: Place | null;
   readonly #groups: ReadonlyMap<number, string>;
   readonly #settled: Map<number, number>;
   readonly #leased: Set<number>;
+  /** Cursors that have looked at it, or were given it: what they take in later is behind it. */
+  readonly #given: Set<number>;
   #transactionId: string | null;
   #checks: number;
   #joins: Thread["joins"];
@@ -149,6 +155,7 @@ class Tracer {
     this.#place = place;
     this.#settled = new Map(thread.settled);
     this.#leased = new Set(thread.leased);
+    this.#given = new Set([...thread.given, ...thread.leased, ...thread.settled.keys()]);
     this.#transactionId = thread.transactionId;
     this.#checks = thread.checks;
     this.#joins = thread.joins;
@@ -164,6 +171,8 @@ class Tracer {
       deadLetters: this.#deadLetters,
       leased: this.#leased,
       settled: this.#settled,
+      given: this.#given,
+      place: this.#isVisible ? null : this.#place,
     };
   }
 
@@ -204,10 +213,18 @@ class Tracer {
         return this.#decided(record, block);
       case "cursorOpened":
         return this.#cursorOpened(record, block);
+      case "moved":
+        return this.#moved(record, block);
+      case "due":
+        return this.#due(record, block);
+      case "taken":
+        return this.#taken(record, block);
       case "delivered":
       case "acked":
       case "returned":
       case "buried":
+      case "abandoned":
+      case "lapsed":
       case "skipped":
       case "cursorReset":
         return this.#ofGroup(record, block);
@@ -273,16 +290,44 @@ class Tracer {
     this.#joins = this.#joins.filter((one) => one.transactionId !== transactionId);
   }
 
+  /** It waits for its time, or its transaction for its verdict, somewhere else from now on. */
+  #moved(record: RecordOf<"moved">, block: Block): void {
+    const place = this.#place;
+    if (place === null) return;
+    const first = slotOf(record, block);
+    const next = record.scheduled.find(({ from }) => isSame(from, place));
+    if (next !== undefined) this.#place = { block: block.number, slot: first + next.at };
+    if (place.block !== block.number || this.#transactionId !== null) return;
+    // It was half when it was copied: its transaction is known from here on.
+    const isScheduled = record.scheduled.some(({ at }) => first + at === place.slot);
+    const half = record.transactions.filter(({ at }) => first + at <= place.slot).at(-1);
+    if (half !== undefined && !isScheduled) this.#transactionId = half.transactionId;
+  }
+
+  #due({ topicNo, place }: RecordOf<"due">, block: Block): void {
+    if (topicNo !== this.#trace.topicNo || this.#place === null || !isSame(place, this.#place))
+      return;
+    this.#add(block, "due", `in ${this.#source.topicName(topicNo)}`);
+  }
+
+  /** A group with a filter or an order has looked at everything before `nextOffset`. */
+  #taken({ cursorNo, nextOffset, offsets }: RecordOf<"taken">, block: Block): void {
+    const group = this.#groups.get(cursorNo);
+    const { offset } = this.#trace;
+    if (group === undefined || nextOffset <= offset || this.#given.has(cursorNo)) return;
+    this.#given.add(cursorNo);
+    if (offsets.includes(offset)) return;
+    this.#settle(cursorNo, block);
+    this.#add(block, "filtered", `${group}, it does not match`);
+  }
+
   /** A group that began behind the message never had it to settle. */
   #cursorOpened({ cursorNo, nextOffset }: RecordOf<"cursorOpened">, block: Block): void {
     if (this.#groups.has(cursorNo) && nextOffset > this.#trace.offset)
       this.#settle(cursorNo, block);
   }
 
-  #ofGroup(
-    record: RecordOf<"delivered" | "acked" | "returned" | "buried" | "skipped" | "cursorReset">,
-    block: Block,
-  ): void {
+  #ofGroup(record: OfGroup | RecordOf<"cursorReset">, block: Block): void {
     const { cursorNo } = record;
     const group = this.#groups.get(cursorNo);
     const buried = record.kind === "buried" ? this.#countBurial(record) : 0;
@@ -295,7 +340,11 @@ class Tracer {
       "offsets" in record
         ? record.offsets.includes(this.#trace.offset)
         : record.offset === this.#trace.offset;
+    // A skip of what stands behind it finds it taken in.
+    if (record.kind === "skipped" && record.offsets.some((one) => one > this.#trace.offset))
+      this.#given.add(cursorNo);
     if (!isAbout) return;
+    this.#given.add(cursorNo);
     if (record.kind === "delivered") this.#leased.add(cursorNo);
     else this.#leased.delete(cursorNo);
     if (record.kind !== "delivered" && record.kind !== "returned") this.#settle(cursorNo, block);
@@ -307,7 +356,10 @@ class Tracer {
     const { cursorNo, nextOffset } = record;
     this.#leased.delete(cursorNo);
     if (nextOffset > this.#trace.offset) this.#settle(cursorNo, block);
-    else this.#settled.delete(cursorNo);
+    else {
+      this.#settled.delete(cursorNo);
+      this.#given.delete(cursorNo);
+    }
     this.#add(block, "reset", `${group} to offset ${nextOffset}, ${operatorText(record)}`);
   }
 
@@ -355,6 +407,7 @@ class Tracer {
 
   #settle(cursorNo: number, { number }: Block): void {
     this.#settled.set(cursorNo, number);
+    this.#given.add(cursorNo);
   }
 
   #add(block: Block, event: TimelineEvent["event"], text: string): void {
@@ -362,10 +415,15 @@ class Tracer {
   }
 }
 
-function textOf(
-  record: RecordOf<"delivered" | "acked" | "returned" | "buried" | "skipped">,
-  block: Block,
-): string {
+const isSame = (one: Place, other: Place): boolean =>
+  one.block === other.block && one.slot === other.slot;
+
+/** What may happen to a message in one group. */
+type OfGroup = RecordOf<
+  "delivered" | "acked" | "returned" | "buried" | "abandoned" | "lapsed" | "skipped"
+>;
+
+function textOf(record: OfGroup, block: Block): string {
   switch (record.kind) {
     case "delivered":
       return `, on connection ${record.connection}`;
@@ -375,6 +433,10 @@ function textOf(
       return `, ${returnedText(record, block.atMs)}`;
     case "buried":
       return `, ${because("to the dead letters", record.reason)}`;
+    case "abandoned":
+      return `, ${because("without it", record.reason)}`;
+    case "lapsed":
+      return ", its time to live was over";
     case "skipped":
       return `, ${operatorText(record)}`;
   }

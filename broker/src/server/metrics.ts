@@ -14,9 +14,17 @@ export interface Figures {
   readonly leased: number;
   readonly waiting: number;
   readonly pausedGroups: number;
+  readonly held: number;
+  readonly filtered: number;
+  readonly standing: number;
   readonly deadLetters: number;
+  readonly instances: number;
+  readonly instancesConnected: number;
   readonly retired: number;
   readonly expired: number;
+  readonly scheduled: number;
+  readonly overdueMs: number;
+  readonly lapsed: number;
   readonly heldBytes: number;
   readonly storeBytes: number;
   readonly retiredBytes: number;
@@ -44,6 +52,7 @@ export class Metrics {
     ["cause"],
   );
   readonly #refusals = this.#counter("refusals_total", "Requests refused, by code", ["code"]);
+  readonly #replies = this.#counter("replies_total", "Replies handed to who asked", []);
   readonly #unreadable = this.#counter(
     "unreadable_messages_total",
     "Messages whose bytes did not match their checksum",
@@ -109,6 +118,7 @@ export class Metrics {
   }
 
   said(send: Send): void {
+    if (send.kind === "reply") this.#replies.inc();
     if (send.kind === "frame" && send.frame.type === "error")
       this.#refusals.inc({ code: send.frame.code });
   }
@@ -202,12 +212,36 @@ const GAUGES: readonly (readonly [
   ["leased_deliveries", "Deliveries under way", (figures) => figures.leased],
   ["waiting_retries", "Messages waiting for their next delivery", (figures) => figures.waiting],
   ["paused_groups", "Groups to which nothing is delivered", (figures) => figures.pausedGroups],
+  [
+    "held_messages",
+    "Messages behind another one of their key, in ordered groups",
+    (figures) => figures.held,
+  ],
+  ["filtered_messages", "Messages that filters passed over, ever", (figures) => figures.filtered],
+  [
+    "standing_groups",
+    "Groups, once a topic, that take nothing more in for now",
+    (figures) => figures.standing,
+  ],
   ["dead_letters", "Messages in dead-letter topics", (figures) => figures.deadLetters],
+  ["instances", "Instances of broadcast groups", (figures) => figures.instances],
+  ["instances_connected", "Those that are here", (figures) => figures.instancesConnected],
   ["retired_messages", "Messages that retention took, ever", (figures) => figures.retired],
   [
     "expired_messages",
     "Messages that retention took before a group had settled them, once a group, ever",
     (figures) => figures.expired,
+  ],
+  ["scheduled_messages", "Messages that wait for their time", (figures) => figures.scheduled],
+  [
+    "scheduled_overdue_ms",
+    "For how long the first scheduled message has been due",
+    (figures) => figures.overdueMs,
+  ],
+  [
+    "lapsed_messages",
+    "Messages whose time to live was over before a group was sent them, once a group, ever",
+    (figures) => figures.lapsed,
   ],
   [
     "retention_held_bytes",

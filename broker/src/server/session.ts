@@ -20,9 +20,11 @@ import {
   encodeBatch,
   LIMITS,
   PROTOCOL_VERSION,
+  type WireMessage,
 } from "@escrowmq/protocol";
 import { QUERIES } from "../core/queries.ts";
 import type { ConnectionId, Input, NewMessage } from "../core/types.ts";
+import { parseFilter } from "../filter/filter.ts";
 import type { Workpiece } from "./assembly.ts";
 import type { Flow } from "./flow.ts";
 import type { Lane } from "./inbox.ts";
@@ -291,6 +293,8 @@ export class Session implements SessionEvents {
         }));
       case "producer.endpoint":
         return this.#endpoint(frame);
+      case "subscribe":
+        return this.#host.take(this.#orRefusal(frame.id, () => this.#subscribe(frame)));
       default:
         if (this.#host.pages >= PAGES_MAX && ASKS_FOR_PAGE.has(frame.type) && "id" in frame)
           return this.#host.take({ kind: "refused", from, re: frame.id, error: tooManyPages() });
@@ -310,8 +314,7 @@ export class Session implements SessionEvents {
       let digest = 0;
       const messages = frame.messages.map((data) => {
         digest = crc32(data, digest);
-        const { topic, body } = decodeMessage(data);
-        return { topic, bodyBytes: body.length, data };
+        return newMessage(decodeMessage(data), data);
       });
       return toInput(messages, digest);
     });
@@ -332,6 +335,11 @@ export class Session implements SessionEvents {
     this.#host.take(input);
   }
 
+  #subscribe(frame: ClientFrames["subscribe"]): Input {
+    for (const { filter } of frame.topics) if (filter !== undefined) parseFilter(filter);
+    return { kind: "frame", from: this.id, frame };
+  }
+
   #orRefusal(re: number, make: () => Input): Input {
     try {
       return make();
@@ -340,6 +348,13 @@ export class Session implements SessionEvents {
       return { kind: "refused", from: this.id, re, error };
     }
   }
+}
+
+function newMessage(message: WireMessage, data: Uint8Array): NewMessage {
+  const { id, topic, body, delayMs = 0, deliverAtMs = 0, ttlMs = 0 } = message;
+  const plain = { topic, bodyBytes: body.length, data };
+  if (delayMs + deliverAtMs + ttlMs === 0) return plain;
+  return { ...plain, timing: { id, delayMs, deliverAtMs, ttlMs } };
 }
 
 const tooManyPages = (): EscrowError =>

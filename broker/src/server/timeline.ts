@@ -4,6 +4,7 @@
  */
 import { EscrowError, type TimelineEvent } from "@escrowmq/protocol";
 import type { LogRecord, Place, RecordOf } from "../core/records.ts";
+import { type HalfMessage, isDelayed } from "../core/transaction.ts";
 import type { Block } from "../store/store.ts";
 import {
   because,
@@ -115,7 +116,11 @@ class Reader {
   readonly #source: TimelineSource;
   readonly #id: string;
   #hasPrepare = false;
-  #messages: readonly { readonly topicNo: number; readonly bytes: number }[] = [];
+  #messages: readonly HalfMessage[] = [];
+  /** Its delayed messages that are not due yet: by topic and place, and their slots. */
+  readonly #later = new Map<string, number>();
+  /** Where those stood that became due since. */
+  readonly #dueFrom = new Set<string>();
   #acks: readonly { readonly cursorNo: number; readonly offset: number }[] = [];
   #checks = 0;
   #block = 0;
@@ -163,6 +168,10 @@ class Reader {
         return;
       case "moved":
         return this.#movedOn(record, block);
+      case "due":
+        return this.#due(record, block);
+      case "recalled":
+        return this.#recalled(record, block);
       case "delivered":
         return this.#delivered(record, block);
       case "acked":
@@ -175,6 +184,11 @@ class Reader {
         return;
       case "buried":
         return this.#buried(record, block);
+      case "abandoned": {
+        const text = because("without it", record.reason);
+        this.#of(record.cursorNo, record.offset, block, "abandoned", text);
+        return;
+      }
       case "replayed":
       case "purged":
         if (this.#slots.has(`${record.deadTopicNo}:${record.offset}`))
@@ -218,8 +232,31 @@ class Reader {
     const isCommit = record.verdict === "commit";
     this.#add(block, isCommit ? "committed" : "rolledBack", decidedText(record));
     if (!isCommit) return;
-    for (const [at, { topicNo }] of this.#messages.entries())
-      this.#place(topicNo, this.#firstSlot + at, block.atMs);
+    for (const [at, message] of this.#messages.entries()) {
+      const { topicNo } = message;
+      const slot = this.#firstSlot + at;
+      if (isDelayed(message))
+        this.#later.set(placeKey(topicNo, { block: this.#block, slot }), slot);
+      this.#place(topicNo, slot, block.atMs);
+    }
+  }
+
+  /** A delayed message of this transaction enters its topic. */
+  #due({ topicNo, place }: RecordOf<"due">, block: Block): void {
+    const slot = this.#later.get(placeKey(topicNo, place));
+    if (slot === undefined) return;
+    this.#dueFrom.add(placeKey(topicNo, place));
+    this.#add(block, "due", `in ${this.#source.topicName(topicNo)}`);
+    const offset =
+      this.#source.offsetOf(topicNo, place, block.atMs) ??
+      this.#moved.get(placeKey(topicNo, place))?.offset;
+    if (offset !== undefined) this.#slots.set(`${topicNo}:${offset}`, slot);
+  }
+
+  #recalled({ topicNo, places, client }: RecordOf<"recalled">, block: Block): void {
+    for (const place of places)
+      if (this.#later.delete(placeKey(topicNo, place)))
+        this.#add(block, "recalled", `out of ${this.#source.topicName(topicNo)} by ${client}`);
   }
 
   #delivered({ cursorNo, offsets, connection }: RecordOf<"delivered">, block: Block): void {
@@ -249,14 +286,26 @@ class Reader {
 
   #movedOn(record: RecordOf<"moved">, block: Block): void {
     const first = slotOf(record, block);
+    for (const { at, from } of record.scheduled) this.#movedLater(from, block, first + at);
     // Only the first move tells where it was when it became visible.
-    for (const { topicNo, offset, from } of record.entries)
-      if (from.block === this.#block && !this.#moved.has(placeKey(topicNo, from)))
-        this.#moved.set(placeKey(topicNo, from), { topicNo, offset });
+    for (const { topicNo, offset, from } of record.entries) {
+      const key = placeKey(topicNo, from);
+      const isOurs = from.block === this.#block || this.#dueFrom.has(key);
+      if (isOurs && !this.#moved.has(key)) this.#moved.set(key, { topicNo, offset });
+    }
     for (const { transactionId, at } of record.transactions) {
       if (transactionId !== this.#id) continue;
       this.#block = block.number;
       this.#firstSlot = first + at;
+    }
+  }
+
+  #movedLater(from: Place, block: Block, to: number): void {
+    for (const { topicNo } of this.#messages) {
+      const slot = this.#later.get(placeKey(topicNo, from));
+      if (slot === undefined) continue;
+      this.#later.delete(placeKey(topicNo, from));
+      this.#later.set(placeKey(topicNo, { block: block.number, slot: to }), slot);
     }
   }
 

@@ -16,6 +16,10 @@ export interface Thread {
     readonly offset: number;
     readonly cursorNo: number;
   }[];
+  /** Where it waits for its time; null: it is visible by now. */
+  readonly place: { readonly block: number; readonly slot: number } | null;
+  /** Cursors that have looked at it, or were given it. */
+  readonly given: ReadonlySet<number>;
   /** Cursors that have it in hand. */
   readonly leased: ReadonlySet<number>;
   /** By cursor: the block in which its group settled the message last. */
@@ -27,18 +31,24 @@ export const newThread = (): Thread => ({
   checks: 0,
   joins: [],
   deadLetters: [],
+  place: null,
+  given: new Set(),
   leased: new Set(),
   settled: new Map(),
 });
 
 /** As much as fits; what is last only saves reading. */
 export function threadText(block: number, thread: Thread, bytesMax: number): string {
-  const { transactionId, checks, joins, deadLetters, leased, settled } = thread;
+  const { transactionId, checks, joins, deadLetters, place, given, leased, settled } = thread;
   const parts = [
     ...(transactionId === null ? [] : [`t:${transactionId}`, `c:${checks}`]),
+    ...(place === null ? [] : [`p:${place.block}:${place.slot}`]),
     ...joins.map((one) => `j:${one.cursorNo}:${one.transactionId}`),
     ...deadLetters.map((one) => `d:${one.topicNo}:${one.offset}:${one.cursorNo}`),
     ...[...leased].map((cursorNo) => `l:${cursorNo}`),
+    ...[...given]
+      .filter((cursorNo) => !leased.has(cursorNo) && !settled.has(cursorNo))
+      .map((cursorNo) => `n:${cursorNo}`),
     ...[...settled].map(([cursorNo, at]) => `s:${cursorNo}:${at}`),
   ];
   let text = String(block);
@@ -54,7 +64,8 @@ export function readThread(
   if (!/^\d{1,15}$/.test(block)) return null;
   const leased = new Set<number>();
   const settled = new Map<number, number>();
-  let thread: Thread = { ...newThread(), leased, settled };
+  const given = new Set<number>();
+  let thread: Thread = { ...newThread(), leased, settled, given };
   for (const part of parts) {
     const [kind, first = "", second = "", third = ""] = part.split(":");
     const no = Number(first) || 0;
@@ -66,7 +77,9 @@ export function readThread(
       const letter = { topicNo: no, offset: Number(second) || 0, cursorNo: Number(third) || 0 };
       thread = { ...thread, deadLetters: [...thread.deadLetters, letter] };
     }
+    if (kind === "p") thread = { ...thread, place: { block: no, slot: Number(second) || 0 } };
     if (kind === "l") leased.add(no);
+    if (kind === "n") given.add(no);
     if (kind === "s") settled.set(no, Number(second) || 0);
   }
   return { block: Number(block), thread };

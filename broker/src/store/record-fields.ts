@@ -2,7 +2,7 @@
  * The fields of a record as they are written and read back: positional, checked one by one, because
  * a field of the wrong type that got into the state would be found days later, as something else.
  */
-import type { LoggedMessage } from "../core/records.ts";
+import type { LoggedMessage, Place } from "../core/records.ts";
 
 /** Caught where the block is known, and never seen outside the codec. */
 export class Malformed extends Error {}
@@ -35,6 +35,25 @@ export function writeMessages(messages: readonly LoggedMessage[]): number[] {
   return flat;
 }
 
+/**
+ * What messages say of their times: the ids, then four numbers for each: which message it is, and the three spans
+ * and times. Two fields at the end of a record, and none where no message says anything.
+ */
+export function writeTimings(messages: readonly LoggedMessage[]): [string[], number[]] | [] {
+  const ids: string[] = [];
+  const numbers: number[] = [];
+  for (let at = 0; at < messages.length; at++) {
+    const timing = messages[at]?.timing;
+    if (timing === undefined) continue;
+    ids.push(timing.id);
+    numbers.push(at, timing.delayMs, timing.deliverAtMs, timing.ttlMs);
+  }
+  return ids.length === 0 ? [] : [ids, numbers];
+}
+
+export const writePlaces = (places: readonly Place[]): number[] =>
+  places.flatMap(({ block, slot }) => [block, slot]);
+
 /** Differences: neighbours mostly are, so that an offset costs one byte and not five. */
 export function writeOffsets(offsets: readonly number[]): number[] {
   const steps: number[] = [];
@@ -60,6 +79,11 @@ export class FieldReader {
   end(): void {
     if (this.#at !== this.#values.length)
       throw new Malformed(`a record has ${this.#values.length} fields instead of ${this.#at}`);
+  }
+
+  /** An optional field follows, which only stands at the end of a record. */
+  get hasMore(): boolean {
+    return this.#at < this.#values.length;
   }
 
   number(): number {
@@ -106,6 +130,25 @@ export class FieldReader {
     return this.pairs((topicNo, bytes) => ({ topicNo, bytes, data: null }));
   }
 
+  /** Those before, with what `writeTimings` wrote of them. */
+  timed(messages: LoggedMessage[]): LoggedMessage[] {
+    if (!this.hasMore) return messages;
+    const ids = this.texts();
+    const all = this.groups(4, (numbers) => numbers);
+    this.demand(ids.length > 0 && ids.length === all.length, "as long as the one before it");
+    for (const [place, id] of ids.entries()) {
+      const [at = 0, delayMs = 0, deliverAtMs = 0, ttlMs = 0] = all[place] ?? [];
+      const message = messages[at];
+      if (message === undefined) throw this.#wrong("of a message that the record has");
+      messages[at] = { ...message, timing: { id, delayMs, deliverAtMs, ttlMs } };
+    }
+    return messages;
+  }
+
+  places(): Place[] {
+    return this.pairs((block, slot) => ({ block, slot }));
+  }
+
   pairs<Pair>(make: (first: number, second: number) => Pair): Pair[] {
     const flat = this.numbers();
     if (flat.length % 2 !== 0) throw this.#wrong("an array of pairs");
@@ -140,6 +183,10 @@ export class FieldReader {
     const result = read(fields);
     fields.end();
     return result;
+  }
+
+  demand(isSo: boolean, what: string): void {
+    if (!isSo) throw this.#wrong(what);
   }
 
   #wrong(what: string): Malformed {

@@ -3,7 +3,14 @@
  * the top of records.ts before changing a line here: these numbers stand in stores that exist.
  */
 import type { RecordKind, RecordOf } from "../core/records.ts";
-import { type FieldReader, nameTable, writeMessages, writeOffsets } from "./record-fields.ts";
+import {
+  type FieldReader,
+  nameTable,
+  writeMessages,
+  writeOffsets,
+  writePlaces,
+  writeTimings,
+} from "./record-fields.ts";
 
 const VERDICTS = nameTable({ commit: 0, rollback: 1 });
 const UNDECIDED = nameTable({ park: 0, rollback: 1 });
@@ -68,6 +75,16 @@ const readSettings = (fields: FieldReader): Settings => ({
   unsettled: UNSETTLED.nameOf(fields.number()),
 });
 
+function readMovedScheduled(fields: FieldReader): RecordOf<"moved">["scheduled"] {
+  const ids = fields.texts();
+  const places = fields.groups(3, ([at = 0, block = 0, slot = 0]) => ({
+    at,
+    from: { block, slot },
+  }));
+  fields.demand(ids.length === places.length, "as long as the one before it");
+  return places.map((place, at) => ({ messageId: ids[at] ?? "", ...place }));
+}
+
 export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
   opened: {
     code: 1,
@@ -104,6 +121,7 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       p.attemptsMax,
       p.retryDelaysMs,
       p.jitterPercent,
+      p.isOrdered,
     ],
     read: (f) => ({
       kind: "groupUpdated",
@@ -114,6 +132,7 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
         attemptsMax: f.number(),
         retryDelaysMs: f.numbers(),
         jitterPercent: f.number(),
+        isOrdered: f.flag(),
       },
     }),
   },
@@ -145,8 +164,19 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
   },
   sent: {
     code: 9,
-    write: (code, r) => [code, r.sendId, r.digest, writeMessages(r.messages)],
-    read: (f) => ({ kind: "sent", sendId: f.text(), digest: f.number(), messages: f.messages() }),
+    write: (code, r) => [
+      code,
+      r.sendId,
+      r.digest,
+      writeMessages(r.messages),
+      ...writeTimings(r.messages),
+    ],
+    read: (f) => ({
+      kind: "sent",
+      sendId: f.text(),
+      digest: f.number(),
+      messages: f.timed(f.messages()),
+    }),
   },
   prepared: {
     code: 10,
@@ -159,17 +189,21 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       r.acks.flatMap((ack) => [ack.cursorNo, ack.offset]),
       r.checkAtMs,
       UNDECIDED.numberOf(r.onUndecided),
+      ...writeTimings(r.messages),
     ],
-    read: (f) => ({
-      kind: "prepared",
-      transactionId: f.text(),
-      group: f.text(),
-      digest: f.number(),
-      messages: f.messages(),
-      acks: f.pairs((cursorNo, offset) => ({ cursorNo, offset })),
-      checkAtMs: f.number(),
-      onUndecided: UNDECIDED.nameOf(f.number()),
-    }),
+    read: (f) => {
+      const record = {
+        kind: "prepared",
+        transactionId: f.text(),
+        group: f.text(),
+        digest: f.number(),
+        messages: f.messages(),
+        acks: f.pairs((cursorNo, offset) => ({ cursorNo, offset })),
+        checkAtMs: f.number(),
+        onUndecided: UNDECIDED.nameOf(f.number()),
+      } as const;
+      return { ...record, messages: f.timed(record.messages) };
+    },
   },
   decided: {
     code: 11,
@@ -180,15 +214,19 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       DECIDED_BY.numberOf(r.by),
       r.who,
       r.reason,
+      ...(r.fromAtMs === undefined ? [] : [r.fromAtMs]),
     ],
-    read: (f) => ({
-      kind: "decided",
-      transactionId: f.text(),
-      verdict: VERDICTS.nameOf(f.number()),
-      by: DECIDED_BY.nameOf(f.number()),
-      who: f.text(),
-      reason: f.text(),
-    }),
+    read: (f) => {
+      const record = {
+        kind: "decided",
+        transactionId: f.text(),
+        verdict: VERDICTS.nameOf(f.number()),
+        by: DECIDED_BY.nameOf(f.number()),
+        who: f.text(),
+        reason: f.text(),
+      } as const;
+      return f.hasMore ? { ...record, fromAtMs: f.number() } : record;
+    },
   },
   checked: {
     code: 12,
@@ -329,6 +367,12 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       r.entries.flatMap((e) => [e.topicNo, e.offset, e.at, e.from.block, e.from.slot]),
       r.transactions.map(({ transactionId }) => transactionId),
       r.transactions.map(({ at }) => at),
+      ...(r.scheduled.length === 0
+        ? []
+        : [
+            r.scheduled.map(({ messageId }) => messageId),
+            r.scheduled.flatMap(({ at, from }) => [at, from.block, from.slot]),
+          ]),
     ],
     read: (f) => ({
       kind: "moved",
@@ -340,7 +384,92 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
         from: { block, slot },
       })),
       transactions: f.named((transactionId, at) => ({ transactionId, at })),
+      scheduled: f.hasMore ? readMovedScheduled(f) : [],
     }),
+  },
+  cursorFiltered: {
+    code: 30,
+    write: (code, r) => [code, r.cursorNo, r.filter],
+    read: (f) => ({ kind: "cursorFiltered", cursorNo: f.number(), filter: f.text() }),
+  },
+  taken: {
+    code: 31,
+    write: (code, r) => [
+      code,
+      r.cursorNo,
+      r.nextOffset,
+      writeOffsets(r.offsets),
+      r.keys,
+      r.filtered,
+    ],
+    read: (f) => ({
+      kind: "taken",
+      cursorNo: f.number(),
+      nextOffset: f.number(),
+      offsets: f.offsets(),
+      keys: f.numbers(),
+      filtered: f.number(),
+    }),
+  },
+  due: {
+    code: 35,
+    write: (code, r) => [code, r.topicNo, r.place.block, r.place.slot],
+    read: (f) => ({
+      kind: "due",
+      topicNo: f.number(),
+      place: { block: f.number(), slot: f.number() },
+    }),
+  },
+  recalled: {
+    code: 36,
+    write: (code, r) => [code, r.topicNo, r.messageId, writePlaces(r.places), r.client],
+    read: (f) => ({
+      kind: "recalled",
+      topicNo: f.number(),
+      messageId: f.text(),
+      places: f.places(),
+      client: f.text(),
+    }),
+  },
+  lapsed: {
+    code: 37,
+    write: (code, r) => [code, r.cursorNo, writeOffsets(r.offsets)],
+    read: (f) => ({ kind: "lapsed", cursorNo: f.number(), offsets: f.offsets() }),
+  },
+  instanceOpened: {
+    code: 45,
+    write: (code, r) => [code, r.groupNo, r.parentNo, r.instance],
+    read: (f) => ({
+      kind: "instanceOpened",
+      groupNo: f.number(),
+      parentNo: f.number(),
+      instance: f.text(),
+    }),
+  },
+  instanceSeen: {
+    code: 46,
+    write: (code, r) => [code, r.groupNo, r.isHere],
+    read: (f) => ({ kind: "instanceSeen", groupNo: f.number(), isHere: f.flag() }),
+  },
+  instanceForgotten: {
+    code: 47,
+    write: (code, r) => [code, r.groupNo],
+    read: (f) => ({ kind: "instanceForgotten", groupNo: f.number() }),
+  },
+  abandoned: {
+    code: 48,
+    write: (code, r) => [code, r.cursorNo, r.offset, r.reason],
+    read: (f) => ({
+      kind: "abandoned",
+      cursorNo: f.number(),
+      offset: f.number(),
+      reason: f.text(),
+    }),
+  },
+  gapTold: {
+    code: 49,
+    write: (code, r) => [code, r.cursorNo, r.lost],
+    read: (f) => ({ kind: "gapTold", cursorNo: f.number(), lost: f.number() }),
   },
   clock: {
     code: 22,

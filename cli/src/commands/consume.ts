@@ -3,21 +3,30 @@
  * stdout, so that a broken pipe loses none.
  */
 import { LIMITS } from "@escrowmq/protocol";
-import type { AckableMessage, Position, ReceivedMessage, Receiver } from "../connect.ts";
+import type {
+  AckableMessage,
+  Position,
+  ReceivedMessage,
+  Receiver,
+  ReceiverOptions,
+  WeightedTopic,
+} from "../connect.ts";
 import { bodyText, jsonText, safe } from "../escape.ts";
 import { plural } from "../format.ts";
-import { duration, integer, position } from "../parse.ts";
+import { duration, each, integer, position, weightedTopic } from "../parse.ts";
 import type { Printer } from "../print.ts";
 import type { Session } from "../session.ts";
 import { stopOnSignal, unlessAborted } from "../stop.ts";
 import type { Verb } from "../verb.ts";
 
 interface ConsumeOptions {
-  readonly topic: string;
+  readonly topic: readonly WeightedTopic[];
   readonly group: string;
   readonly from?: Position;
+  readonly filter?: string;
   readonly max?: number;
   readonly idle?: number;
+  readonly broadcast?: string;
   /** False by --no-ack. */
   readonly ack: boolean;
 }
@@ -29,18 +38,27 @@ const DRAIN_MS = 10_000;
 export const consume: Verb<ConsumeOptions> = {
   examples: [
     "escrow consume --topic orders --group billing",
+    "escrow consume --topic urgent=4 --topic orders --group billing",
     "escrow consume --topic orders --group look --from offset:100 --max 10 --no-ack",
     "escrow consume --topic orders --group export --idle 5s --json > orders.jsonl",
+    `escrow consume --topic orders --group big --filter "sql: amount > 1000 AND region = 'eu'"`,
+    "escrow consume --topic prices --group cache --broadcast node-1",
   ],
   options: (command) =>
     command
-      .requiredOption("--topic <topic>", "what to read")
+      .requiredOption(
+        "--topic <topic>",
+        "what to read; several take turns, or as many messages in a turn as =N says",
+        each(weightedTopic),
+      )
       .requiredOption("--group <group>", "the consumer group to read as")
       .option(
         "--from <position>",
         "where a new group begins: earliest, latest, offset:N or time:ISO",
         position,
       )
+      .option("--filter <filter>", 'only what matches: "paid || shipped" (tags), or "sql: ..."')
+      .option("--broadcast <instance>", "read every message of the group's topics as this instance")
       .option("--max <n>", "stop after so many messages", integer(1, Number.MAX_SAFE_INTEGER))
       .option("--idle <duration>", "stop when nothing came for so long", duration)
       .option("--no-ack", `give all of them back at the end (at most ${HELD_MESSAGES_MAX})`),
@@ -49,7 +67,10 @@ export const consume: Verb<ConsumeOptions> = {
     const receiver = await session.io.services.createReceiver({
       ...(await session.endpoint()),
       group: options.group,
-      subscribe: [{ topic: options.topic, ...options.from }],
+      subscribe: subscriptionsOf(options),
+      ...(options.broadcast === undefined
+        ? {}
+        : { broadcast: { instance: options.broadcast }, onGap: (gap) => noteGap(session, gap) }),
       ...(options.ack
         ? { concurrency: 1 }
         : { concurrency: max, maxBytesInFlight: LIMITS.creditBytesMax }),
@@ -66,10 +87,20 @@ export const consume: Verb<ConsumeOptions> = {
   },
 };
 
+const subscriptionsOf = ({ topic, from, filter }: ConsumeOptions) =>
+  topic.map((one) => ({ ...one, ...from, ...(filter === undefined ? {} : { filter }) }));
+
+function noteGap({ print }: Session, { topic, lost }: Gap): void {
+  if (lost !== null)
+    print.note(safe`${plural(lost, "message")} of ${topic} were lost to this instance.`);
+}
+
 function messagesMax(options: ConsumeOptions): number {
   if (options.ack) return options.max ?? Number.POSITIVE_INFINITY;
   return Math.min(options.max ?? HELD_MESSAGES_MAX, HELD_MESSAGES_MAX);
 }
+
+type Gap = Parameters<NonNullable<ReceiverOptions["onGap"]>>[0];
 
 interface Reading {
   readonly options: ConsumeOptions;

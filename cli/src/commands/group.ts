@@ -5,6 +5,7 @@ import type {
   GroupPolicyView,
   GroupTopicView,
   GroupView,
+  InstanceView,
 } from "@escrowmq/protocol";
 import { lastWord, safe, shellWord } from "../escape.ts";
 import { UsageError } from "../failure.ts";
@@ -19,6 +20,7 @@ interface PolicyOptions {
   readonly attempts?: number;
   readonly retryDelays?: readonly number[];
   readonly jitter?: number;
+  readonly ordered?: boolean;
 }
 
 export const groupList: Verb<PageOptions> = {
@@ -49,18 +51,21 @@ export const groupUpdate: Verb<PolicyOptions> = {
   examples: [
     "escrow group update billing --lease 2m --attempts 5",
     "escrow group update billing --retry-delays 1s,10s,1m --jitter 20",
+    "escrow group update billing --ordered",
   ],
   options: (command) =>
     command
       .option("--lease <duration>", "how long a consumer may hold a message", duration)
       .option("--attempts <n>", "deliveries before the dead-letter topic", integer(1, 1_000))
       .option("--retry-delays <durations>", "the ladder, such as 10s,30s,1m", durations)
-      .option("--jitter <percent>", "how far a delay may stray", integer(0, 100)),
+      .option("--jitter <percent>", "how far a delay may stray", integer(0, 100))
+      .option("--ordered", "messages of one key one after the other")
+      .option("--no-ordered", "messages of one key side by side"),
   run: async (session, options, group) => {
     const policy = policyFields(options);
     if (Object.keys(policy).length === 0)
       throw new UsageError(
-        "Nothing to change: give --lease, --attempts, --retry-delays or --jitter.",
+        "Nothing to change: give --lease, --attempts, --retry-delays, --jitter or --[no-]ordered.",
       );
     const view = await session.request("group.update", { group, ...policy });
     session.print.answer(view, describe(session, view));
@@ -73,6 +78,7 @@ const policyFields = (options: PolicyOptions): Partial<GroupPolicyView> => ({
   ...(options.attempts === undefined ? {} : { attemptsMax: options.attempts }),
   ...(options.retryDelays === undefined ? {} : { retryDelaysMs: options.retryDelays }),
   ...(options.jitter === undefined ? {} : { jitterPercent: options.jitter }),
+  ...(options.ordered === undefined ? {} : { ordered: options.ordered }),
 });
 
 const total = (group: GroupView, of: (topic: GroupTopicView) => number): string =>
@@ -84,7 +90,11 @@ const COLUMNS: readonly Column<GroupView>[] = [
   { head: "LAG", of: (group) => total(group, (topic) => topic.lag), align: "right" },
   { head: "LEASED", of: (group) => total(group, (topic) => topic.leased), align: "right" },
   { head: "WAITING", of: (group) => total(group, (topic) => topic.waiting), align: "right" },
-  { head: "CONSUMERS", of: (group) => count(group.consumers.length), align: "right" },
+  {
+    head: "CONSUMERS",
+    of: (group) => count(group.consumers.length + (group.instances?.connected ?? 0)),
+    align: "right",
+  },
   {
     head: "STATE",
     of: (group) => (group.paused === undefined ? "open" : "paused"),
@@ -120,6 +130,26 @@ const TOPIC_COLUMNS: readonly Column<GroupTopicView>[] = [
   },
 ];
 
+/** Of groups to which a time to live ever mattered. */
+const LAPSED_COLUMN: Column<GroupTopicView> = {
+  head: "LAPSED",
+  of: (topic) => count(topic.lapsed),
+  align: "right",
+};
+
+/** Of ordered groups only. */
+const HELD_COLUMN: Column<GroupTopicView> = {
+  head: "HELD",
+  of: (topic) => count(topic.held),
+  align: "right",
+};
+
+const topicColumns = ({ policy, topics }: GroupView): readonly Column<GroupTopicView>[] => [
+  ...TOPIC_COLUMNS,
+  ...(topics.some(({ lapsed }) => lapsed > 0) ? [LAPSED_COLUMN] : []),
+  ...(policy.ordered ? [HELD_COLUMN] : []),
+];
+
 const CONSUMER_COLUMNS: readonly Column<ConsumerView>[] = [
   { head: "CONNECTION", of: (consumer) => String(consumer.connection), align: "right" },
   { head: "CLIENT", of: (consumer) => consumer.client },
@@ -127,6 +157,31 @@ const CONSUMER_COLUMNS: readonly Column<ConsumerView>[] = [
   { head: "CREDIT", of: (consumer) => count(consumer.creditMessages), align: "right" },
   { head: "CREDIT BYTES", of: (consumer) => size(consumer.creditBytes), align: "right" },
 ];
+
+const INSTANCE_COLUMNS: readonly Column<InstanceView>[] = [
+  { head: "INSTANCE", of: (one) => one.instance },
+  {
+    head: "SEEN",
+    of: (one) => (one.awayMs === undefined ? "connected" : `${span(one.awayMs)} ago`),
+    style: (one) => (one.connected ? undefined : "yellow"),
+  },
+  { head: "LAG", of: (one) => count(one.lag), align: "right" },
+  { head: "LEASED", of: (one) => count(one.leased), align: "right" },
+  {
+    head: "LOST",
+    of: (one) => count(one.expired + one.abandoned),
+    align: "right",
+    style: (one) => (one.expired + one.abandoned > 0 ? "yellow" : undefined),
+  },
+];
+
+function instances(session: Session, { group, instances: of }: GroupView): readonly string[] {
+  if (of === undefined) return [];
+  const more = of.count - of.items.length;
+  const rest = more === 0 ? "" : `\n… and ${count(more)} more.`;
+  const hint = `More of one: escrow group describe ${shellWord(`${group}%NAME`)}`;
+  return [`${session.print.table(INSTANCE_COLUMNS, of.items)}${rest}\n${hint}`];
+}
 
 function describe(session: Session, view: GroupView): string {
   const { print } = session;
@@ -136,18 +191,44 @@ function describe(session: Session, view: GroupView): string {
     { label: "attempts", text: count(view.policy.attemptsMax) },
     { label: "retry after", text: view.policy.retryDelaysMs.map(span).join(", ") || "at once" },
     { label: "jitter", text: `${view.policy.jitterPercent} %` },
-    deadLetters(view),
+    ...(view.policy.ordered ? [{ label: "order", text: "by key" }] : []),
+    ...view.topics.filter(({ filter }) => filter !== "").map(filterLine),
+    ...view.topics.flatMap(standsStill),
+    ...standing(view),
     ...changes(print, view),
   ]);
   const topics =
     view.topics.length === 0
-      ? `Reads no topic yet. Subscribe: escrow consume --topic orders --group ${shellWord(view.group)}`
-      : print.table(TOPIC_COLUMNS, view.topics);
+      ? view.instances !== undefined
+        ? "It is broadcast to: each instance reads by itself."
+        : `Reads no topic yet. Subscribe: escrow consume --topic orders --group ${shellWord(view.group)}`
+      : print.table(topicColumns(view), view.topics);
   const consumers =
     view.consumers.length === 0
       ? "No consumer is connected."
       : print.table(CONSUMER_COLUMNS, view.consumers);
-  return `${card}\n\n${topics}\n\n${consumers}`;
+  return [card, topics, ...instances(session, view), consumers].join("\n\n");
+}
+
+/** What an instance fails for good it goes on without: it has no dead letters. */
+function standing(view: GroupView): readonly CardLine[] {
+  const away =
+    view.awayMs === undefined
+      ? []
+      : [{ label: "away for", text: span(view.awayMs), style: "yellow" as const }];
+  const abandoned = view.topics.reduce((sum, topic) => sum + (topic.abandoned ?? 0), 0);
+  const isInstance = view.group.includes("%");
+  if (isInstance) return [...away, { label: "abandoned", text: count(abandoned) }];
+  const known =
+    view.instances === undefined
+      ? []
+      : [
+          {
+            label: "instances",
+            text: `${count(view.instances.count)}, ${count(view.instances.connected)} connected`,
+          },
+        ];
+  return [...known, deadLetters(view)];
 }
 
 const state = (print: Printer, { group, paused }: GroupView): CardLine =>
@@ -185,6 +266,27 @@ function changed({ what, topic, offset, count: times }: GroupChangeView): string
       return what;
   }
 }
+
+const filterLine = ({ topic, filter, filtered }: GroupTopicView) => ({
+  label: "filter",
+  text: safe`${topic}: ${filter} (passed over: ${count(filtered)})`,
+});
+
+const STANDS_BECAUSE = {
+  full: "too many messages wait behind others of their keys",
+  unreadable: "the next message cannot be read",
+} as const;
+
+const standsStill = ({ topic, standsBecause }: GroupTopicView) =>
+  standsBecause === undefined
+    ? []
+    : [
+        {
+          label: "stands still",
+          text: safe`${topic}: ${STANDS_BECAUSE[standsBecause]}`,
+          style: "yellow" as const,
+        },
+      ];
 
 const deadLetters = (view: GroupView) =>
   view.deadLetters === 0

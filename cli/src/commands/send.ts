@@ -1,16 +1,17 @@
 /** `escrow send`: one message from the command line, a file or a pipe, once or many times. */
 import { LIMITS } from "@escrowmq/protocol";
-import { Option } from "commander";
+import { type Command, Option } from "commander";
 import { type OutgoingMessage, readInput, type Sender } from "../connect.ts";
 import { safe, shellWord } from "../escape.ts";
 import { UsageError } from "../failure.ts";
 import { plural } from "../format.ts";
 import type { Io } from "../io.ts";
-import { each, integer, type Pair, pair } from "../parse.ts";
+import { duration, each, integer, type Pair, pair, time } from "../parse.ts";
 import type { Session } from "../session.ts";
 import type { Verb } from "../verb.ts";
 
-interface SendOptions {
+/** What a message is made of. */
+export interface MessageOptions {
   readonly topic: string;
   readonly group: string;
   readonly key?: string;
@@ -18,6 +19,12 @@ interface SendOptions {
   readonly header?: readonly Pair[];
   readonly body?: string;
   readonly bodyFile?: string;
+  readonly delay?: number;
+  readonly at?: number;
+  readonly ttl?: number;
+}
+
+interface SendOptions extends MessageOptions {
   readonly count: number;
 }
 
@@ -26,21 +33,21 @@ export const send: Verb<SendOptions> = {
     "escrow send --topic orders --key 42 --body '{\"id\":42}'",
     "cat order.json | escrow send --topic orders --header source=backfill --header run=7",
     "escrow send --topic orders --body-file order.json --count 1000",
+    "escrow send --topic reminders --body 'pay by Friday' --delay 2d --ttl 12h",
+    "escrow send --topic greetings --body hello --at 2026-12-24T18:00Z",
   ],
   options: (command) =>
-    command
-      .requiredOption("--topic <topic>", "where to")
-      .option("--key <key>", "the business key to find it by")
-      .option("--tag <tag>", "a word to filter by")
-      .option("--header <name=value...>", "headers", each(pair))
-      .option("--body <text>", "the body; else --body-file or a pipe")
+    withMessage(command)
+      .option("--delay <duration>", "consumers see it so much later: 30s, 10m, 2d", duration)
       .addOption(
-        new Option("--body-file <path>", "the body from a file, - for stdin").conflicts("body"),
+        new Option("--at <time>", "consumers see it from then on: 2026-12-24T18:00Z")
+          .argParser(time)
+          .conflicts("delay"),
       )
-      .option("--count <n>", "send it so many times", integer(1, 10_000_000), 1)
-      .option("--group <group>", "the producer group to send as", "escrow-cli"),
+      .option("--ttl <duration>", "who has not been sent it by then never gets it", duration)
+      .option("--count <n>", "send it so many times", integer(1, 10_000_000), 1),
   run: async (session, options) => {
-    const message = { ...fields(options), body: await bodyOf(session.io, options) };
+    const message = await messageOf(session.io, options);
     const sender = await session.io.services.createSender({
       ...(await session.endpoint()),
       group: options.group,
@@ -55,10 +62,30 @@ export const send: Verb<SendOptions> = {
   },
 };
 
+export const withMessage = (command: Command): Command =>
+  command
+    .requiredOption("--topic <topic>", "where to")
+    .option("--key <key>", "the business key to find it by")
+    .option("--tag <tag>", "a word to filter by")
+    .option("--header <name=value...>", "headers", each(pair))
+    .option("--body <text>", "the body; else --body-file or a pipe")
+    .addOption(
+      new Option("--body-file <path>", "the body from a file, - for stdin").conflicts("body"),
+    )
+    .option("--group <group>", "the producer group to send as", "escrow-cli");
+
+export const messageOf = async (io: Io, options: MessageOptions): Promise<OutgoingMessage> => ({
+  ...fields(options),
+  body: await bodyOf(io, options),
+});
+
 async function sendOne(session: Session, sender: Sender, message: OutgoingMessage): Promise<void> {
   const result = await sender.send(message);
-  const sent = safe`Sent ${result.id} to ${message.topic}.`;
-  const next = `Read it: escrow consume --group <group> --topic ${shellWord(message.topic)}`;
+  const isDelayed = message.delayMs !== undefined || message.deliverAt !== undefined;
+  const sent = safe`${isDelayed ? "Scheduled" : "Sent"} ${result.id} ${isDelayed ? "for" : "to"} ${message.topic}.`;
+  const next = isDelayed
+    ? `Call it back: escrow message recall ${shellWord(message.topic)} ${shellWord(result.id)}`
+    : `Read it: escrow consume --group <group> --topic ${shellWord(message.topic)}`;
   session.print.answer({ id: result.id, duplicate: result.duplicate }, `${sent} ${next}`);
 }
 
@@ -107,16 +134,19 @@ async function sendMany(
   );
 }
 
-const fields = (options: SendOptions): Omit<OutgoingMessage, "body"> => ({
+const fields = (options: MessageOptions): Omit<OutgoingMessage, "body"> => ({
   topic: options.topic,
   ...(options.key === undefined ? {} : { key: options.key }),
   ...(options.tag === undefined ? {} : { tag: options.tag }),
   ...(options.header === undefined
     ? {}
     : { headers: Object.fromEntries(options.header.map(({ name, value }) => [name, value])) }),
+  ...(options.delay === undefined ? {} : { delayMs: options.delay }),
+  ...(options.at === undefined ? {} : { deliverAt: new Date(options.at) }),
+  ...(options.ttl === undefined ? {} : { ttlMs: options.ttl }),
 });
 
-async function bodyOf(io: Io, options: SendOptions): Promise<Uint8Array> {
+async function bodyOf(io: Io, options: MessageOptions): Promise<Uint8Array> {
   if (options.body !== undefined) return new TextEncoder().encode(options.body);
   if (options.bodyFile !== undefined && options.bodyFile !== "-")
     return readInput(options.bodyFile, "body file");

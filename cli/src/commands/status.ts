@@ -46,6 +46,11 @@ const LEVEL_STYLES: Readonly<Record<Finding["level"], Style>> = {
 };
 const levelStyle = (finding: Finding): Style => LEVEL_STYLES[finding.level];
 
+function deliveriesText({ leased, waiting, held }: StatsView): string {
+  const text = `${count(leased)} leased, ${count(waiting)} waiting for a retry`;
+  return held === 0 ? text : `${text}, ${count(held)} behind others of their keys`;
+}
+
 function statsLines(view: StatsView): readonly CardLine[] {
   const undecided = `${count(view.undecided)} undecided, ${count(view.parked)} parked, ${size(view.undecidedBytes)}`;
   const oldest =
@@ -64,7 +69,7 @@ function statsLines(view: StatsView): readonly CardLine[] {
     { label: "decisions kept", text: count(view.decisionsKept) },
     {
       label: "deliveries",
-      text: `${count(view.leased)} leased, ${count(view.waiting)} waiting for a retry`,
+      text: deliveriesText(view),
     },
     {
       label: "paused groups",
@@ -76,6 +81,7 @@ function statsLines(view: StatsView): readonly CardLine[] {
       text: count(view.deadLetters),
       style: view.deadLetters > 0 ? "yellow" : undefined,
     },
+    { label: "scheduled", text: scheduled(view) },
     {
       label: "retention",
       text: `${count(view.retired)} messages retired, ${count(view.expired)} of them lost to a group`,
@@ -84,4 +90,11 @@ function statsLines(view: StatsView): readonly CardLine[] {
     { label: "store", text: `${plural(view.blocks, "block")}, ${size(view.storeBytes)}` },
     { label: "memory", text: size(view.rssBytes) },
   ];
+}
+
+function scheduled(view: StatsView): string {
+  const late = view.overdueMs === 0 ? "" : `, the first due since ${span(view.overdueMs)}`;
+  const lapsed =
+    view.lapsed === 0 ? "" : `; ${count(view.lapsed)} lapsed before a group was sent them`;
+  return `${plural(view.scheduled, "message")}, ${size(view.scheduledBytes)}${late}${lapsed}`;
 }

@@ -4,7 +4,7 @@ import { type Command, Option } from "commander";
 import { confirmName } from "../confirm.ts";
 import { lastWord, safe, shellWord } from "../escape.ts";
 import { UsageError } from "../failure.ts";
-import { count, size, span } from "../format.ts";
+import { count, plural, size, span } from "../format.ts";
 import { byteSize, retention, retentionSize } from "../parse.ts";
 import type { CardLine, Column } from "../print.ts";
 import type { Session } from "../session.ts";
@@ -115,7 +115,9 @@ export const topicDelete: Verb<ReasonOptions & YesOptions> = {
     const says = `All messages of topic ${topic} will be gone.`;
     await confirmName(session, { name: topic, says }, options.yes);
     const value = await session.request("topic.delete", { topic, ...audit });
-    session.print.answer(value, safe`Topic ${topic} deleted.`);
+    const { scheduled } = value;
+    const gone = scheduled === 0 ? "" : ` ${plural(scheduled, "scheduled message")} gone with it.`;
+    session.print.answer(value, `${safe`Topic ${topic} deleted.`}${gone}`);
     return undefined;
   },
 };
@@ -141,6 +143,7 @@ const held = (topic: TopicView): number => topic.nextOffset - topic.firstOffset;
 const COLUMNS: readonly Column<TopicView>[] = [
   { head: "TOPIC", of: (topic) => topic.topic },
   { head: "MESSAGES", of: (topic) => count(held(topic)), align: "right" },
+  { head: "SCHEDULED", of: (topic) => count(topic.scheduled), align: "right" },
   { head: "FIRST OFFSET", of: (topic) => count(topic.firstOffset), align: "right" },
   { head: "NEXT OFFSET", of: (topic) => count(topic.nextOffset), align: "right" },
   { head: "SIZE", of: (topic) => size(topic.bytes), align: "right" },
@@ -167,6 +170,7 @@ function card(session: Session, view: TopicView): string {
     { label: "size", text: size(view.bytes) },
     { label: "largest body", text: size(view.bodyBytesMax) },
     { label: "retention", text: retained(view) },
+    ...(view.scheduled === 0 ? [] : [waiting(session, view)]),
     ...(view.heldBytes === 0 ? [] : [heldBack(view)]),
     ...(view.expired === 0 ? [] : [lost(view)]),
     { label: "groups", text: view.groups.length === 0 ? none : view.groups },
@@ -188,6 +192,11 @@ const heldBack = (view: TopicView): CardLine => ({
   label: "held back",
   text: `${size(view.heldBytes)} by ${view.heldBy.join(", ")}`,
   style: "yellow",
+});
+
+const waiting = (session: Session, view: TopicView): CardLine => ({
+  label: "scheduled",
+  text: `${plural(view.scheduled, "message")}, the first for ${session.print.zonedTime(view.nextDueAtMs ?? 0)}`,
 });
 
 const lost = (view: TopicView): CardLine => ({

@@ -61,7 +61,9 @@ export async function connect<S extends Session>(
   });
   const patience = environment.startTimer(() => {
     const cause = calls.link.trouble ?? undefined;
-    calls.close(new EscrowError("UNREACHABLE", cause?.message, { cause }));
+    // It was reached, and meant what it said: that is what the caller has to know.
+    const isAnswer = cause?.code === "FILTER_CONFLICT";
+    calls.close(isAnswer ? cause : new EscrowError("UNREACHABLE", cause?.message, { cause }));
   }, requestTimeoutMs);
   try {
     const session = makeSession(calls);
@@ -106,9 +108,18 @@ export function checkMs(option: string, ms: number): void {
 }
 
 export function checkGroup(group: string): void {
-  if (!isName(group))
-    throw invalid(
-      `group must be 1 to ${LIMITS.nameCharactersMax} letters, digits, dots, hyphens and underscores`,
+  checkName("INVALID_GROUP", "group", group);
+}
+
+export function checkName(
+  code: "INVALID_GROUP" | "INVALID_INSTANCE",
+  what: string,
+  name: string,
+): void {
+  if (!isName(name))
+    throw new EscrowError(
+      code,
+      `${what} must be 1 to ${LIMITS.nameCharactersMax} letters, digits, dots, hyphens and underscores.`,
     );
 }
 

@@ -10,6 +10,7 @@ export function bytesOf(frame: ClientFrame): number {
   let bytes = FRAME_BYTES;
   if ("messages" in frame && typeof frame.messages === "object")
     for (const message of frame.messages) bytes += message.length;
+  if (frame.type === "reply") bytes += frame.body.length;
   if ("acks" in frame) bytes += (frame.acks?.length ?? 0) * TOKEN_BYTES;
   if ("tokens" in frame) bytes += frame.tokens.length * TOKEN_BYTES;
   return bytes;

@@ -12,6 +12,7 @@ export {
   type ClientOptions,
   checkGroup,
   checkMs,
+  checkName,
   connect,
   invalid,
   REQUEST_TIMEOUT_MS,
@@ -24,7 +25,7 @@ export { type DiagnosticsChannel, diagnosticsChannel } from "./diagnostics.ts";
 export type { Dial, Socket, SocketEvents } from "./dial.ts";
 export { type Environment, platformEnvironment, type Timer } from "./environment.ts";
 export { idSource } from "./ids.ts";
-export type { Link, LinkOptions } from "./link.ts";
+export { errorOf, type Link, type LinkOptions } from "./link.ts";
 export { type Logger, SILENT } from "./logger.ts";
 export {
   bytes,

@@ -43,6 +43,36 @@ export const DELIVERY_BUGS: Planted = {
   "an extension of a lease is forgotten": patched(({ core }) => {
     Object.assign(core.consumers, { extend: () => undefined });
   }),
+  "a topic that waited for the turn of another is not woken": patched(({ core: { consumers } }) => {
+    const [pump, stir] = [
+      consumers.pump.bind(consumers),
+      consumers.stirSubscription.bind(consumers),
+    ];
+    let isPumping = false;
+    Object.assign(consumers, {
+      pump: (turn: Parameters<typeof pump>[0]) => {
+        isPumping = true;
+        pump(turn);
+        isPumping = false;
+      },
+      stirSubscription: (subscription: Parameters<typeof stir>[0]) => {
+        if (!isPumping) stir(subscription);
+      },
+    });
+  }),
+  "a topic that gives up the turn to another is forgotten": patched(({ core: { consumers } }) => {
+    const subscribe = consumers.subscribe.bind(consumers);
+    Object.assign(consumers, {
+      subscribe: (...[connection, no, ...rest]: Parameters<typeof subscribe>) => {
+        subscribe(connection, no, ...rest);
+        const { starved, weights } = connection.subscriptions.get(no) ?? {};
+        const add = starved?.add.bind(starved);
+        if (starved === undefined || weights == null) return;
+        type Feed = Parameters<typeof starved.add>[0];
+        Object.assign(starved, { add: (feed: Feed) => weights.isAwaited || add?.(feed) });
+      },
+    });
+  }),
   "an unreadable body costs the consumer its credit": patched(({ core }) => {
     Object.assign(core.consumers, { refund: () => undefined });
   }),

@@ -1,0 +1,58 @@
+/**
+ * Scheduled messages: when they are due, and how they are recalled.
+ *
+ * Times are broker time, from when a message is sent or its transaction committed. A pause of the broker does
+ * not move them: they mean the clock on the wall, as far as the broker knows it.
+ */
+import type { ClientFrames } from "@escrowmq/protocol";
+import { NEVER } from "./alarms.ts";
+import type { Core } from "./core.ts";
+import { clientOf } from "./transact.ts";
+import type { Turn } from "./turn.ts";
+import type { ConnectionId } from "./types.ts";
+
+/** When the next one is due. Becoming visible is a record: while nothing may be written, none is. */
+export const nextDueAtMs = ({ state, admission }: Core): number =>
+  admission === "none" ? NEVER : state.scheduled.nextAtMs;
+
+/** Those whose time has come enter their topics, as many as one step may take. */
+export function ripen(core: Core, turn: Turn): void {
+  const { state, consumers } = core;
+  for (let left = DUE_PER_STEP_MAX; left > 0 && nextDueAtMs(core) <= turn.nowMs; left--) {
+    const { topicNo, place } = state.scheduled.at(state.scheduled.first);
+    turn.log({ kind: "due", topicNo, place });
+    consumers.stirTopic(topicNo);
+  }
+}
+
+/** A few milliseconds: a million may be due at once, and leases and checks have their turn in between. */
+const DUE_PER_STEP_MAX = 1_024;
+
+/** All of this id that wait in the topic. What is undecided is not scheduled yet: it can be rolled back. */
+export function recall(
+  core: Core,
+  turn: Turn,
+  from: ConnectionId,
+  frame: ClientFrames["recall"],
+): void {
+  const { state } = core;
+  const { topic: name, messageId } = frame;
+  const topic = state.topicsByName.get(name);
+  if (topic === undefined)
+    return turn.refuse(from, frame.id, "TOPIC_NOT_FOUND", `There is no topic ${name}.`);
+  const topicNo = topic.no;
+  const places = state.scheduled
+    .find(topicNo, messageId)
+    .map((row) => state.scheduled.placeOf(row));
+  if (places.length > 0) {
+    turn.log({ kind: "recalled", topicNo, messageId, places, client: clientOf(core, from) });
+    return turn.ok(from, frame.id);
+  }
+  if (state.recalls.get(messageId) === topicNo) return turn.ok(from, frame.id, { duplicate: true });
+  turn.refuse(
+    from,
+    frame.id,
+    "MESSAGE_NOT_SCHEDULED",
+    "No message of this id waits in this topic: it is visible already, undecided, or was never sent.",
+  );
+}

@@ -1,0 +1,26 @@
+/**
+ * Delayed messages that were called back.
+ *
+ * Rules
+ * - D14 A message whose recall was ok is visible to nobody, before and for ever.
+ */
+import type { Final } from "./final.ts";
+import type { History } from "./history.ts";
+
+/** Not visible, but accounted for: its recall was ok, or nobody knows. */
+export function recalledIn({ recalls }: History): Set<string> {
+  return new Set(recalls.flatMap(({ message, outcome }) => (outcome === "fail" ? [] : [message])));
+}
+
+export function recallProblems(history: History, { visible }: Final): string[] {
+  const ok = new Set(
+    history.recalls.flatMap(({ message, outcome }) => (outcome === "ok" ? [message] : [])),
+  );
+  const problems: string[] = [];
+  for (const [topic, ids] of visible)
+    for (const id of ids)
+      if (ok.has(id)) problems.push(`D14: ${id} was recalled, and is in ${topic}`);
+  for (const { key, message } of history.reads.values())
+    if (ok.has(message)) problems.push(`D14: ${message} was recalled, and delivered: ${key}`);
+  return problems;
+}

@@ -1,0 +1,91 @@
+/** The inspector of a transaction whose messages come later: due, recalled, delivered, wherever they were copied to. */
+import { expect, test } from "vitest";
+import { movableBefore } from "../../broker/src/core/copy-forward.ts";
+import { readTimeline } from "../../broker/src/server/timeline.ts";
+import { Driver, message, only, timed } from "../support/sim-driver.ts";
+
+const TX = "transaction-0123456789";
+
+async function eventsOf({ blocks, engine }: Driver): Promise<string[]> {
+  const { state } = engine.core;
+  const source = {
+    readBlock: async (number: number) => {
+      const block = blocks[number - 1];
+      if (block === undefined) throw new Error("There is such a block.");
+      return block;
+    },
+    firstBlock: () => 1,
+    topicName: (no: number) => state.topics.get(no)?.name ?? "",
+    cursor: (no: number) => {
+      const cursor = state.cursors.get(no);
+      return cursor === undefined ? null : { group: "billing", topicNo: cursor.topicNo };
+    },
+    offsetOf: (...[no, place, atMs]: [number, { block: number; slot: number }, number]) =>
+      state.topics.get(no)?.offsetOf(place, atMs) ?? null,
+    placeOf: (no: number, offset: number) => state.topics.get(no)?.neededPlaceOf(offset) ?? null,
+    offsetAt: (no: number, atMs: number) => state.topics.get(no)?.offsetAt(atMs) ?? 0,
+    isDeadLetter: () => false,
+  };
+  const { timeline } = await readTimeline(source, TX, 1, state.block);
+  return timeline.map(({ event, text }) => `${event} ${text}`);
+}
+
+function committed(): Driver {
+  const driver = new Driver();
+  driver.topic("orders");
+  const shop = driver.producer("shop");
+  const messages = [
+    message("orders", "now"),
+    timed("orders", { id: "later", delayMs: 60_000 }),
+    timed("orders", { id: "never", delayMs: 90_000 }),
+  ];
+  driver.prepare(shop, TX, { messages });
+  driver.verdict(shop, TX, "commit");
+  driver.ask({ type: "recall", topic: "orders", messageId: "never" });
+  return driver;
+}
+
+function delivers(driver: Driver): void {
+  const consumer = driver.consumer("billing", "orders");
+  for (const { token } of driver.credit(consumer, 9)) driver.ack(consumer, token);
+}
+
+const EVENTS = [
+  "prepared by shop: 3 messages for orders",
+  "committed by producer, shop producer",
+  "recalled out of orders by operator",
+  "due in orders",
+];
+
+test("tells what became of each", async () => {
+  const driver = committed();
+  driver.advance(60_000);
+  delivers(driver);
+  expect(await eventsOf(driver)).toEqual([
+    ...EVENTS,
+    expect.stringMatching(/^delivered orders@0/),
+    expect.stringMatching(/^delivered orders@1/),
+    expect.stringMatching(/^acked orders@0/),
+    expect.stringMatching(/^acked orders@1/),
+  ]);
+});
+
+test("finds what was copied forward while it waited, and again after it", async () => {
+  const driver = committed();
+  const copies = (): void => {
+    const { state } = driver.engine.core;
+    const all = [...movableBefore(state, state.block + 1)].filter((of) => of !== null);
+    driver.step({
+      kind: "copied",
+      messages: all.map((of) => ({ of, data: [new TextEncoder().encode("x")] })),
+    });
+  };
+  copies();
+  copies();
+  driver.advance(60_000);
+  copies();
+  delivers(driver);
+  const events = await eventsOf(driver);
+  expect(events.slice(0, 4)).toEqual(EVENTS);
+  expect(only(events.filter((event) => event.startsWith("delivered orders@1")))).toBeDefined();
+});

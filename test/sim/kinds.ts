@@ -1,0 +1,83 @@
+/**
+ * What messages are like, by key, tag and headers, and which of them groups want, and in which order. Of chances
+ * of its own: in a world without all that everything is as it was.
+ */
+import type { SaidMessage, Wants } from "../history/history.ts";
+import type { Random } from "./random.ts";
+
+export type Kind = Pick<SaidMessage, "key" | "tag" | "headers">;
+
+export const withHeaders = (kind: Kind, headers: Kind["headers"]): Kind =>
+  headers === undefined ? kind : { ...kind, headers: { ...kind.headers, ...headers } };
+
+export interface GroupFilter {
+  readonly text: string;
+  /** The same, said in another language. */
+  readonly wants: Wants;
+}
+
+const sizeOf = ({ headers }: SaidMessage): number => Number(headers?.size ?? Number.NaN);
+
+const FILTERS: readonly GroupFilter[] = [
+  { text: "red", wants: ({ tag }) => tag === "red" },
+  { text: "red || blue", wants: ({ tag }) => tag === "red" || tag === "blue" },
+  { text: "green", wants: () => false },
+  { text: "sql: size > 2", wants: (message) => sizeOf(message) > 2 },
+  {
+    text: "sql: size BETWEEN 2 AND 4 AND NOT TAGS = 'red'",
+    wants: (message) =>
+      sizeOf(message) >= 2 &&
+      sizeOf(message) <= 4 &&
+      message.tag !== undefined &&
+      message.tag !== "red",
+  },
+  {
+    text: "sql: TAGS IS NULL OR colour LIKE 'b%'",
+    wants: ({ tag, headers }) => tag === undefined || headers?.colour?.startsWith("b") === true,
+  },
+];
+
+/** `sometimes`: an operator changes it now and then. */
+type Order = "never" | "always" | "sometimes";
+
+export class Kinds {
+  readonly #random: Random;
+  readonly #isOn: boolean;
+  readonly #filters = new Map<string, GroupFilter>();
+  readonly #orders = new Map<string, Order>();
+
+  constructor(random: Random, groups: readonly string[]) {
+    this.#random = random;
+    this.#isOn = random.chance(0.6);
+    if (!this.#isOn) return;
+    for (const group of groups) {
+      if (random.chance(0.5)) this.#filters.set(group, random.pick(FILTERS));
+      this.#orders.set(group, random.weighted({ never: 5, always: 4, sometimes: 1 }));
+    }
+  }
+
+  next(): Kind {
+    if (!this.#isOn) return {};
+    const random = this.#random;
+    const key = random.chance(0.8) ? random.pick(["ann", "bob", "eve"]) : undefined;
+    const tag = random.chance(0.8) ? random.pick(["red", "blue", "yellow"]) : undefined;
+    const headers = {
+      ...(random.chance(0.7) ? { size: String(random.between(1, 5)) } : {}),
+      ...(random.chance(0.5) ? { colour: random.pick(["blue", "brown", "red"]) } : {}),
+    };
+    return { key, tag, headers };
+  }
+
+  filterOf(group: string): GroupFilter | undefined {
+    return this.#filters.get(group);
+  }
+
+  orderOf(group: string): Order {
+    return this.#orders.get(group) ?? "never";
+  }
+
+  /** What an operator makes of the order of a group now. */
+  orderNow(group: string): boolean | undefined {
+    return this.orderOf(group) === "sometimes" ? this.#random.chance(0.5) : undefined;
+  }
+}

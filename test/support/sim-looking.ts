@@ -1,0 +1,41 @@
+/**
+ * Looks at messages for the core as the shell would, where a message is no more than its body: "text#tag@key",
+ * of which the tag and the key may be missing. A filter is tags.
+ */
+import type { SealedBlock } from "../../broker/src/core/engine.ts";
+import type { Place } from "../../broker/src/core/records.ts";
+import type { Input, Look } from "../../broker/src/core/types.ts";
+import { parseFilter } from "../../broker/src/filter/filter.ts";
+
+const text = new TextDecoder();
+
+export function bodyIn(blocks: readonly SealedBlock[], { block, slot }: Place): string | null {
+  const records = blocks[block - 1]?.records ?? [];
+  const messages = records.flatMap((record) => ("messages" in record ? record.messages : []));
+  const data = messages[slot]?.data;
+  return data === undefined || data === null ? null : text.decode(data);
+}
+
+/** The answer; `count`: so many can be read. */
+export function lookedAt(
+  blocks: readonly SealedBlock[],
+  { cursorNo, questionNo, filter, isOrdered, places }: Look,
+  count = places.length,
+): Input {
+  const matches: number[] = [];
+  const keys: number[] = [];
+  for (const [at, place] of places.slice(0, count).entries()) {
+    const body = bodyIn(blocks, place) ?? "";
+    const [, tag] = /#(\w+)/.exec(body) ?? [];
+    const [, key] = /@(\w+)/.exec(body) ?? [];
+    const head = { id: "m", topic: "orders", ...(tag === undefined ? {} : { tag }) };
+    if (filter !== "" && !parseFilter(filter).matches(head)) continue;
+    matches.push(at);
+    if (isOrdered) keys.push(key === undefined ? 0 : numberOf(key));
+  }
+  return { kind: "looked", cursorNo, questionNo, count, matches, keys };
+}
+
+/** Any numbers will do; the shell's are CRC-32s. */
+const numberOf = (key: string): number =>
+  [...key].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7) % 2 ** 32;
