@@ -15,6 +15,7 @@ const HEALTHY: Patient = {
     decisionsKept: 0,
     messages: 0,
     leased: 0,
+    pausedGroups: 0,
     waiting: 0,
     held: 0,
     filtered: 0,

@@ -9,6 +9,7 @@ const TX = "transaction-0123456789";
 async function eventsOf({ blocks, engine }: Driver): Promise<string[]> {
   const { state } = engine.core;
   const source = {
+    nowMs: () => 0,
     readBlock: async (number: number) => {
       const block = blocks[number - 1];
       if (block === undefined) throw new Error("There is such a block.");
