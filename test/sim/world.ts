@@ -160,7 +160,7 @@ export class World {
     if (!random.chance(0.2)) return ttl;
     const delayMs = random.chance(0.8) ? random.below(20_000) : random.below(10 * MINUTE);
     if (random.chance(0.6)) return { ...ttl, delayMs };
-    return { ...ttl, deliverAtMs: this.#machine.process.nowMs() + delayMs - 1_000 };
+    return { ...ttl, deliverAtMs: Math.max(0, this.#machine.process.nowMs() + delayMs - 1_000) };
   }
 
   someMessages(): readonly SimMessage[] {
