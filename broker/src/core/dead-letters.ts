@@ -1,9 +1,9 @@
 /**
- * How messages end in a group, and what becomes of those that end as dead letters: the part of `apply` that
- * moves them between a topic, its readers and a dead-letter topic.
+ * Dead letters, as far as records go: into the dead-letter topic, back out of it, and their end; and what is
+ * let go once nobody reads it any more.
  *
  * Invariants
- * - D8 Out of the group and into the dead-letter topic in one record; the bytes stay where they are.
+ * - D8 A message is out of its group and among the dead letters in one record; its bytes stay where they are.
  * - O2 A dead letter that was replayed or purged does not come again to those who read dead letters.
  */
 import { groupOfDeadLetters } from "@escrowmq/protocol/names";
@@ -13,25 +13,25 @@ import type { RecordOf } from "./records.ts";
 import type { State } from "./state.ts";
 import type { Topic } from "./topic.ts";
 
-/** D8 */
-export function buried(state: State, record: RecordOf<"buried">): void {
-  const { cursorNo, offset, deadTopicNo, reason } = record;
-  const cursor = state.cursor(cursorNo);
+/** D8. */
+export function bury(state: State, record: RecordOf<"buried">): void {
+  const { offset, reason } = record;
+  const cursor = state.cursor(record.cursorNo);
   const topic = state.topic(cursor.topicNo);
-  const dead = state.topic(deadTopicNo);
+  const dead = state.topic(record.deadTopicNo);
   const { failures = 0, key = 0 } = cursor.entry(offset) ?? {};
   // The attempt that failed is used up, too.
   const attempts = failures + 1;
   cursor.settle(offset);
-  const at = dead.append(topic.placeOf(offset), topic.bytesOf(offset), state.atMs);
-  const visibleAtMs = topic.atMsOf(offset);
   const { atMs } = state;
+  const at = dead.append(topic.placeOf(offset), topic.bytesOf(offset), atMs);
+  const visibleAtMs = topic.atMsOf(offset);
   const origin = { topicNo: topic.no, offset, attempts, reason, atMs, visibleAtMs };
   dead.origins.set(at, key === 0 ? origin : { ...origin, key });
   ended(state, cursor, [offset]);
 }
 
-export function replayed(state: State, { deadTopicNo, offset }: RecordOf<"replayed">): void {
+export function replay(state: State, { deadTopicNo, offset }: RecordOf<"replayed">): void {
   const dead = state.topic(deadTopicNo);
   const origin = dead.origins.get(offset);
   invariant(origin !== undefined, "a record replays a dead letter that exists");
@@ -74,7 +74,7 @@ export function ended(state: State, cursor: Cursor, offsets: readonly number[]):
   }
 }
 
-/** O2 */
+/** O2. */
 export function passOver(state: State, reader: Cursor, offset: number): void {
   const topic = state.topic(reader.topicNo);
   if (!topic.isDeadLetters || topic.origins.has(offset)) return;

@@ -9,7 +9,7 @@
  *   `neededBlock` is not after it: what is before that block may be removed from the store.
  */
 import { Cursor } from "./cursor.ts";
-import { buried, endDeadLetter, ended, passOver, replayed } from "./dead-letters.ts";
+import { bury, endDeadLetter, ended, passOver, replay } from "./dead-letters.ts";
 import { DecisionColumns, DigestColumns } from "./decisions.ts";
 import { Entries } from "./entries.ts";
 import { type HashKey, IdHash } from "./id-hash.ts";
@@ -19,7 +19,6 @@ import type { Endpoint, GroupPolicy, LogRecord, Place, RecordOf } from "./record
 import { Remembered } from "./remembered.ts";
 import { Topic } from "./topic.ts";
 import {
-  count,
   type Decision,
   type Transaction,
   type TransactionFacts,
@@ -143,9 +142,9 @@ export class State {
         return passOver(this, cursor, offset);
       }
       case "buried":
-        return buried(this, record);
+        return bury(this, record);
       case "replayed":
-        return replayed(this, record);
+        return replay(this, record);
       case "purged":
         return endDeadLetter(this, this.topic(record.deadTopicNo), record.offset);
       case "retired":
@@ -441,3 +440,9 @@ export class State {
 
 const offsetsOf = (cursor: Cursor): readonly number[] =>
   Array.from(cursor.entries(), ({ offset }) => offset);
+
+function count(totals: UndecidedTotals, by: 1 | -1, bytes: number, isParked: boolean): void {
+  totals.count += by;
+  totals.bytes += by * bytes;
+  if (isParked) totals.parked += by;
+}

@@ -82,6 +82,12 @@ export function topicView(core: Core, topic: Topic, nowMs: number): TopicView {
 export const readyCount = (topic: Topic, cursor: Cursor): number =>
   topic.nextOffset - cursor.nextOffset + cursor.counts.ready;
 
+/** Of all filters of one group together: 64 of the longest are shown whole, and any number fits one frame. */
+const FILTERS_SHOWN_CHARACTERS = 131_072;
+
+const shortened = (text: string, charactersMax: number): string =>
+  text.length <= charactersMax ? text : `${text.slice(0, Math.max(8, charactersMax - 1))}…`;
+
 const policyView = ({ isOrdered, ...policy }: GroupPolicy): GroupPolicyView => ({
   ...policy,
   ordered: isOrdered,
@@ -108,7 +114,7 @@ export function groupView(core: Core, group: Group, nowMs: number): GroupView {
         pending,
         held,
         takenIn: cursor.unsettled,
-        filter: cursor.filter,
+        filter: shortened(cursor.filter, FILTERS_SHOWN_CHARACTERS / group.cursors.size),
         filtered: cursor.filtered,
         expired: cursor.expired,
         ...lagOf(core, topic, cursor, nowMs),
