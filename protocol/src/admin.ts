@@ -331,6 +331,7 @@ export interface StatsView {
   readonly filtered: number;
   /** Groups, once a topic, that take nothing more in for now. */
   readonly standing: number;
+  readonly pausedGroups: number;
   readonly deadLetters: number;
   readonly blocks: number;
   /** Messages that retention took, and those among them that a group had not settled (once a group). */

@@ -190,7 +190,7 @@ export const CLIENT_FRAMES = {
     id,
     topic: topicName,
     offset: count,
-    after: optional(text(LIMITS.cursorBytesMax)),
+    after: optional(text(LIMITS.traceAfterBytesMax)),
   },
   "dlq.list": { id, group: name, ...page },
   "dlq.show": { id, group: name, offset: count },

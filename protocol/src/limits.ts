@@ -102,7 +102,7 @@ export const LIMIT_TABLE = {
     reason:
       "messages not yet given to a group that a skip may reach over; each is held until settled",
   },
-  cursorBytesMax: {
+  traceAfterBytesMax: {
     value: 4_096,
     unit: "bytes",
     reason: "where a trace goes on, with the transactions and dead letters that it follows",

@@ -240,6 +240,7 @@ describe("stats and doctor", () => {
     held: 0,
     filtered: 0,
     standing: 0,
+    pausedGroups: 0,
     deadLetters: 3,
     blocks: 100,
     retired: 12,

@@ -343,6 +343,12 @@ export function deadLetterPage(
   return { items };
 }
 
+function pausedCount({ state }: Core): number {
+  let paused = 0;
+  for (const group of state.groups.values()) if (group.paused !== null) paused++;
+  return paused;
+}
+
 /** Counters kept step by step; `verify` and the tests compare them with a full scan (B2). */
 export function stats(core: Core, nowMs: number): CoreFigures {
   const { state, connections, windows } = core;
@@ -386,6 +392,7 @@ export function stats(core: Core, nowMs: number): CoreFigures {
     held,
     filtered,
     standing: windows.standing().length,
+    pausedGroups: pausedCount(core),
     deadLetters,
     blocks: state.block,
     retired,

@@ -480,6 +480,7 @@ const NO_FIGURES: Figures = {
   held: 0,
   filtered: 0,
   standing: 0,
+  pausedGroups: 0,
   deadLetters: 0,
   instances: 0,
   instancesConnected: 0,

@@ -242,7 +242,7 @@ export class Dispatch {
   async #inspect(session: Session, re: number, inspection: Inspection): Promise<void> {
     try {
       const value = await this.#complete(inspection);
-      session.outbox.add({ type: "ok", re, value }, 0, ITEMS_OF_AN_INSPECTION);
+      session.outbox.add({ type: "ok", re, value }, 0, itemsOfAnswer(value));
     } catch (error) {
       const code: ErrorCode = EscrowError.is(error) ? error.code : "STORE_FAILED";
       this.#complain(error, inspection.kind);
@@ -339,6 +339,14 @@ const isVerdict = (outcome: string): boolean =>
 
 const ITEMS_OF_AN_INSPECTION = 8_192;
 const GAP_ITEMS = 8;
+
+const FOUND_ITEMS = 16;
+
+/** A page of found messages may have more than other answers. */
+function itemsOfAnswer(value: object): number {
+  if (!("items" in value) || !Array.isArray(value.items)) return ITEMS_OF_AN_INSPECTION;
+  return ITEMS_OF_AN_INSPECTION + FOUND_ITEMS * value.items.length;
+}
 
 /** Pages of listings have many items; everything else fits the outbox's own estimate. */
 function itemsOf(frame: BrokerFrame): number {

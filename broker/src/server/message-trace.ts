@@ -63,7 +63,7 @@ export async function traceMessage(
     isHistoryRetired,
     blocks: number - first,
     blocksLeft: isThrough ? 0 : trace.toBlock - number + 1,
-    ...(isThrough ? {} : { next: threadText(number, tracer.thread, LIMITS.cursorBytesMax) }),
+    ...(isThrough ? {} : { next: threadText(number, tracer.thread, LIMITS.traceAfterBytesMax) }),
   };
 }
 
@@ -94,7 +94,7 @@ async function originalPlace(source: TimelineSource, trace: Trace): Promise<Plac
     if (block === null) return null;
     if (block.atMs <= trace.visibleAtMs) return place;
     const from = movedFrom(block, trace);
-    // It was half when it was copied: what is left of its beginning is its commit.
+    // It was half when it was copied: that record names its transaction only, and it begins with its deliveries.
     if (from === null || from.block >= place.block) return null;
     place = from;
   }

@@ -16,6 +16,7 @@ export interface Figures {
   readonly held: number;
   readonly filtered: number;
   readonly standing: number;
+  readonly pausedGroups: number;
   readonly deadLetters: number;
   readonly instances: number;
   readonly instancesConnected: number;
@@ -221,6 +222,7 @@ const GAUGES: readonly (readonly [
     "Groups, once a topic, that take nothing more in for now",
     (figures) => figures.standing,
   ],
+  ["paused_groups", "Groups to which nothing is delivered", (figures) => figures.pausedGroups],
   ["dead_letters", "Messages in dead-letter topics", (figures) => figures.deadLetters],
   ["instances", "Instances of broadcast groups", (figures) => figures.instances],
   ["instances_connected", "Those that are here", (figures) => figures.instancesConnected],

@@ -11,6 +11,7 @@ export function timelineSource(
 ): TimelineSource {
   const { state } = engine.core;
   return {
+    nowMs: () => reader.nowMs(),
     readBlock: (block) => reader.block(block),
     firstBlock: () => store.first,
     topicName: (topicNo) => state.topics.get(topicNo)?.name ?? "(deleted topic)",

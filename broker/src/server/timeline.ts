@@ -19,6 +19,8 @@ import {
 } from "./log-texts.ts";
 
 export interface TimelineSource {
+  /** For how long the reading takes. */
+  nowMs(): number;
   readBlock(block: number): Promise<Block>;
   /** Blocks before it were retired; it may move forward while a timeline is read. */
   firstBlock(): number;
@@ -49,6 +51,8 @@ export interface TimelineResult {
 /** An inspection may read this many blocks, and take this long: it shares the disk with everybody. */
 const BLOCKS_MAX = 50_000;
 const EVENTS_MAX = 500;
+/** What was copied forward is read about twice; a client waits 10 s. */
+const MS_MAX = 4_000;
 
 export async function readTimeline(
   source: TimelineSource,
@@ -80,7 +84,8 @@ async function readOnce(
   let number = Math.max(fromBlock, source.firstBlock());
   let isHistoryRetired = number > fromBlock;
   const last = Math.min(toBlock, number + BLOCKS_MAX - 1);
-  while (number <= last && reader.events.length < EVENTS_MAX) {
+  const untilMs = source.nowMs() + MS_MAX;
+  while (number <= last && reader.events.length < EVENTS_MAX && source.nowMs() < untilMs) {
     const block = await readUnlessRetired(source, number);
     if (block === null) {
       isHistoryRetired = true;
@@ -173,6 +178,10 @@ class Reader {
         return this.#acked(record, block);
       case "returned":
         return this.#returned(record, block);
+      case "skipped":
+        for (const offset of record.offsets)
+          this.#of(record.cursorNo, offset, block, "skipped", operatorText(record));
+        return;
       case "buried":
         return this.#buried(record, block);
       case "abandoned": {

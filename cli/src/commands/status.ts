@@ -72,6 +72,11 @@ function statsLines(view: StatsView): readonly CardLine[] {
       text: deliveriesText(view),
     },
     {
+      label: "paused groups",
+      text: count(view.pausedGroups),
+      style: view.pausedGroups > 0 ? "yellow" : undefined,
+    },
+    {
       label: "dead letters",
       text: count(view.deadLetters),
       style: view.deadLetters > 0 ? "yellow" : undefined,
