@@ -19,6 +19,7 @@ const HEALTHY: Patient = {
     held: 0,
     filtered: 0,
     standing: 0,
+    pausedGroups: 0,
     deadLetters: 0,
     blocks: 1,
     retired: 0,

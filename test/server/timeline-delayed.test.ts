@@ -25,6 +25,7 @@ async function eventsOf({ blocks, engine }: Driver): Promise<string[]> {
     placeOf: (no: number, offset: number) => state.topics.get(no)?.neededPlaceOf(offset) ?? null,
     offsetAt: (no: number, atMs: number) => state.topics.get(no)?.offsetAt(atMs) ?? 0,
     isDeadLetter: () => false,
+    nowMs: () => 0,
   };
   const { timeline } = await readTimeline(source, TX, 1, state.block);
   return timeline.map(({ event, text }) => `${event} ${text}`);
