@@ -327,13 +327,13 @@ export interface StatsView {
   readonly messages: number;
   readonly leased: number;
   readonly waiting: number;
-  readonly pausedGroups: number;
   /** Behind another message of their key, in ordered groups. */
   readonly held: number;
   /** Messages that filters passed over. */
   readonly filtered: number;
   /** Groups, once a topic, that take nothing more in for now. */
   readonly standing: number;
+  readonly pausedGroups: number;
   readonly deadLetters: number;
   readonly blocks: number;
   /** Messages that retention took, and those among them that a group had not settled (once a group). */

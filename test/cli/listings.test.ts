@@ -13,7 +13,7 @@ describe("tables", () => {
     expect(code).toBe(0);
     expect(io.lines).toEqual([
       "TOPIC        MESSAGES   SCHEDULED   FIRST OFFSET   NEXT OFFSET      SIZE   RETENTION   GROUPS   STATE",
-      "orders      1\u202f234\u202f567              0     1\u202f234\u202f567   1.5 KiB   7 d              1   open",
+      "orders      1\u202f234\u202f567           0              0     1\u202f234\u202f567   1.5 KiB   7 d              1   open",
       "audit-log           3           0              0             3   1.5 KiB   7 d              0   paused",
     ]);
   });
@@ -237,10 +237,10 @@ describe("stats and doctor", () => {
     messages: 1_000,
     leased: 1,
     waiting: 2,
-    pausedGroups: 0,
     held: 0,
     filtered: 0,
     standing: 0,
+    pausedGroups: 0,
     deadLetters: 3,
     blocks: 100,
     retired: 12,

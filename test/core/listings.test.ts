@@ -80,3 +80,21 @@ test("the oldest undecided transaction gives its group's and the broker's age", 
   const stats = adminValue(driver.ask({ type: "stats" }).reply);
   expect(stats).toMatchObject({ undecided: 12, oldestUndecidedAgeMs: 5_000, deadLetters: 12 });
 });
+
+test("long filters make pages shorter, and of very many they are shown in part", () => {
+  const driver = new Driver();
+  const names = Array.from({ length: 100 }, (_, at) => `name-${at}`);
+  driver.topic(...names);
+  const filter = "x".repeat(2_000);
+  for (const name of names.slice(0, 64)) driver.filtering(name, name, filter);
+  for (const name of names) driver.filtering("all", name, filter);
+  expect(readAll(driver, { type: "group.list" }, 1_000)).toHaveLength(65);
+  const first = adminValue(driver.ask({ type: "group.list", limit: 1_000 }).reply);
+  expect((first.items as unknown[]).length).toBeLessThan(32);
+  const shownOf = (group: string): readonly number[] => {
+    const { topics } = adminValue(driver.ask({ type: "group.describe", group }).reply);
+    return (topics as readonly { filter: string }[]).map((topic) => topic.filter.length);
+  };
+  expect(shownOf("name-1")).toEqual([2_000]);
+  expect(Math.max(...shownOf("all"))).toBeLessThan(1_400);
+});

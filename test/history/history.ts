@@ -160,8 +160,8 @@ export class History {
   readonly groupPauses: GroupPause[] = [];
   /** Topics whose creation was answered ok. */
   readonly topics = new Set<string>();
-  /** Groups that have had a filter from their beginning, and the same one. */
-  readonly wants = new Map<string, Wants>();
+  /** Of groups that have had a filter from their beginning: those that they had. */
+  readonly wants = new Map<string, readonly Wants[]>();
   /** Groups that have been ordered from their beginning. */
   readonly ordered = new Set<string>();
   /** Groups that ever were, so that a message may wait for another one. */
@@ -251,10 +251,18 @@ export class History {
     return { heard };
   }
 
-  /** As far as is known: true where there is no filter. */
-  isWanted(group: string, id: string): boolean {
+  /** False: it never is to be delivered to the group. */
+  mayWant(group: string, id: string): boolean {
     const message = this.messages.get(id);
-    return message === undefined || this.wants.get(group)?.(message) !== false;
+    const filters = this.wants.get(group);
+    return message === undefined || filters?.some((wants) => wants(message)) !== false;
+  }
+
+  /** True: it is to be delivered to the group, whichever of its filters counted then. */
+  mustWant(group: string, id: string): boolean {
+    const message = this.messages.get(id);
+    const filters = this.wants.get(group);
+    return message === undefined || filters?.every((wants) => wants(message)) !== false;
   }
 
   reader(group: string): Reader {

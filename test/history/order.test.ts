@@ -104,7 +104,7 @@ describe("a filter", () => {
   const story = (): Story => {
     const one = new Story();
     for (const id of ["m0", "m1"]) one.sent(id);
-    one.history.wants.set(GROUP, ({ id }) => id === "m1");
+    one.history.wants.set(GROUP, [({ id }) => id === "m1"]);
     return one;
   };
 
@@ -119,6 +119,14 @@ describe("a filter", () => {
     const one = story();
     one.ended(one.delivered("m0", 0), "ack");
     expect(rulesIn(filterProblems(one.history))).toEqual(["D18"]);
+  });
+
+  it("that was replaced lets either pass, and owes what matches both", () => {
+    const one = story();
+    one.history.wants.set(GROUP, [({ id }) => id === "m1", () => true]);
+    one.ended(one.delivered("m0", 0), "ack");
+    expect(filterProblems(one.history)).toEqual([]);
+    expect(rulesIn(queueProblems(one.history, finalWith(["m0", "m1"])))).toEqual(["D2"]);
   });
 
   it("is broken when what matches is not delivered", () => {

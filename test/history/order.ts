@@ -46,7 +46,7 @@ function lanesOf(
   const lanes = new Map<string, Place[]>();
   for (const [offset, id] of ids.entries()) {
     const order = history.messages.get(id)?.key;
-    if (order === undefined || !history.isWanted(group, id)) continue;
+    if (order === undefined || !history.mustWant(group, id)) continue;
     const key = readKey(group, topic, offset);
     const lane = lanes.get(order) ?? [];
     lane.push({ key, read: history.reads.get(key) });

@@ -101,7 +101,7 @@ function* unread(history: History, { groups, visible, standings }: Final): Itera
       if (taken.has(`${group} ${topic}`)) continue;
       for (const [offset, id] of ids.entries()) {
         const key = readKey(group, topic, offset);
-        if (!history.isWanted(group, id)) continue;
+        if (!history.mustWant(group, id)) continue;
         const standing = standings.get(key) ?? "settled";
         if (standing === "settled" && !history.reads.has(key) && !taken.has(key))
           yield `D2: ${key} was settled and never delivered`;

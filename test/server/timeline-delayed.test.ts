@@ -9,7 +9,6 @@ const TX = "transaction-0123456789";
 async function eventsOf({ blocks, engine }: Driver): Promise<string[]> {
   const { state } = engine.core;
   const source = {
-    nowMs: () => 0,
     readBlock: async (number: number) => {
       const block = blocks[number - 1];
       if (block === undefined) throw new Error("There is such a block.");
@@ -26,6 +25,7 @@ async function eventsOf({ blocks, engine }: Driver): Promise<string[]> {
     placeOf: (no: number, offset: number) => state.topics.get(no)?.neededPlaceOf(offset) ?? null,
     offsetAt: (no: number, atMs: number) => state.topics.get(no)?.offsetAt(atMs) ?? 0,
     isDeadLetter: () => false,
+    nowMs: () => 0,
   };
   const { timeline } = await readTimeline(source, TX, 1, state.block);
   return timeline.map(({ event, text }) => `${event} ${text}`);

@@ -91,7 +91,7 @@ export class Consumer extends Trader {
 
   #subscribe(): void {
     const { link, group, world } = this;
-    const filter = world.kinds.filterOf(group)?.text;
+    const filter = world.kinds.filterNow(group);
     const topics = this.#topics.map((topic, at) => ({ topic, filter, weight: this.#weights[at] }));
     const leaseMs = world.random.chance(0.3) ? world.random.between(2_000, 20_000) : undefined;
     const subscription = ++this.#subscription;

@@ -43,7 +43,7 @@ type Order = "never" | "always" | "sometimes";
 export class Kinds {
   readonly #random: Random;
   readonly #isOn: boolean;
-  readonly #filters = new Map<string, GroupFilter>();
+  readonly #filters = new Map<string, readonly GroupFilter[]>();
   readonly #orders = new Map<string, Order>();
 
   constructor(random: Random, groups: readonly string[]) {
@@ -51,7 +51,11 @@ export class Kinds {
     this.#isOn = random.chance(0.6);
     if (!this.#isOn) return;
     for (const group of groups) {
-      if (random.chance(0.5)) this.#filters.set(group, random.pick(FILTERS));
+      const count = random.pick([0, 0, 0, 1, 1, 1, 1, 2]);
+      this.#filters.set(
+        group,
+        Array.from({ length: count }, () => random.pick(FILTERS)),
+      );
       this.#orders.set(group, random.weighted({ never: 5, always: 4, sometimes: 1 }));
     }
   }
@@ -68,8 +72,15 @@ export class Kinds {
     return { key, tag, headers };
   }
 
-  filterOf(group: string): GroupFilter | undefined {
-    return this.#filters.get(group);
+  filtersOf(group: string): readonly GroupFilter[] {
+    return this.#filters.get(group) ?? [];
+  }
+
+  /** What a consumer of the group subscribes with now: of two filters one or the other, as it happens. */
+  filterNow(group: string): string | undefined {
+    const filters = this.filtersOf(group);
+    if (filters.length === 0) return undefined;
+    return filters.length === 1 ? filters[0]?.text : this.#random.pick(filters).text;
   }
 
   orderOf(group: string): Order {

@@ -102,8 +102,8 @@ export class World {
     this.groups = ["billing", "ledger", "search"].slice(0, random.between(1, 3));
     this.kinds = new Kinds(random.fork(), [...this.groups, "support"]);
     for (const group of this.groups) {
-      const filter = this.kinds.filterOf(group);
-      if (filter !== undefined) this.history.wants.set(group, filter.wants);
+      const filters = this.kinds.filtersOf(group).map(({ wants }) => wants);
+      if (filters.length > 0) this.history.wants.set(group, filters);
       const order = this.kinds.orderOf(group);
       if (order === "always") this.history.ordered.add(group);
       if (order !== "never") this.history.mayHold.add(group);
@@ -160,7 +160,7 @@ export class World {
     if (!random.chance(0.2)) return ttl;
     const delayMs = random.chance(0.8) ? random.below(20_000) : random.below(10 * MINUTE);
     if (random.chance(0.6)) return { ...ttl, delayMs };
-    return { ...ttl, deliverAtMs: this.#machine.process.nowMs() + delayMs - 1_000 };
+    return { ...ttl, deliverAtMs: Math.max(0, this.#machine.process.nowMs() + delayMs - 1_000) };
   }
 
   someMessages(): readonly SimMessage[] {

@@ -57,7 +57,7 @@ export class Load implements World {
     this.random = random;
     this.#parallel = parallel;
     this.#isAfterwards = isAfterwards;
-    history.wants.set(PICKY_GROUP, isWanted);
+    history.wants.set(PICKY_GROUP, [isWanted]);
     history.ordered.add(PICKY_GROUP);
     history.mayHold.add(PICKY_GROUP);
   }

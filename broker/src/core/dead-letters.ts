@@ -13,25 +13,25 @@ import type { RecordOf } from "./records.ts";
 import type { State } from "./state.ts";
 import type { Topic } from "./topic.ts";
 
-/** D8 */
-export function buried(state: State, record: RecordOf<"buried">): void {
-  const { cursorNo, offset, deadTopicNo, reason } = record;
-  const cursor = state.cursor(cursorNo);
+/** D8. */
+export function bury(state: State, record: RecordOf<"buried">): void {
+  const { offset, reason } = record;
+  const cursor = state.cursor(record.cursorNo);
   const topic = state.topic(cursor.topicNo);
-  const dead = state.topic(deadTopicNo);
+  const dead = state.topic(record.deadTopicNo);
   const { failures = 0, key = 0 } = cursor.entry(offset) ?? {};
   // The attempt that failed is used up, too.
   const attempts = failures + 1;
   cursor.settle(offset);
-  const at = dead.append(topic.placeOf(offset), topic.bytesOf(offset), state.atMs);
-  const visibleAtMs = topic.atMsOf(offset);
   const { atMs } = state;
+  const at = dead.append(topic.placeOf(offset), topic.bytesOf(offset), atMs);
+  const visibleAtMs = topic.atMsOf(offset);
   const origin = { topicNo: topic.no, offset, attempts, reason, atMs, visibleAtMs };
   dead.origins.set(at, key === 0 ? origin : { ...origin, key });
   ended(state, cursor, [offset]);
 }
 
-export function replayed(state: State, { deadTopicNo, offset }: RecordOf<"replayed">): void {
+export function replay(state: State, { deadTopicNo, offset }: RecordOf<"replayed">): void {
   const dead = state.topic(deadTopicNo);
   const origin = dead.origins.get(offset);
   invariant(origin !== undefined, "a record replays a dead letter that exists");

@@ -9,6 +9,9 @@ import type { Turn } from "./turn.ts";
 import type { ConnectionId, Inspection } from "./types.ts";
 import * as views from "./views.ts";
 
+/** As many as people read. */
+const STANDING_SHOWN_MAX = 20;
+
 type Page<Type extends "topic.list" | "group.list" | "producer.list"> = ClientFrames[Type];
 
 export function listTopics(
@@ -54,10 +57,13 @@ export function listGroups(
     return group === undefined ? null : views.groupView(core, group, turn.nowMs);
   };
   const weigh = (group: GroupView | null): number =>
-    3 + (group?.topics.length ?? 0) + (group?.consumers.length ?? 0);
+    3 + (group?.topics ?? []).reduce(weightOf, 0) + (group?.consumers.length ?? 0);
   const value = views.pageOfNames(names, frame, view, weigh);
   turn.ok(from, frame.id, { value });
 }
+
+const weightOf = (sum: number, { filter }: GroupView["topics"][number]): number =>
+  sum + 1 + filter.length / 32;
 
 export function describeGroup(
   core: Core,
@@ -165,7 +171,7 @@ export function figures(
           value,
           groups: groupsBehind(core, turn.nowMs),
           paused: pausedGroups(core, turn.nowMs),
-          standing: core.windows.standing(),
+          standing: core.windows.standing().slice(0, STANDING_SHOWN_MAX),
         };
   turn.send({ kind: "inspect", to: from, re: frame.id, inspection });
 }

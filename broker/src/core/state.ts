@@ -9,7 +9,7 @@
  *   scheduled messages, and `neededBlock` is not after it: what is before may be removed from the store.
  */
 import { Cursor } from "./cursor.ts";
-import { buried, endDeadLetter, ended, passOver, replayed } from "./dead-letters.ts";
+import { bury, endDeadLetter, ended, passOver, replay } from "./dead-letters.ts";
 import { DecisionColumns, DigestColumns } from "./decisions.ts";
 import { Entries } from "./entries.ts";
 import {
@@ -32,7 +32,6 @@ import { dropScheduled, due, recalled, show } from "./schedule-records.ts";
 import { Scheduled } from "./scheduled.ts";
 import { Topic } from "./topic.ts";
 import {
-  count,
   type Decision,
   type Transaction,
   type TransactionFacts,
@@ -165,7 +164,7 @@ export class State {
       case "skipped":
         return this.#skipped(record);
       case "buried":
-        return buried(this, record);
+        return bury(this, record);
       case "abandoned":
         this.cursor(record.cursorNo).abandon(record.offset);
         return ended(this, this.cursor(record.cursorNo), [record.offset]);
@@ -173,7 +172,7 @@ export class State {
         this.cursor(record.cursorNo).told = record.lost;
         return;
       case "replayed":
-        return replayed(this, record);
+        return replay(this, record);
       case "purged":
         return endDeadLetter(this, this.topic(record.deadTopicNo), record.offset);
       case "retired":
@@ -483,3 +482,9 @@ export class State {
 
 const offsetsOf = (cursor: Cursor): readonly number[] =>
   Array.from(cursor.entries(), ({ offset }) => offset);
+
+function count(totals: UndecidedTotals, by: 1 | -1, bytes: number, isParked: boolean): void {
+  totals.count += by;
+  totals.bytes += by * bytes;
+  if (isParked) totals.parked += by;
+}

@@ -80,10 +80,3 @@ export interface UndecidedTotals {
   bytes: number;
   parked: number;
 }
-
-/** Counts one in, or out again. */
-export function count(totals: UndecidedTotals, by: 1 | -1, bytes: number, isParked: boolean): void {
-  totals.count += by;
-  totals.bytes += by * bytes;
-  if (isParked) totals.parked += by;
-}

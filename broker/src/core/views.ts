@@ -96,6 +96,12 @@ function groupsOf(readers: readonly Cursor[], state: State): string[] {
 export const readyCount = (topic: Topic, cursor: Cursor): number =>
   topic.nextOffset - cursor.nextOffset + cursor.counts.ready;
 
+/** Of all filters of one group together: 64 of the longest are shown whole, and any number fits one frame. */
+const FILTERS_SHOWN_CHARACTERS = 131_072;
+
+const shortened = (text: string, charactersMax: number): string =>
+  text.length <= charactersMax ? text : `${text.slice(0, Math.max(8, charactersMax - 1))}…`;
+
 const policyView = ({ isOrdered, ...policy }: GroupPolicy): GroupPolicyView => ({
   ...policy,
   ordered: isOrdered,
@@ -125,7 +131,7 @@ export function groupView(core: Core, group: Group, nowMs: number, instancesMax 
         pending,
         held,
         takenIn: cursor.unsettled,
-        filter: cursor.filter,
+        filter: shortened(cursor.filter, FILTERS_SHOWN_CHARACTERS / group.cursors.size),
         filtered: cursor.filtered,
         expired: cursor.expired,
         lapsed: cursor.lapsed,
@@ -383,10 +389,10 @@ export function stats(core: Core, nowMs: number): CoreFigures {
     messages,
     leased,
     waiting,
-    pausedGroups: pausedCount(core),
     held,
     filtered,
     standing: windows.standing().length,
+    pausedGroups: pausedCount(core),
     deadLetters,
     blocks: state.block,
     retired,

@@ -112,7 +112,7 @@ export class Windows {
       const group = state.group(cursor.groupNo).name;
       standing.push({ group, topic: topic.name, because, held: cursor.heldCount });
     }
-    return standing.slice(0, SHOWN_MAX);
+    return standing;
   }
 
   /** The offsets of the next window; none: there is nothing more, or no room. */
@@ -164,9 +164,6 @@ export class Windows {
     });
   }
 }
-
-/** As many as people read. */
-const SHOWN_MAX = 20;
 
 /** What may pile up: what is leased has credit, and what waits failed before. */
 const undelivered = (cursor: Cursor): number => cursor.readyCount + cursor.heldCount;

@@ -13,10 +13,10 @@ export interface Figures {
   readonly messages: number;
   readonly leased: number;
   readonly waiting: number;
-  readonly pausedGroups: number;
   readonly held: number;
   readonly filtered: number;
   readonly standing: number;
+  readonly pausedGroups: number;
   readonly deadLetters: number;
   readonly instances: number;
   readonly instancesConnected: number;
@@ -211,7 +211,6 @@ const GAUGES: readonly (readonly [
   ["messages", "Messages in all topics", (figures) => figures.messages],
   ["leased_deliveries", "Deliveries under way", (figures) => figures.leased],
   ["waiting_retries", "Messages waiting for their next delivery", (figures) => figures.waiting],
-  ["paused_groups", "Groups to which nothing is delivered", (figures) => figures.pausedGroups],
   [
     "held_messages",
     "Messages behind another one of their key, in ordered groups",
@@ -223,6 +222,7 @@ const GAUGES: readonly (readonly [
     "Groups, once a topic, that take nothing more in for now",
     (figures) => figures.standing,
   ],
+  ["paused_groups", "Groups to which nothing is delivered", (figures) => figures.pausedGroups],
   ["dead_letters", "Messages in dead-letter topics", (figures) => figures.deadLetters],
   ["instances", "Instances of broadcast groups", (figures) => figures.instances],
   ["instances_connected", "Those that are here", (figures) => figures.instancesConnected],

@@ -140,7 +140,8 @@ export const DURABILITY_BUGS: Planted = {
   "a checkpoint says of deliveries what came after its block": patched(({ core: { state } }) => {
     const { links, offset, deliveries, failures, kind, number, reason } = state.entries;
     const numbers = [offset, deliveries, failures, kind, number];
-    Object.assign(state.entries, { freeze: () => ({ next: links.next, numbers, reason }) });
+    const key = { at: (place: number) => state.entries.keyOf(place) };
+    Object.assign(state.entries, { freeze: () => ({ next: links.next, numbers, reason, key }) });
   }),
   "a checkpoint says of an index what came after its block": {
     newEngine: (policy) => new LateIndexEngine(policy),
