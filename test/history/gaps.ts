@@ -16,7 +16,8 @@ export class Heard {
   tell(key: string, lost: number | undefined, total: number): string | null {
     const known = this.totals.get(key) ?? 0;
     if (total > known) this.gaps++;
-    this.totals.set(key, lost === undefined ? total : Math.max(known, total));
+    // One that was forgotten counts from 0 again; its answers may come after those of its successor.
+    this.totals.set(key, Math.max(known, total));
     if (lost === undefined || total - lost <= known) return null;
     return `S3: ${key} is told of ${lost} lost messages of ${total}, and knew of ${known}`;
   }

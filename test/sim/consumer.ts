@@ -70,8 +70,6 @@ export class Consumer extends Trader {
 
   #hears(gaps: BrokerFrames["gap"]["gaps"]): void {
     const { history } = this.world;
-    // What comes to who was replaced comes to its successor again.
-    if (this.#reader.endedAt !== Number.POSITIVE_INFINITY) return;
     for (const { topic, lost, total } of gaps)
       history.problem(history.heard.tell(`${this.readsAs} ${topic}`, lost, total));
   }

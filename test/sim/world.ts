@@ -128,6 +128,7 @@ export class World {
     await time.run(random.pick([0, 0, 20, 120]) * MINUTE);
     this.#calm();
     await this.#settled();
+    await this.#told();
     await this.#finish();
     return {
       steps: this.#witness.steps,
@@ -360,15 +361,15 @@ export class World {
     const final = finalOf(auditor.ledger, this.#witness, this.groups);
     const [problem] = judge(this.history, final);
     if (problem !== undefined) throw new Violation("history", problem);
-    const lost = lostOf(auditor.ledger);
     this.#machine.start();
-    await time.run(20 * SECOND);
+    await time.run(10 * SECOND);
     demand(this.#machine.isServing, "P5", () => "it does not start again");
-    this.#demandTold(lost);
   }
 
-  /** S3: who is here again has heard by now of all that it had lost before. */
-  #demandTold(before: ReadonlyMap<string, number>): void {
+  /** S3: whatever an instance has lost it hears of, as soon as its link is whole. */
+  async #told(): Promise<void> {
+    const before = lostOf(this.auditor.ledger);
+    await this.time.run(MINUTE);
     const now = lostOf(this.auditor.ledger);
     const lost = new Map([...before].filter(([key, count]) => (now.get(key) ?? -1) >= count));
     const [problem] = gapProblems(this.history, lost);
