@@ -64,12 +64,13 @@ export const DELIVERY_BUGS: Planted = {
     const subscribe = consumers.subscribe.bind(consumers);
     Object.assign(consumers, {
       subscribe: (...[connection, no, ...rest]: Parameters<typeof subscribe>) => {
-        subscribe(connection, no, ...rest);
-        const { starved, weights } = connection.subscriptions.get(no) ?? {};
-        const add = starved?.add.bind(starved);
-        if (starved === undefined || weights == null) return;
+        const subscription = subscribe(connection, no, ...rest);
+        const { starved, weights } = subscription;
+        if (weights === null) return subscription;
+        const add = starved.add.bind(starved);
         type Feed = Parameters<typeof starved.add>[0];
-        Object.assign(starved, { add: (feed: Feed) => weights.isAwaited || add?.(feed) });
+        Object.assign(starved, { add: (feed: Feed) => weights.isAwaited || add(feed) });
+        return subscription;
       },
     });
   }),
