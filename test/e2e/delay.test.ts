@@ -193,7 +193,7 @@ describe("what cannot be scheduled", () => {
     const recall = { type: "recall", topic, messageId: "m" } as const;
     expect(errorOf(await raw.ask(recall))).toBe("MESSAGE_NOT_SCHEDULED");
     expect(errorOf(await raw.ask({ ...recall, topic: "nowhere" }))).toBe("TOPIC_NOT_FOUND");
-    expect(errorOf(await raw.ask({ ...recall, messageId: "../m" }))).toBe("INVALID_ARGUMENT");
+    expect(errorOf(await raw.ask({ ...recall, messageId: "../m" }))).toBe("INVALID_MESSAGE_ID");
     const both = { topic, body: 1, delayMs: 1, deliverAt: new Date() };
     await expect(producer.send(both)).rejects.toMatchObject({ code: "INVALID_DELAY" });
     expect(await view()).toMatchObject({ scheduled: 1, nextOffset: 0 });
