@@ -16,6 +16,7 @@ import {
   EscrowError,
   isMessageId,
   isTransactionId,
+  LIMITS,
 } from "@escrowmq/protocol";
 import {
   type Calls,
@@ -270,7 +271,9 @@ class ConnectedProducer implements Producer, Session {
     this.#running++;
     try {
       const raw = await this.#requests.ask(id, { timeoutMs, signal }, (headers, giveUp) => {
-        const outgoing = { ...rest, headers: { ...message.headers, ...headers } };
+        // Nobody waits for the reply of one that is handed out later.
+        const ttlMs = message.ttlMs ?? Math.min(Math.ceil(timeoutMs), LIMITS.delayMsMax);
+        const outgoing = { ...rest, ttlMs, headers: { ...message.headers, ...headers } };
         return this.#send(id, () => [encodeOutgoing(outgoing, id)], { signal: giveUp });
       });
       return answerOf(id, raw, reply);

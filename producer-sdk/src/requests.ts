@@ -13,7 +13,7 @@ import { type Codec, json, text } from "@escrowmq/protocol/client";
 import type { OutgoingMessage } from "./message.ts";
 
 export interface RequestMessage<T, R> extends OutgoingMessage<T> {
-  /** How long the reply may take. Default: the client's `requestTimeoutMs`. */
+  /** How long the reply may take; the message's `ttlMs`, too, if it names none. Default: the client's `requestTimeoutMs`. */
   readonly timeoutMs?: number | undefined;
   /** Reads the reply's body. Default: bytes. */
   readonly reply?: Codec<R> | undefined;

@@ -54,6 +54,22 @@ describe("a request", () => {
     ]);
   });
 
+  it("is not handed to anybody once nobody waits for its reply, unless it says otherwise", async () => {
+    const broker = new FakeBroker();
+    const producer = await producerOf(broker);
+    const ttlOf = async (fields: object) => {
+      const asked = producer.request({ topic: "orders", body: 1, timeoutMs: 1_500.5, ...fields });
+      await broker.settle();
+      const data = broker.received("send").at(-1)?.messages[0] ?? new Uint8Array();
+      replyTo(broker, "1");
+      await broker.settle();
+      await asked;
+      return decodeMessage(data).ttlMs;
+    };
+    expect(await ttlOf({})).toBe(1_501);
+    expect(await ttlOf({ ttlMs: 60_000 })).toBe(60_000);
+  });
+
   it("shares the inbox of its connection, which is opened when the first one needs it", async () => {
     const broker = new FakeBroker();
     const producer = await producerOf(broker);
