@@ -54,7 +54,8 @@ describe("instances", () => {
     await waitFor("all three", () => new Set(said(here)).size === 3);
     const back = gather(await instanceOf(broker.url, "away"));
     await waitFor("what it missed", () => new Set(said(back)).size === 3);
-    expect(said(here).at(-1)).toBe(3);
+    // What it had in hand comes again, before or after the third.
+    expect(said(here).filter((one) => one === 3)).toHaveLength(1);
     // It was new, and that is all that was ever unknown to it.
     expect(gaps).toEqual([{ topic: "orders", lost: null }]);
     const admin = await bench.admin(broker.url);
