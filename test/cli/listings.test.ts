@@ -191,8 +191,6 @@ describe("cards", () => {
         "… and 118 more.",
         "More of one: escrow group describe cache%NAME",
         "",
-        "No consumer is connected.",
-        "",
       ].join("\n"),
     );
   });
@@ -219,6 +217,13 @@ describe("cards", () => {
     const { io } = await run("group describe billing", { answers: { "group.describe": view } });
     expect(io.out).toContain("No consumer is connected.");
     expect(io.out).toContain("Reads no topic yet.");
+  });
+
+  test("group describe says when all instances are away", async () => {
+    const instances = { count: 2, connected: 0, items: [] };
+    const view = group({ consumers: [], topics: [], instances });
+    const { io } = await run("group describe billing", { answers: { "group.describe": view } });
+    expect(io.out).toContain("No consumer is connected.");
   });
 });
 

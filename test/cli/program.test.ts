@@ -73,6 +73,11 @@ describe("help", () => {
     },
   );
 
+  test("times of defaults are said as people write them, once", async () => {
+    const { io } = await run("request --help");
+    expect(io.out).toContain("how long the reply may take (30s)\n");
+  });
+
   test("the version is the package's", async () => {
     const { io, code } = await run("--version");
     expect(code).toBe(0);

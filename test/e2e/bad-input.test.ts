@@ -1,4 +1,4 @@
-/** What strangers and mistakes may send: each gets its code, and changes nothing (promise 8, A2, A3, K2). */
+/** What strangers and mistakes may send: each gets its code, and changes nothing (promise 8, A2, A4, K2). */
 import type { Broker } from "@escrowmq/broker";
 import { encodeBatch, encodeMessage, LIMITS, PROTOCOL_VERSION } from "@escrowmq/protocol";
 import type { AdminClient } from "@escrowmq/protocol/client";

@@ -1,4 +1,4 @@
-/** Peers that stall, flood or only hold a connection: they hold up nobody else (D10, D12, A3). */
+/** Peers that stall, flood or only hold a connection: they hold up nobody else (D10, D12, A4). */
 import { connect } from "node:net";
 import { describe, expect, it } from "vitest";
 import { gather, useBench } from "../support/e2e-broker.ts";

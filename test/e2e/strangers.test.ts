@@ -1,6 +1,6 @@
 /**
  * Peers that are no clients, or hardly: drips, half-open connections, storms, idle handshakes, compressed bombs,
- * HTTP garbage. Each is refused or outwaited, and who does its work is served meanwhile (A2, A3).
+ * HTTP garbage. Each is refused or outwaited, and who does its work is served meanwhile (A2, A4).
  *
  *   HANDSHAKES=10000 npx vitest run test/e2e/strangers.test.ts     # 600 in npm test
  *   HALF_OPEN=1 npx vitest run test/e2e/strangers.test.ts          # in real time: half a minute

@@ -61,7 +61,10 @@ export const consume: Verb<ConsumeOptions> = {
       .option("--broadcast <instance>", "read every message of the group's topics as this instance")
       .option("--max <n>", "stop after so many messages", integer(1, Number.MAX_SAFE_INTEGER))
       .option("--idle <duration>", "stop when nothing came for so long", duration)
-      .option("--no-ack", `give all of them back at the end (at most ${HELD_MESSAGES_MAX})`),
+      .option(
+        "--no-ack",
+        `give all of them back at the end (at most ${HELD_MESSAGES_MAX}); an attempt is used up`,
+      ),
   run: async (session, options) => {
     const max = messagesMax(options);
     const receiver = await session.io.services.createReceiver({

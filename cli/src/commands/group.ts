@@ -203,11 +203,13 @@ function describe(session: Session, view: GroupView): string {
         ? "It is broadcast to: each instance reads by itself."
         : `Reads no topic yet. Subscribe: escrow consume --topic orders --group ${shellWord(view.group)}`
       : print.table(topicColumns(view), view.topics);
-  const consumers =
-    view.consumers.length === 0
-      ? "No consumer is connected."
-      : print.table(CONSUMER_COLUMNS, view.consumers);
-  return [card, topics, ...instances(session, view), consumers].join("\n\n");
+  return [card, topics, ...instances(session, view), ...consumers(print, view)].join("\n\n");
+}
+
+/** Connected instances stand in a table of their own. */
+function consumers(print: Printer, view: GroupView): readonly string[] {
+  if (view.consumers.length > 0) return [print.table(CONSUMER_COLUMNS, view.consumers)];
+  return (view.instances?.connected ?? 0) > 0 ? [] : ["No consumer is connected."];
 }
 
 /** What an instance fails for good it goes on without: it has no dead letters. */

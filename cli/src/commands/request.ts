@@ -5,7 +5,7 @@ import type { Verb } from "../verb.ts";
 import { type MessageOptions, messageOf, withMessage } from "./send.ts";
 
 interface RequestOptions extends MessageOptions {
-  readonly timeout: number;
+  readonly timeout?: number;
 }
 
 const TIMEOUT_MS = 30_000;
@@ -20,7 +20,6 @@ export const request: Verb<RequestOptions> = {
       "--timeout <duration>",
       "how long the reply may take (30s)",
       duration,
-      TIMEOUT_MS,
     ),
   run: async (session, options) => {
     const message = await messageOf(session.io, options);
@@ -29,7 +28,10 @@ export const request: Verb<RequestOptions> = {
       group: options.group,
     });
     try {
-      const { id, raw } = await sender.request({ ...message, timeoutMs: options.timeout });
+      const { id, raw } = await sender.request({
+        ...message,
+        timeoutMs: options.timeout ?? TIMEOUT_MS,
+      });
       session.print.answer({ id, body: raw }, bodyText(raw));
       session.print.note(safe`The reply to ${id}.`);
     } finally {
