@@ -386,6 +386,17 @@ describe("operators", () => {
     expect(adminValue(driver.ask({ type: "stats" }).reply)).toMatchObject({ groups: 1 });
   });
 
+  test("see what is held back by instances as held by their group: there may be many", () => {
+    const driver = stage();
+    const here = ["node-1", "node-2"].map((name) => join(driver, name).connection);
+    retainFor(driver, 1_000);
+    fill(driver, "prices", 2);
+    for (const connection of here) driver.credit(connection, 1);
+    driver.advance(5_000);
+    const topic = driver.ask({ type: "topic.describe", topic: "prices" }).reply;
+    expect(adminValue(topic)).toMatchObject({ groups: ["cache"], heldBy: ["cache"] });
+  });
+
   test("see what an ordered instance holds back in its lag", () => {
     const driver = stage();
     driver.ask({ type: "group.update", group: "cache", ordered: true });

@@ -45,8 +45,17 @@ export function heldBack(
     .filter(({ heldBytes }) => heldBytes > 0);
   return {
     heldBytes: Math.max(0, ...lags.map(({ heldBytes }) => heldBytes)),
-    heldBy: lags.map(({ cursor }) => core.state.group(cursor.groupNo).name).sort(),
+    heldBy: groupsOf(
+      lags.map(({ cursor }) => cursor),
+      core.state,
+    ),
   };
+}
+
+/** An instance counts as its group: there may be many. */
+export function groupsOf(readers: readonly Cursor[], state: State): readonly string[] {
+  const groups = readers.map(({ groupNo }) => state.group(groupNo));
+  return [...new Set(groups.map(({ name, instance }) => instance?.parent.name ?? name))].sort();
 }
 
 /** Of all topics together: what retention would free if all groups had read it. */

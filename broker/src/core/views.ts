@@ -13,7 +13,7 @@ import { deadLetterTopic } from "@escrowmq/protocol/names";
 import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
 import type { GroupPolicy } from "./records.ts";
-import { heldBack, lagOf } from "./retention-views.ts";
+import { groupsOf, heldBack, lagOf } from "./retention-views.ts";
 import type { Group, State } from "./state.ts";
 import type { Origin, Topic } from "./topic.ts";
 import type { Found } from "./transact.ts";
@@ -84,12 +84,6 @@ export function topicView(
   if (topic.scheduled === 0) return view;
   const nextDueAtMs = (nextDue ?? state.scheduled.nextAtMsByTopic()).get(topic.no);
   return nextDueAtMs === undefined ? view : { ...view, nextDueAtMs };
-}
-
-/** An instance counts as its group: there may be many. */
-function groupsOf(readers: readonly Cursor[], state: State): string[] {
-  const groups = readers.map(({ groupNo }) => state.group(groupNo));
-  return [...new Set(groups.map(({ name, instance }) => instance?.parent.name ?? name))].sort();
 }
 
 /** Fresh messages and those that came back. */
