@@ -47,6 +47,8 @@ export interface PauseView {
   readonly atMs: number;
   readonly operator: string;
   readonly reason: string;
+  /** Of an instance that is paused with its group: the group, which is to be resumed. */
+  readonly group?: string;
 }
 
 /** What an operator did to a group; the last few are kept. */

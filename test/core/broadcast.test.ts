@@ -15,15 +15,20 @@ import {
 
 const HOUR = 60 * MINUTE;
 
-type Start = { from?: "earliest" | "latest"; group?: string; subscription?: number };
+type Start = {
+  from?: "earliest" | "latest";
+  group?: string;
+  subscription?: number;
+  filter?: string;
+};
 
 function join(
   driver: Driver,
   instance: string,
-  { from, group = "cache", subscription = 1 }: Start = {},
+  { group = "cache", subscription = 1, ...start }: Start = {},
 ): Effects & { readonly reply: Reply; readonly connection: number } {
   const connection = driver.connect(instance);
-  const topics = [{ topic: "prices", ...(from === undefined ? {} : { from }) }];
+  const topics = [{ topic: "prices", ...start }];
   const frame = { type: "subscribe", subscription, group, topics, instance } as const;
   return { connection, ...driver.request(connection, frame) };
 }
@@ -88,6 +93,47 @@ describe("an instance", () => {
     driver.ask({ type: "group.update", group: "cache", attemptsMax: 3 });
     const { policy } = driver.engine.core.state.groupsByName.get("cache%node-1") ?? {};
     expect(policy).toMatchObject({ leaseMs: 5_000, attemptsMax: 3 });
+  });
+
+  test("that was ordered gets what was held back as soon as its group is ordered no more", () => {
+    const driver = stage();
+    driver.ask({ type: "group.update", group: "cache", ordered: true });
+    const { connection } = join(driver, "node-1");
+    fill(driver, "prices", 3, "x@a");
+    expect(offsetsOf(driver.credit(connection, 9))).toEqual([0]);
+    const update = { type: "group.update", group: "cache", ordered: false } as const;
+    expect(offsetsOf(deliveriesOf(driver.ask(update)))).toEqual([1, 2]);
+  });
+
+  test("has a filter of its own, whatever its group and the others read; a new one takes its place", () => {
+    const driver = stage();
+    driver.filtering("cache", "prices", "gold");
+    const silver = join(driver, "node-1", { filter: "silver" });
+    const all = join(driver, "node-2");
+    expect([silver, all].map(({ reply }) => codeOf(reply))).toEqual(["ok", "ok"]);
+    fill(driver, "prices", 1, "x#gold");
+    const again = join(driver, "node-1", { filter: "copper" });
+    expect(codeOf(again.reply)).toBe("ok");
+    fill(driver, "prices", 1, "x#silver");
+    fill(driver, "prices", 1, "x#copper");
+    expect(offsetsOf(driver.credit(again.connection, 9))).toEqual([2]);
+    expect(offsetsOf(driver.credit(all.connection, 9))).toEqual([0, 1, 2]);
+  });
+
+  test("does not lose what its filter passes over, what lapsed, or what was skipped", () => {
+    const driver = stage();
+    const { connection } = join(driver, "node-1", { filter: "gold" });
+    fill(driver, "prices", 1, "x#silver");
+    fill(driver, "prices", 2, "x#gold");
+    const [lapsed, skipped] = driver.credit(connection, 9);
+    driver.step({ kind: "lapsed", tokens: [lapsed?.token ?? ""] });
+    const offsets = [skipped?.offset ?? 0];
+    const skip = { type: "group.skip", group: "cache%node-1", topic: "prices", offsets } as const;
+    expect(adminValue(driver.ask({ ...skip, ...audit }).reply)).toMatchObject({ done: 1 });
+    driver.disconnect(connection);
+    expect(gapsOf(join(driver, "node-1", { filter: "gold" }).reply)).toEqual([
+      { topic: "prices", lost: 0, total: 0 },
+    ]);
   });
 
   test("is no member of its group: an ordinary subscription has a progress of its own", () => {
@@ -338,6 +384,28 @@ describe("operators", () => {
     const topic = driver.ask({ type: "topic.describe", topic: "prices" }).reply;
     expect(adminValue(topic)).toMatchObject({ groups: ["cache"], heldBy: [] });
     expect(adminValue(driver.ask({ type: "stats" }).reply)).toMatchObject({ groups: 1 });
+  });
+
+  test("see what is held back by instances as held by their group: there may be many", () => {
+    const driver = stage();
+    const here = ["node-1", "node-2"].map((name) => join(driver, name).connection);
+    retainFor(driver, 1_000);
+    fill(driver, "prices", 2);
+    for (const connection of here) driver.credit(connection, 1);
+    driver.advance(5_000);
+    const topic = driver.ask({ type: "topic.describe", topic: "prices" }).reply;
+    expect(adminValue(topic)).toMatchObject({ groups: ["cache"], heldBy: ["cache"] });
+  });
+
+  test("see what an ordered instance holds back in its lag", () => {
+    const driver = stage();
+    driver.ask({ type: "group.update", group: "cache", ordered: true });
+    const { connection } = join(driver, "node-1");
+    fill(driver, "prices", 3, "x@a");
+    driver.credit(connection, 9);
+    expect(adminValue(driver.ask({ type: "group.describe", group: "cache" }).reply)).toMatchObject({
+      instances: { items: [{ lag: 3, leased: 1 }] },
+    });
   });
 
   test("delete a group with its instances, unless one is here", () => {

@@ -87,6 +87,48 @@ describe("a paused group", () => {
   });
 });
 
+describe("a paused group that is broadcast to", () => {
+  const subscribe = (driver: Driver, instance: string): number => {
+    const connection = driver.connect();
+    const topics = [{ topic: "orders", from: "earliest" as const }];
+    const frame = { type: "subscribe", subscription: 1, group: "billing", topics } as const;
+    driver.request(connection, { ...frame, instance });
+    return connection;
+  };
+
+  test("keeps its instances waiting, those that came later, too", () => {
+    const { driver } = billing(2);
+    const before = subscribe(driver, "one");
+    pause(driver);
+    const later = subscribe(driver, "two");
+    expect([...driver.credit(before, 9), ...driver.credit(later, 9)]).toEqual([]);
+    const got = deliveriesOf(resume(driver));
+    expect(offsetsOf(got).sort()).toEqual([0, 0, 1, 1]);
+  });
+
+  test("tells by its instances that it is paused, and how much waits for them", () => {
+    const { driver, consumer } = billing(2);
+    for (const { token } of driver.credit(consumer, 2)) driver.ack(consumer, token);
+    subscribe(driver, "one");
+    pause(driver);
+    const describe = { type: "group.describe", group: "billing%one" } as const;
+    expect(adminValue(driver.ask(describe).reply)).toMatchObject({
+      paused: { operator: "ann", reason: "tax service is down", group: "billing" },
+    });
+    driver.ask({ type: "topic.update", topic: "orders", retentionMs: MINUTE });
+    driver.advance(MINUTE - 1_000);
+    const [inspect] = driver.ask({ type: "doctor" }).sends.filter(({ kind }) => kind === "inspect");
+    expect(inspect).toMatchObject({
+      inspection: {
+        paused: [{ group: "billing", lag: 2 }],
+        groups: [{ group: "billing%one", isPaused: true }],
+      },
+    });
+    resume(driver);
+    expect(adminValue(driver.ask(describe).reply)).not.toHaveProperty("paused");
+  });
+});
+
 describe("the last changes of a group", () => {
   test("say what was done, where, by whom and why; the newest first, five of them", () => {
     const { driver } = billing(4);

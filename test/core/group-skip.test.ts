@@ -10,7 +10,7 @@ import {
   retry,
   tokensOf,
 } from "../support/sim-billing.ts";
-import { adminValue, type Driver, deliveriesOf, only } from "../support/sim-driver.ts";
+import { adminValue, Driver, deliveriesOf, only } from "../support/sim-driver.ts";
 
 const skip = (driver: Driver, ...offsets: number[]) =>
   driver.ask({ type: "group.skip", group: "billing", topic: "orders", offsets, ...audit });
@@ -49,6 +49,13 @@ describe("a skipped message", () => {
     expect(adminValue(driver.ask({ type: "dlq.list", group: "billing" }).reply)).toEqual({
       items: [],
     });
+  });
+
+  test("that is not there is told so, to a group with a filter that was given nothing yet, too", () => {
+    const driver = new Driver();
+    driver.topic("orders");
+    driver.filtering("billing", "orders", "paid");
+    expect(adminValue(skip(driver, 5).reply)).toEqual({ done: 0, missing: [5], pending: [] });
   });
 
   test("comes again after a reset to before it", () => {

@@ -238,6 +238,22 @@ describe("what cannot be read", () => {
     expect(topicOf(driver).standsBecause).toBeUndefined();
   });
 
+  test("is not waited for where the group does not stand any more, or with a filter that is not its own", () => {
+    const { driver, consumer } = filtered();
+    driver.isLooking = false;
+    const sent = driver.send(driver.connect(), "one", MESSAGE, MESSAGE);
+    answer(driver, sent, 0);
+    const at = { group: "billing", topic: "orders", operator: "ann", reason: "test" };
+    const reset = driver.ask({ type: "group.reset", ...at, from: "offset", at: 1 });
+    expect(topicOf(driver).standsBecause).toBeUndefined();
+    answer(driver, reset, 0);
+    expect(topicOf(driver).standsBecause).toBe("unreadable");
+    driver.disconnect(consumer);
+    const topics = [{ topic: "orders", filter: "open" }];
+    const subscribe = { type: "subscribe", subscription: 1, group: "billing", topics } as const;
+    expect(looksOf(driver.request(driver.connect(), subscribe))).toHaveLength(1);
+  });
+
   test("holds up no other group", () => {
     const { driver } = filtered();
     const ledger = driver.consumer("ledger", "orders");

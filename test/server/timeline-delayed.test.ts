@@ -90,3 +90,25 @@ test("finds what was copied forward while it waited, and again after it", async 
   expect(events.slice(0, 4)).toEqual(EVENTS);
   expect(only(events.filter((event) => event.startsWith("delivered orders@1")))).toBeDefined();
 });
+
+test("tells what lapsed, what was reset, and which acks joined another transaction; a restart repeats none of it", async () => {
+  const driver = new Driver();
+  driver.topic("orders");
+  const shop = driver.producer("shop");
+  const brief = timed("orders", { id: "brief", ttlMs: 1_000 });
+  driver.prepare(shop, TX, { messages: [brief, message("orders"), message("orders")] });
+  driver.verdict(shop, TX, "commit");
+  const consumer = driver.consumer("billing", "orders");
+  const tokens = driver.credit(consumer, 3).map(({ token }) => token);
+  driver.step({ kind: "lapsed", tokens: tokens.slice(0, 1) });
+  driver.prepare(shop, "another-0123456789abcd", { acks: tokens.slice(1, 2) });
+  driver.verdict(shop, "another-0123456789abcd", "commit");
+  const by = { operator: "ann", reason: "test" };
+  driver.ask({ type: "group.reset", group: "billing", topic: "orders", from: "latest", ...by });
+  driver.crash();
+  expect((await eventsOf(driver)).slice(5)).toEqual([
+    "lapsed orders@0 for billing, its time to live was over",
+    "joined orders@1 for billing, the ack joined transaction another-0123456789abcd",
+    ...[0, 1, 2].map((at) => `reset orders@${at} for billing, to offset 3, by ann: test`),
+  ]);
+});

@@ -98,7 +98,7 @@ export function skip(
   const topic = core.state.topic(cursor.topicNo);
   const offsets = [...new Set(frame.offsets)].sort((one, other) => one - other);
   const there = offsets.filter((offset) => isUnsettled(topic, cursor, offset));
-  const last = there.at(-1) ?? 0;
+  const last = there.at(-1) ?? -1;
   if (last - cursor.nextOffset >= LIMITS.skipAheadMax)
     return turn.refuse(
       from,

@@ -96,7 +96,7 @@ export function updateGroup(
     isOrdered: frame.ordered ?? group.policy.isOrdered,
   };
   turn.log({ kind: "groupUpdated", groupNo: group.no, group: group.name, policy });
-  for (const cursor of group.cursors.values()) core.consumers.stir(cursor);
+  core.consumers.stirGroup(group);
   turn.ok(from, frame.id, { value: groupView(core, group, turn.nowMs) });
 }
 

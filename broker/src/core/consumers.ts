@@ -160,7 +160,7 @@ export class Consumers {
     if (feed !== undefined) this.#stirred.add(feed);
   }
 
-  /** It is paused no more. */
+  /** With its instances: it is paused no more, or has another order. */
   stirGroup(group: Group): void {
     for (const { cursors } of [group, ...group.instances.values()])
       for (const cursor of cursors.values()) this.stir(cursor);

@@ -1,6 +1,7 @@
 /** How far groups are behind retention, in figures. Reads only. */
 import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
+import { type Group, isPaused } from "./group.ts";
 import {
   dueBefore,
   firstUnderWay,
@@ -8,6 +9,7 @@ import {
   holdsUnsettled,
   isKeeping,
 } from "./retention.ts";
+import type { State } from "./state.ts";
 import type { Topic } from "./topic.ts";
 import type { GroupBehind, PausedGroup } from "./types.ts";
 
@@ -43,8 +45,17 @@ export function heldBack(
     .filter(({ heldBytes }) => heldBytes > 0);
   return {
     heldBytes: Math.max(0, ...lags.map(({ heldBytes }) => heldBytes)),
-    heldBy: lags.map(({ cursor }) => core.state.group(cursor.groupNo).name).sort(),
+    heldBy: groupsOf(
+      lags.map(({ cursor }) => cursor),
+      core.state,
+    ),
   };
+}
+
+/** An instance counts as its group: there may be many. */
+export function groupsOf(readers: readonly Cursor[], state: State): readonly string[] {
+  const groups = readers.map(({ groupNo }) => state.group(groupNo));
+  return [...new Set(groups.map(({ name, instance }) => instance?.parent.name ?? name))].sort();
 }
 
 /** Of all topics together: what retention would free if all groups had read it. */
@@ -60,18 +71,26 @@ function bytesBehind(topic: Topic, cursor: Cursor): number {
   return first >= topic.nextOffset ? 0 : topic.bytesBetween(first, topic.nextOffset);
 }
 
-/** Those paused longest come first. */
+/** Those paused longest come first; what waits for their instances waits for them. */
 export function pausedGroups({ state }: Core, nowMs: number): readonly PausedGroup[] {
   const paused: PausedGroup[] = [];
-  for (const { name, paused: pause, cursors } of state.groups.values()) {
-    if (pause === null) continue;
-    const { atMs, operator, reason } = pause;
-    let lag = 0;
-    for (const cursor of cursors.values())
-      lag += state.topic(cursor.topicNo).nextOffset - cursor.nextOffset + cursor.unsettled;
-    paused.push({ group: name, forMs: Math.round(nowMs - atMs), operator, reason, lag });
+  for (const group of state.groups.values()) {
+    if (group.paused === null) continue;
+    const { atMs, operator, reason } = group.paused;
+    const lag = [group, ...group.instances.values()].reduce(
+      (sum, one) => sum + lagIn(state, one),
+      0,
+    );
+    paused.push({ group: group.name, forMs: Math.round(nowMs - atMs), operator, reason, lag });
   }
   return paused.sort((one, other) => other.forMs - one.forMs).slice(0, SHOWN_MAX);
+}
+
+function lagIn(state: State, { cursors }: Group): number {
+  let lag = 0;
+  for (const cursor of cursors.values())
+    lag += state.topic(cursor.topicNo).nextOffset - cursor.nextOffset + cursor.unsettled;
+  return lag;
 }
 
 /** A group is warned when its oldest message has this share of its retention behind it. */
@@ -104,7 +123,7 @@ export function groupsBehind(core: Core, nowMs: number): readonly GroupBehind[] 
       expired: cursor.expired,
       retentionBytes,
       behindBytes,
-      isPaused: group.paused !== null,
+      isPaused: isPaused(group),
     });
   }
   return behind

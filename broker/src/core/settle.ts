@@ -56,7 +56,7 @@ export function subscribe(
     );
   const refusal = core.instances.refusal(frame.group, frame.instance);
   if (refusal !== null) return turn.refuse(from, frame.id, refusal.code, refusal.message);
-  const conflict = frame.topics.find((start) => isConflict(core, frame.group, start));
+  const conflict = frame.topics.find((start) => isConflict(core, frame, start));
   if (conflict !== undefined)
     return turn.refuse(
       from,
@@ -325,10 +325,18 @@ function openReader(core: Core, turn: Turn, frame: ClientFrames["subscribe"]): G
   return core.instances.enter(group, frame.instance, turn);
 }
 
-/** A filter is the group's: what one of its consumers would let pass is not for another to lose. */
-function isConflict({ state, consumers }: Core, groupName: string, start: StartAt): boolean {
+/**
+ * A filter is the group's: what one of its consumers would let pass is not for another to lose. An instance
+ * shares its progress with nobody, and who has its place makes way (S1).
+ */
+function isConflict(
+  { state, consumers }: Core,
+  { group, instance }: ClientFrames["subscribe"],
+  start: StartAt,
+): boolean {
+  if (instance !== undefined) return false;
   const topicNo = state.topicsByName.get(start.topic)?.no ?? 0;
-  const cursor = state.groupsByName.get(groupName)?.cursors.get(topicNo);
+  const cursor = state.groupsByName.get(group)?.cursors.get(topicNo);
   return cursor !== undefined && cursor.filter !== filterOf(start) && consumers.isRead(cursor);
 }
 

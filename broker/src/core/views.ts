@@ -13,7 +13,7 @@ import { deadLetterTopic } from "@escrowmq/protocol/names";
 import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
 import type { GroupPolicy } from "./records.ts";
-import { heldBack, lagOf } from "./retention-views.ts";
+import { groupsOf, heldBack, lagOf } from "./retention-views.ts";
 import type { Group, State } from "./state.ts";
 import type { Origin, Topic } from "./topic.ts";
 import type { Found } from "./transact.ts";
@@ -86,12 +86,6 @@ export function topicView(
   return nextDueAtMs === undefined ? view : { ...view, nextDueAtMs };
 }
 
-/** An instance counts as its group: there may be many. */
-function groupsOf(readers: readonly Cursor[], state: State): string[] {
-  const groups = readers.map(({ groupNo }) => state.group(groupNo));
-  return [...new Set(groups.map(({ name, instance }) => instance?.parent.name ?? name))].sort();
-}
-
 /** Fresh messages and those that came back. */
 export const readyCount = (topic: Topic, cursor: Cursor): number =>
   topic.nextOffset - cursor.nextOffset + cursor.counts.ready;
@@ -152,8 +146,15 @@ export function groupView(core: Core, group: Group, nowMs: number, instancesMax 
     deadLetters: state.topicsByName.get(deadLetterTopic(group.name))?.origins.size ?? 0,
     changes: group.changes.map((change) => ({ ...change, atMs: Math.round(change.atMs) })),
   };
-  const { paused } = group;
-  return paused === null ? view : { ...view, paused: { ...paused, atMs: Math.round(paused.atMs) } };
+  return { ...view, ...pausedView(group) };
+}
+
+/** An instance may be paused with its group, too. */
+function pausedView({ paused, instance }: Group): Pick<GroupView, "paused"> {
+  if (paused !== null) return { paused: { ...paused, atMs: Math.round(paused.atMs) } };
+  const of = instance?.parent;
+  if (of === undefined || of.paused === null) return {};
+  return { paused: { ...of.paused, atMs: Math.round(of.paused.atMs), group: of.name } };
 }
 
 /** Absent for a group that nobody broadcasts to. */
@@ -191,10 +192,8 @@ function instanceView(state: State, group: Group, nowMs: number): InstanceView {
   };
 }
 
-const lagCount = (topic: Topic, cursor: Cursor): number => {
-  const { leased, waiting, pending } = cursor.counts;
-  return readyCount(topic, cursor) + leased + waiting + pending;
-};
+const lagCount = (topic: Topic, cursor: Cursor): number =>
+  topic.nextOffset - cursor.nextOffset + cursor.unsettled;
 
 /** Every producer group that is connected, has an endpoint, or has something undecided. */
 export function producerNames({ state, connections }: Core): Set<string> {

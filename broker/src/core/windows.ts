@@ -29,12 +29,18 @@ interface Asked {
   readonly firstPlace: Place;
 }
 
+/** A question whose first message could not be read (G3). */
+interface Stuck {
+  readonly asked: Asked;
+  readonly againAtMs: number;
+}
+
 export class Windows {
   readonly #core: () => Core;
   /** By the cursor's number. */
   readonly #asked = new Map<number, Asked>();
-  /** Cursors whose next message cannot be read, and when to ask again (G3). */
-  readonly #againAtMs = new Map<number, number>();
+  /** By the cursor's number; it counts as long as the cursor stands where it was asked from (G1). */
+  readonly #stuck = new Map<number, Stuck>();
   #lastQuestionNo = 0;
 
   constructor(core: () => Core) {
@@ -43,16 +49,16 @@ export class Windows {
 
   get nextAtMs(): number {
     let nextAtMs = NEVER;
-    for (const atMs of this.#againAtMs.values()) nextAtMs = Math.min(nextAtMs, atMs);
+    for (const { againAtMs } of this.#stuck.values()) nextAtMs = Math.min(nextAtMs, againAtMs);
     return nextAtMs;
   }
 
   /** It is time to ask again. */
   ripen(nowMs: number): void {
     const { consumers, state } = this.#core();
-    for (const [cursorNo, atMs] of this.#againAtMs) {
-      if (atMs > nowMs) continue;
-      this.#againAtMs.delete(cursorNo);
+    for (const [cursorNo, { againAtMs }] of this.#stuck) {
+      if (againAtMs > nowMs) continue;
+      this.#stuck.delete(cursorNo);
       const cursor = state.cursors.get(cursorNo);
       if (cursor !== undefined) consumers.stir(cursor);
     }
@@ -60,7 +66,7 @@ export class Windows {
 
   /** Asks for the next window, if there is room for it (G1, G2). */
   ask(cursor: Cursor, topic: Topic, turn: Turn): void {
-    if (this.#asked.has(cursor.no) || this.#againAtMs.has(cursor.no)) return;
+    if (this.#asked.has(cursor.no) || this.#isStuck(cursor)) return;
     const offsets = this.#next(cursor, topic);
     const [first] = offsets;
     if (first === undefined) return;
@@ -92,13 +98,13 @@ export class Windows {
     if (answer.count > 0) return this.#take(cursor, topic, asked, answer, turn);
     // Copied forward meanwhile: it is read from its new place.
     if (!isSame(topic.placeOf(asked.offsets[0] ?? 0), asked.firstPlace)) return;
-    this.#againAtMs.set(cursor.no, turn.nowMs + this.#core().policy.lookAgainMs);
+    this.#stuck.set(cursor.no, { asked, againAtMs: turn.nowMs + this.#core().policy.lookAgainMs });
   }
 
   /** Why the cursor takes nothing more in, although there is more; null: it does. */
   standsBecause(cursor: Cursor, topic: Topic): StandsBecause | null {
     if (!cursor.takesIn || topic.nextLive(cursor.nextOffset) >= topic.nextOffset) return null;
-    if (this.#againAtMs.has(cursor.no)) return "unreadable";
+    if (this.#isStuck(cursor)) return "unreadable";
     return undelivered(cursor) >= this.#core().policy.takenInMax ? "full" : null;
   }
 
@@ -113,6 +119,11 @@ export class Windows {
       standing.push({ group, topic: topic.name, because, held: cursor.heldCount });
     }
     return standing;
+  }
+
+  #isStuck(cursor: Cursor): boolean {
+    const stuck = this.#stuck.get(cursor.no);
+    return stuck !== undefined && isCurrent(cursor, stuck.asked);
   }
 
   /** The offsets of the next window; none: there is nothing more, or no room. */

@@ -152,8 +152,8 @@ class Reader {
       case "opened":
         return this.#opened(block);
       case "prepared":
-        if (record.transactionId === this.#id) this.#prepared(record, block);
-        return;
+        if (record.transactionId === this.#id) return this.#prepared(record, block);
+        return this.#joined(record, block);
       case "checked":
         if (record.transactionId === this.#id) this.#checked(record, block);
         return;
@@ -189,6 +189,12 @@ class Reader {
         this.#of(record.cursorNo, record.offset, block, "abandoned", text);
         return;
       }
+      case "lapsed":
+        for (const offset of record.offsets)
+          this.#of(record.cursorNo, offset, block, "lapsed", "its time to live was over");
+        return;
+      case "cursorReset":
+        return this.#reset(record, block);
       case "replayed":
       case "purged":
         if (this.#slots.has(`${record.deadTopicNo}:${record.offset}`))
@@ -271,6 +277,24 @@ class Reader {
   #returned(record: RecordOf<"returned">, block: Block): void {
     const { cursorNo, offset } = record;
     this.#of(cursorNo, offset, block, "returned", returnedText(record, block.atMs));
+  }
+
+  /** Acks of its messages are part of another transaction from now on. */
+  #joined({ transactionId, acks }: RecordOf<"prepared">, block: Block): void {
+    for (const { cursorNo, offset } of acks)
+      this.#of(cursorNo, offset, block, "joined", `the ack joined transaction ${transactionId}`);
+  }
+
+  /** Every delivery under way is over, and what was settled may come again. */
+  #reset(record: RecordOf<"cursorReset">, block: Block): void {
+    const { cursorNo, nextOffset } = record;
+    const topicNo = this.#source.cursor(cursorNo)?.topicNo;
+    for (const key of this.#slots.keys()) {
+      const [of, offset] = key.split(":").map(Number);
+      if (of !== topicNo || offset === undefined) continue;
+      const text = `to offset ${nextOffset}, ${operatorText(record)}`;
+      this.#of(cursorNo, offset, block, "reset", text);
+    }
   }
 
   #buried({ cursorNo, offset, deadTopicNo, reason }: RecordOf<"buried">, block: Block): void {

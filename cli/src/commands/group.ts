@@ -240,7 +240,7 @@ const state = (print: Printer, { group, paused }: GroupView): CardLine =>
         label: "state",
         text: [
           `paused since ${print.zonedTime(paused.atMs)} by ${paused.operator}: ${paused.reason}`,
-          `Deliver to it again: escrow group resume ${shellWord(group)} --reason "…"`,
+          `Deliver to it again: escrow group resume ${shellWord(paused.group ?? group)} --reason "…"`,
         ],
         style: "yellow",
       };
