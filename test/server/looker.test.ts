@@ -11,12 +11,15 @@ type Answer = Extract<Input, { readonly kind: "looked" }>;
 const encoded = (key: string | undefined, tag: string | undefined): Uint8Array =>
   encodeMessage({ id: "m-1", topic: "orders", key, tag, body: new Uint8Array(10) });
 
-/** A block of four: paid and open in turn, of the keys a, b, none and the empty one. */
+/** Its CRC-32 is 0, which would mean that there is no key. */
+const KEY_OF_ZERO = "order363-3ta1";
+
+/** A block of four: paid and open in turn, of the keys a, b, none and one that looks like none. */
 const BLOCK = [
   encoded("a", "paid"),
   encoded("b", "open"),
   encoded(undefined, "paid"),
-  encoded("", "open"),
+  encoded(KEY_OF_ZERO, "open"),
 ];
 
 function stage({ cachedBefore = 0, failsAt = 0, error = new EscrowError("STORE_CORRUPT") } = {}) {
