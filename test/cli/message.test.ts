@@ -297,6 +297,13 @@ describe("group pause and resume", () => {
     ])
       expect(io.out).toContain(`${when} ${what} ${why}`);
   });
+
+  test("are seen in the card of an instance, which names the group to be resumed", async () => {
+    const view = group({ group: "cache%node-1", paused: { ...pause, group: "cache" } });
+    const answers = { "group.describe": view };
+    const { io } = await run("group describe cache%node-1", { answers });
+    expect(io.out).toContain('escrow group resume cache --reason "…"');
+  });
 });
 
 describe("group skip", () => {

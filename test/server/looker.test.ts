@@ -11,12 +11,15 @@ type Answer = Extract<Input, { readonly kind: "looked" }>;
 const encoded = (key: string | undefined, tag: string | undefined): Uint8Array =>
   encodeMessage({ id: "m-1", topic: "orders", key, tag, body: new Uint8Array(10) });
 
-/** A block of four: paid and open in turn, of the keys a, b, and twice none. */
+/** Its CRC-32 is 0, which would mean that there is no key. */
+const KEY_OF_ZERO = "order363-3ta1";
+
+/** A block of four: paid and open in turn, of the keys a, b, none and one that looks like none. */
 const BLOCK = [
   encoded("a", "paid"),
   encoded("b", "open"),
   encoded(undefined, "paid"),
-  encoded(undefined, "open"),
+  encoded(KEY_OF_ZERO, "open"),
 ];
 
 function stage({ cachedBefore = 0, failsAt = 0, error = new EscrowError("STORE_CORRUPT") } = {}) {
@@ -65,7 +68,7 @@ it("an ordered group is told by what each match is ordered: no key is 0, and non
   const { looker, answers } = stage({ cachedBefore: 9 });
   looker.look(question([1], { filter: "", isOrdered: true }));
   expect(answers[0]?.matches).toEqual([0, 1, 2, 3]);
-  expect(answers[0]?.keys).toEqual([orderOf("a"), orderOf("b"), 0, 0]);
+  expect(answers[0]?.keys).toEqual([orderOf("a"), orderOf("b"), 0, 1]);
   // It stands in records: it must never be another one.
   expect(orderOf("a")).toBe(0xe8b7_be43);
 });
