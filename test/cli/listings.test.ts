@@ -141,8 +141,8 @@ describe("cards", () => {
         "  jitter         10 %",
         "  dead letters   2. See them: escrow dlq list billing",
         "",
-        "TOPIC    NEXT OFFSET   LAG   READY   LEASED   WAITING   PENDING   OLDEST     HOLDS BACK   EXPIRED",
-        "orders            20     7       4        2         1         0   2 m 13 s                      0",
+        "TOPIC    NEXT OFFSET   LAG   READY   LEASED   WAITING   PENDING   OLDEST",
+        "orders            20     7       4        2         1         0   2 m 13 s",
         "",
         "CONNECTION   CLIENT      LEASED   CREDIT   CREDIT BYTES",
         "         3   billing-1        2       16        1.0 MiB",
@@ -217,6 +217,28 @@ describe("cards", () => {
     const { io } = await run("group describe billing", { answers: { "group.describe": view } });
     expect(io.out).toContain("No consumer is connected.");
     expect(io.out).toContain("Reads no topic yet.");
+  });
+
+  test("group describe fits into 80 columns as long as nothing is unusual", async () => {
+    const delays = [10_000, 30_000, ...Array.from({ length: 10 }, (_, at) => (at + 1) * 60_000)];
+    const retryDelaysMs = [...delays, 1_200_000, 1_800_000, 3_600_000, 7_200_000];
+    const usual = group();
+    const view = group({
+      policy: { ...usual.policy, retryDelaysMs },
+      topics: usual.topics.map((one) => ({ ...one, heldBytes: 0, expired: 0 })),
+    });
+    const { io } = await run("group describe billing", { answers: { "group.describe": view } });
+    expect(io.out).not.toMatch(/.{81}/);
+    expect(io.out).toContain("5 m, 6 m,\n                 7 m, 8 m,");
+    expect(io.out).not.toMatch(/HOLDS BACK|EXPIRED/);
+  });
+
+  test("group describe says what a group holds back and what it lost", async () => {
+    const topics = group().topics.map((one) => ({ ...one, heldBytes: 4_096, expired: 3 }));
+    const { io } = await run("group describe billing", {
+      answers: { "group.describe": group({ topics }) },
+    });
+    expect(io.out).toMatch(/HOLDS BACK +EXPIRED\n.* 4\.0 KiB +3\n/);
   });
 
   test("group describe says when all instances are away", async () => {

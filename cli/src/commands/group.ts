@@ -117,18 +117,21 @@ const TOPIC_COLUMNS: readonly Column<GroupTopicView>[] = [
   { head: "WAITING", of: (topic) => count(topic.waiting), align: "right" },
   { head: "PENDING", of: (topic) => count(topic.pending), align: "right" },
   { head: "OLDEST", of: (topic) => (topic.lag === 0 ? "" : span(topic.oldestAgeMs)) },
-  {
-    head: "HOLDS BACK",
-    of: (topic) => (topic.heldBytes === 0 ? "" : size(topic.heldBytes)),
-    style: (topic) => (topic.heldBytes > 0 ? "yellow" : undefined),
-  },
-  {
-    head: "EXPIRED",
-    of: (topic) => count(topic.expired),
-    align: "right",
-    style: (topic) => (topic.expired > 0 ? "yellow" : undefined),
-  },
 ];
+
+/** Of groups that retention has met. */
+const HOLDS_BACK_COLUMN: Column<GroupTopicView> = {
+  head: "HOLDS BACK",
+  of: (topic) => (topic.heldBytes === 0 ? "" : size(topic.heldBytes)),
+  style: (topic) => (topic.heldBytes > 0 ? "yellow" : undefined),
+};
+
+const EXPIRED_COLUMN: Column<GroupTopicView> = {
+  head: "EXPIRED",
+  of: (topic) => count(topic.expired),
+  align: "right",
+  style: (topic) => (topic.expired > 0 ? "yellow" : undefined),
+};
 
 /** Of groups to which a time to live ever mattered. */
 const LAPSED_COLUMN: Column<GroupTopicView> = {
@@ -144,8 +147,11 @@ const HELD_COLUMN: Column<GroupTopicView> = {
   align: "right",
 };
 
+/** What is nought for all is left out, so that the usual table fits into 80 columns. */
 const topicColumns = ({ policy, topics }: GroupView): readonly Column<GroupTopicView>[] => [
   ...TOPIC_COLUMNS,
+  ...(topics.some(({ heldBytes }) => heldBytes > 0) ? [HOLDS_BACK_COLUMN] : []),
+  ...(topics.some(({ expired }) => expired > 0) ? [EXPIRED_COLUMN] : []),
   ...(topics.some(({ lapsed }) => lapsed > 0) ? [LAPSED_COLUMN] : []),
   ...(policy.ordered ? [HELD_COLUMN] : []),
 ];
@@ -189,7 +195,7 @@ function describe(session: Session, view: GroupView): string {
     state(print, view),
     { label: "lease", text: span(view.policy.leaseMs) },
     { label: "attempts", text: count(view.policy.attemptsMax) },
-    { label: "retry after", text: view.policy.retryDelaysMs.map(span).join(", ") || "at once" },
+    { label: "retry after", text: ladder(view.policy.retryDelaysMs) },
     { label: "jitter", text: `${view.policy.jitterPercent} %` },
     ...(view.policy.ordered ? [{ label: "order", text: "by key" }] : []),
     ...view.topics.filter(({ filter }) => filter !== "").map(filterLine),
@@ -210,6 +216,17 @@ function describe(session: Session, view: GroupView): string {
 function consumers(print: Printer, view: GroupView): readonly string[] {
   if (view.consumers.length > 0) return [print.table(CONSUMER_COLUMNS, view.consumers)];
   return (view.instances?.connected ?? 0) > 0 ? [] : ["No consumer is connected."];
+}
+
+const RUNGS_OF_LINE = 8;
+
+function ladder(delaysMs: readonly number[]): string | readonly string[] {
+  if (delaysMs.length === 0) return "at once";
+  const rungs = delaysMs.map((ms, at) => (at === delaysMs.length - 1 ? span(ms) : `${span(ms)},`));
+  const lines = Math.ceil(rungs.length / RUNGS_OF_LINE);
+  return Array.from({ length: lines }, (_, line) =>
+    rungs.slice(line * RUNGS_OF_LINE, (line + 1) * RUNGS_OF_LINE).join(" "),
+  );
 }
 
 /** What an instance fails for good it goes on without: it has no dead letters. */
