@@ -230,6 +230,26 @@ describe("segments", () => {
     expect(files).toContain("sealed.json");
     expect(files.some((name) => name.endsWith(".ldb"))).toBe(true);
   });
+
+  it("are not taken for flushed when LevelDB could not, and said nothing", async () => {
+    const directory = scratch.newDirectory();
+    const warnings: string[] = [];
+    const onWarning = (text: string): void => void warnings.push(text);
+    const store = await scratch.open(directory, { ...A_SEGMENT_A_BLOCK, onWarning });
+    await fill(store, 1);
+    // Where its next log would be.
+    const obstacle = join(segmentPath(directory, 1), "000004.log");
+    mkdirSync(obstacle);
+    await store.append(blockOf(2));
+    await store.close();
+    expect(warnings).toEqual([expect.stringContaining("Segment 1 could not be sealed")]);
+    expect(listing(segmentPath(directory, 1))).not.toContain("sealed.json");
+    rmSync(obstacle, { recursive: true });
+    const again = await scratch.open(directory);
+    expect((await again.readBlock(1)).number).toBe(1);
+    await again.close();
+    expect(listing(segmentPath(directory, 1))).toContain("sealed.json");
+  });
 });
 
 describe("a failed write", () => {

@@ -280,10 +280,22 @@ export class Segments {
   async #seal(first: number, seal: Seal): Promise<void> {
     try {
       await this.#use(first, (database) => database.flush());
+      await this.#demandInTables(first, seal);
       await writeSeal(this.#pathOf(first), seal);
     } catch (error) {
       // The blocks are on disk without it: the next open replays the log and makes the seal (G3).
       this.#options.onWarning(`Segment ${first} could not be sealed: ${String(error)}.`);
+    }
+  }
+
+  /** LevelDB tells nobody when it could not write a table, or begin the next log (G3). */
+  async #demandInTables(first: number, { last }: Seal): Promise<void> {
+    const tables = await Tables.open(this.#pathOf(first));
+    try {
+      const found = await tables.last();
+      if (found !== last) throw new Error(`its tables end with block ${found}, not with ${last}`);
+    } finally {
+      await tables.close();
     }
   }
 
