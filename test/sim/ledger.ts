@@ -508,7 +508,8 @@ export class Ledger {
 
   /** Somebody may still read its bytes. */
   #isNeeded(topic: LedgerTopic, cursors: readonly LedgerCursor[], offset: number): boolean {
-    return this.isLive(topic, offset) || cursors.some(({ entries }) => entries.has(offset));
+    const isThere = offset < topic.places.length && this.isLive(topic, offset);
+    return isThere || cursors.some(({ entries }) => entries.has(offset));
   }
 
   #cursorsOf({ no }: LedgerTopic): LedgerCursor[] {
