@@ -2,6 +2,27 @@
 import type { LogRecord, Place, RecordOf } from "../core/records.ts";
 import type { Block } from "../store/store.ts";
 
+/**
+ * Records that tell nothing of a message that is still there, nor of a transaction. They are the only `default` of
+ * the inspectors: so the compiler asks whoever adds a record what it means for a trace and for a timeline.
+ */
+export type Elsewhere = RecordOf<
+  | "clock"
+  | "topicCreated"
+  | "topicUpdated"
+  | "topicDeleted"
+  | "groupUpdated"
+  | "groupPaused"
+  | "groupDeleted"
+  | "instanceOpened"
+  | "instanceSeen"
+  | "instanceForgotten"
+  | "gapTold"
+  | "cursorFiltered"
+  | "endpointSet"
+  | "retired"
+>;
+
 export const because = (what: string, reason: string): string =>
   reason === "" ? what : `${what}: ${reason}`;
 

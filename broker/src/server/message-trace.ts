@@ -18,6 +18,7 @@ import {
   because,
   checkedText,
   decidedText,
+  type Elsewhere,
   operatorText,
   parkedText,
   plural,
@@ -231,7 +232,11 @@ class Tracer {
       case "replayed":
       case "purged":
         return this.#deadLetterEnded(record, block);
+      // It would never have become visible.
+      case "recalled":
+        return;
       default:
+        record satisfies Elsewhere;
     }
   }
 

@@ -10,6 +10,7 @@ import {
   because,
   checkedText,
   decidedText,
+  type Elsewhere,
   operatorText,
   parkedText,
   placeKey,
@@ -200,7 +201,13 @@ class Reader {
         if (this.#slots.has(`${record.deadTopicNo}:${record.offset}`))
           this.#add(block, record.kind, operatorText(record));
         return;
+      // Other messages, and groups that begin.
+      case "sent":
+      case "cursorOpened":
+      case "taken":
+        return;
       default:
+        record satisfies Elsewhere;
     }
   }
 
