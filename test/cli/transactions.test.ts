@@ -70,6 +70,12 @@ describe("tx show", () => {
     expect(io.out).not.toContain(ESC);
   });
 
+  test("says which groups' filters passed a message over", async () => {
+    const text = "orders@41 for search, it does not match";
+    const { io } = await show({ timeline: [{ atMs: 0, event: "filtered", text }] });
+    expect(io.out).toContain(`- filtered  ${text}`);
+  });
+
   test("in JSON is the raw answer", async () => {
     const view = timeline();
     const { io } = await run(`tx show ${TX_ID} --json`, { answers: { "tx.show": view } });

@@ -57,6 +57,9 @@ export function returnedText(
   return because(`${cause}${wait}`, reason);
 }
 
+/** A group's filter passed it over. */
+export const FILTERED_TEXT = "it does not match";
+
 /** Messages of a block are numbered in the order of its records (L3). */
 export function slotOf(wanted: LogRecord, block: Block): number {
   let slot = 0;

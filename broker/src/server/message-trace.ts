@@ -19,6 +19,7 @@ import {
   checkedText,
   decidedText,
   type Elsewhere,
+  FILTERED_TEXT,
   operatorText,
   parkedText,
   plural,
@@ -323,7 +324,7 @@ class Tracer {
     this.#given.add(cursorNo);
     if (offsets.includes(offset)) return;
     this.#settle(cursorNo, block);
-    this.#add(block, "filtered", `${group}, it does not match`);
+    this.#add(block, "filtered", `${group}, ${FILTERED_TEXT}`);
   }
 
   /** A group that began behind the message never had it to settle. */
