@@ -366,6 +366,18 @@ describe("group reset of all topics", () => {
     expect(io.requests).toEqual([]);
   });
 
+  test("of a broadcast group says how to reset one of its instances", async () => {
+    const refuse = () => {
+      throw new EscrowError("GROUP_IS_BROADCAST", "Name one of them, such as cache%n1.");
+    };
+    const { io, code } = await run("group reset cache --to latest --reason r", {
+      answers: { "group.reset": refuse },
+    });
+    expect(code).toBe(1);
+    expect(io.err).toContain("escrow: GROUP_IS_BROADCAST: Name one of them, such as cache%n1.");
+    expect(io.err).toContain("escrow group describe <group>");
+  });
+
   test("of a group that reads nothing says so", async () => {
     const { io } = await run("group reset billing --to latest --dry-run", {
       answers: { "group.reset": { dryRun: true, topics: [] } },
