@@ -27,7 +27,8 @@ const io: Io = {
     stdout: process.stdout.isTTY === true,
     stderr: process.stderr.isTTY === true,
   },
-  columns: process.stdout.columns ?? 100,
+  // 0: a terminal that does not know its size.
+  columns: process.stdout.columns || 100,
   clock,
   userName,
   ask: async (question) => {

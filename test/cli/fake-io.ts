@@ -19,6 +19,8 @@ export interface World {
   readonly answers?: Answers;
   readonly env?: Readonly<Record<string, string>>;
   readonly isTty?: boolean;
+  /** The width of the terminal. */
+  readonly columns?: number;
   /** What the operator types, question by question. */
   readonly typed?: readonly string[];
   readonly stdin?: readonly (string | Uint8Array)[];
@@ -49,7 +51,7 @@ export class FakeIo implements Io {
   readonly stderr: Sink = { write: (text, done) => this.#write("err", text, done) };
   readonly env: Readonly<Record<string, string>>;
   readonly isTty: Io["isTty"];
-  readonly columns = 100;
+  readonly columns: number;
   readonly services: Services;
   readonly stdin: Io["stdin"];
   readonly clock: Io["clock"] = {
@@ -71,6 +73,7 @@ export class FakeIo implements Io {
     this.#typed = [...(world.typed ?? [])];
     this.env = world.env ?? {};
     this.isTty = { stdin: isTty, stdout: isTty, stderr: isTty };
+    this.columns = world.columns ?? 100;
     this.stdin = chunks(world.stdin ?? []);
     this.services = { ...this.#services(), ...world.services };
   }

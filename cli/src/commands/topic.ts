@@ -143,12 +143,12 @@ const held = (topic: TopicView): number => topic.nextOffset - topic.firstOffset;
 const COLUMNS: readonly Column<TopicView>[] = [
   { head: "TOPIC", of: (topic) => topic.topic },
   { head: "MESSAGES", of: (topic) => count(held(topic)), align: "right" },
-  { head: "SCHEDULED", of: (topic) => count(topic.scheduled), align: "right" },
-  { head: "FIRST OFFSET", of: (topic) => count(topic.firstOffset), align: "right" },
-  { head: "NEXT OFFSET", of: (topic) => count(topic.nextOffset), align: "right" },
+  { head: "SCHEDULED", spare: 3, of: (topic) => count(topic.scheduled), align: "right" },
+  { head: "FIRST OFFSET", spare: 1, of: (topic) => count(topic.firstOffset), align: "right" },
+  { head: "NEXT OFFSET", spare: 2, of: (topic) => count(topic.nextOffset), align: "right" },
   { head: "SIZE", of: (topic) => size(topic.bytes), align: "right" },
-  { head: "RETENTION", of: kept },
-  { head: "GROUPS", of: (topic) => count(topic.groups.length), align: "right" },
+  { head: "RETENTION", spare: 5, of: kept },
+  { head: "GROUPS", spare: 4, of: (topic) => count(topic.groups.length), align: "right" },
   {
     head: "STATE",
     of: (topic) => (topic.paused ? "paused" : "open"),

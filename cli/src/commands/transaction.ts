@@ -114,14 +114,15 @@ const COLUMNS: readonly Column<TransactionView>[] = [
     style: (tx) => (tx.state === "parked" ? "yellow" : undefined),
   },
   { head: "AGE", of: (tx) => span(tx.ageMs), align: "right" },
-  { head: "MESSAGES", of: (tx) => count(tx.messages.length), align: "right" },
+  { head: "MESSAGES", spare: 2, of: (tx) => count(tx.messages.length), align: "right" },
   {
     head: "SIZE",
+    spare: 1,
     of: (tx) => size(tx.messages.reduce((sum, message) => sum + message.bytes, 0)),
     align: "right",
   },
-  { head: "CHECKS", of: (tx) => count(tx.checks), align: "right" },
-  { head: "NEXT CHECK", of: nextCheck, align: "right" },
+  { head: "CHECKS", spare: 3, of: (tx) => count(tx.checks), align: "right" },
+  { head: "NEXT CHECK", spare: 4, of: nextCheck, align: "right" },
 ];
 
 /** Counted from the broker's own now, so that a wrong clock here shows no nonsense. */
