@@ -315,7 +315,7 @@ describe("stats and doctor", () => {
 
 test("an id that begins with a dash is reached after --", async () => {
   const { io } = await run(`tx check --reason slow -- -${TX_ID}`, {
-    answers: { "tx.check": transaction() },
+    answers: { "tx.check": { ...transaction(), reachable: true } },
   });
   expect(io.requests).toMatchObject([{ fields: { transactionId: `-${TX_ID}` } }]);
   expect(io.out).toContain(`escrow tx show -- -${TX_ID}`);

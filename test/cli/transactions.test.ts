@@ -86,7 +86,7 @@ describe("tx show", () => {
 describe("deciding by hand", () => {
   const answers = {
     "tx.decide": transaction({ state: "committed" }),
-    "tx.check": transaction(),
+    "tx.check": { ...transaction(), reachable: true },
     "tx.resume": transaction(),
   };
   const audit = { operator: "os-user", reason: "seen" };
@@ -112,6 +112,19 @@ describe("deciding by hand", () => {
     expect(resumed.io.requests).toEqual([
       { type: "tx.resume", fields: { transactionId: TX_ID, ...audit } },
     ]);
+  });
+});
+
+describe("tx check", () => {
+  test.each([
+    [true, "is being asked. See the answer: escrow tx show"],
+    [false, "Nobody of its producer group order-service is there to be asked."],
+  ])("of a group that can be asked (%s) says so", async (reachable, says) => {
+    const { io, code } = await run(`tx check ${TX_ID}`, {
+      answers: { "tx.check": { ...transaction(), reachable } },
+    });
+    expect(code).toBe(0);
+    expect(io.out).toContain(says);
   });
 });
 

@@ -64,8 +64,9 @@ export const txCheck: Verb<ReasonOptions> = {
   run: async (session, options, transactionId) => {
     const audit = session.audit(options.reason);
     const view = await session.request("tx.check", { transactionId, ...audit });
-    const text = `Its producer group ${view.group} is being asked. See the answer: escrow tx show`;
-    session.print.answer(view, `${safe`${text}`} ${lastWord(transactionId)}`);
+    const asked = safe`Its producer group ${view.group} is being asked. See the answer: escrow tx show`;
+    const waits = safe`Nobody of its producer group ${view.group} is there to be asked. Whoever comes is asked at once. See who is there: escrow producer list`;
+    session.print.answer(view, view.reachable ? `${asked} ${lastWord(transactionId)}` : waits);
     return undefined;
   },
 };
