@@ -22,7 +22,7 @@ export interface World {
   /** The width of the terminal. */
   readonly columns?: number;
   /** What the operator types, question by question. */
-  readonly typed?: readonly string[];
+  readonly typed?: readonly (string | null)[];
   readonly stdin?: readonly (string | Uint8Array)[];
   readonly services?: Partial<Services>;
   /** Called when the clock sleeps, after it has moved on. */
@@ -45,7 +45,7 @@ export class FakeIo implements Io {
   readonly firstOutput: Promise<void>;
   #tellOutput: () => void = () => undefined;
   readonly #listeners = new Set<() => void>();
-  readonly #typed: string[];
+  readonly #typed: (string | null)[];
   readonly #world: World;
   readonly stdout: Sink = { write: (text, done) => this.#write("out", text, done) };
   readonly stderr: Sink = { write: (text, done) => this.#write("err", text, done) };
@@ -94,7 +94,7 @@ export class FakeIo implements Io {
     return "os-user";
   }
 
-  async ask(question: string): Promise<string> {
+  async ask(question: string): Promise<string | null> {
     this.questions.push(question);
     const answer = this.#typed.shift();
     if (answer === undefined) throw new Error(`nobody answers: ${question}`);

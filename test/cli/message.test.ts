@@ -355,7 +355,10 @@ describe("group reset of all topics", () => {
     const { io } = await run(line, { answers, isTty: true, typed: ["billing"] });
     expect(io.requests.map(({ fields }) => "topic" in fields)).toEqual([false, false]);
     expect(io.questions).toHaveLength(1);
-    expect(io.questions[0]).not.toContain("\\n");
+    expect(io.err).toMatch(/^This moves group billing in orders .*\.\n$/);
+    expect(io.questions[0]).toMatch(
+      /^This moves group billing in mail .* Type billing to go on: $/,
+    );
     expect(io.lines).toHaveLength(2);
     expect(io.lines[1]).toContain("Moved group billing in mail from offset 20 to 5");
   });

@@ -45,7 +45,7 @@ export const groupReset: Verb<ResetOptions> = {
     }
     await confirmName(
       session,
-      { name: group, says: effects("This moves", group, plan).replaceAll("\n", " ") },
+      { name: group, says: effects("This moves", group, plan).split("\n") },
       options.yes,
     );
     const done = await session.request("group.reset", request);
@@ -61,7 +61,7 @@ export const groupDelete: Verb<ReasonOptions & YesOptions> = {
     const audit = session.audit(options.reason);
     await confirmName(
       session,
-      { name: group, says: await whatIsLost(session, group) },
+      { name: group, says: [await whatIsLost(session, group)] },
       options.yes,
     );
     const value = await session.request("group.delete", { group, ...audit });

@@ -113,7 +113,7 @@ export const topicDelete: Verb<ReasonOptions & YesOptions> = {
   run: async (session, options, topic) => {
     const audit = session.audit(options.reason);
     const says = `All messages of topic ${topic} will be gone.`;
-    await confirmName(session, { name: topic, says }, options.yes);
+    await confirmName(session, { name: topic, says: [says] }, options.yes);
     const value = await session.request("topic.delete", { topic, ...audit });
     const { scheduled } = value;
     const gone = scheduled === 0 ? "" : ` ${plural(scheduled, "scheduled message")} gone with it.`;
