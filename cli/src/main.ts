@@ -48,8 +48,7 @@ const io: Io = {
 function ask(question: string): Promise<string | null> {
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   return new Promise((resolve) => {
-    // Whatever comes first: a promise is settled once.
-    terminal.on("SIGINT", () => terminal.close());
+    // Ctrl-C and Ctrl-D close it. Whatever comes first counts: a promise is settled once.
     terminal.on("close", () => {
       resolve(null);
     });

@@ -27,6 +27,7 @@ export const groupReset: Verb<ResetOptions> = {
     "escrow group reset billing --topic orders --to earliest --dry-run",
     'escrow group reset billing --topic orders --to time:2025-01-31T09:00 --reason "wrong tax rate" --yes billing',
     "escrow group reset billing --to time:2025-01-31T09:00 --dry-run",
+    "escrow group reset cache%node-1 --to earliest --dry-run",
   ],
   options: (command) =>
     withYes(withReasonUnlessDry(command))
