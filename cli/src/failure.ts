@@ -44,6 +44,8 @@ const NEXT_STEPS: Partial<Record<ErrorCode, string>> = {
   FILTER_INVALID: 'The language of filters: protocol/PROTOCOL.md, "Filters".',
   FILTER_CONFLICT:
     "See the filter and who reads with it: escrow group describe <group>. Stop them, or use their filter.",
+  GROUP_IS_BROADCAST:
+    "See its instances: escrow group describe <group>. Then name one of them: <group>%<instance>",
   INSTANCE_LIMIT: "See who is there: escrow group describe <group>",
   INSTANCE_REPLACED: "Give each process an instance name of its own.",
   NO_REPLY: "Is somebody handling the topic? See: escrow topic describe <topic>",

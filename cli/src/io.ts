@@ -29,8 +29,8 @@ export interface Io {
   readonly clock: Clock;
   /** The name of the user of the operating system. */
   userName(): string;
-  /** Asks on the terminal and reads one line; only called when stdin is one. */
-  ask(question: string): Promise<string>;
+  /** Asks on the terminal and reads one line; only called when stdin is one. Null: broken off by Ctrl-C or Ctrl-D. */
+  ask(question: string): Promise<string | null>;
   /** Calls `listener` on SIGINT and SIGTERM until the returned function is called. */
   onSignal(listener: () => void): () => void;
   /** Ends the process without any cleaning up. */

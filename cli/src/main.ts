@@ -1,7 +1,7 @@
 #!/usr/bin/env -S node --max-semi-space-size=16 --initial-old-space-size=256
 /** The program `escrow`: gives `runCli` the real process, and ends with its exit code. */
 import { userInfo } from "node:os";
-import { createInterface } from "node:readline/promises";
+import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Clock, Io } from "./io.ts";
 import { progressBar, SILENT } from "./progress.ts";
@@ -27,17 +27,11 @@ const io: Io = {
     stdout: process.stdout.isTTY === true,
     stderr: process.stderr.isTTY === true,
   },
-  columns: process.stdout.columns ?? 100,
+  // 0: a terminal that does not know its size.
+  columns: process.stdout.columns || 100,
   clock,
   userName,
-  ask: async (question) => {
-    const terminal = createInterface({ input: process.stdin, output: process.stderr });
-    try {
-      return await terminal.question(question);
-    } finally {
-      terminal.close();
-    }
-  },
+  ask,
   onSignal: (listener) => {
     const signals = ["SIGINT", "SIGTERM"] as const;
     for (const signal of signals) process.on(signal, listener);
@@ -50,6 +44,20 @@ const io: Io = {
     process.stderr.isTTY ? progressBar(label, total, process.stderr) : SILENT,
   services: SERVICES,
 };
+
+function ask(question: string): Promise<string | null> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  return new Promise((resolve) => {
+    // Ctrl-C and Ctrl-D close it. Whatever comes first counts: a promise is settled once.
+    terminal.on("close", () => {
+      resolve(null);
+    });
+    terminal.question(question, (typed) => {
+      resolve(typed);
+      terminal.close();
+    });
+  });
+}
 
 function userName(): string {
   try {

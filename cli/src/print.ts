@@ -1,25 +1,18 @@
 /**
- * What goes to stdout and stderr: tables and cards for people, JSON for programs.
+ * What goes to stdout and stderr: tables (table.ts) and cards for people, JSON for programs.
  *
  * Invariants
- * - P1 Text in cells and cards is escaped here, after which colour is added; a caller cannot forget it.
+ * - P1 Text in cards is escaped here, after which colour is added; a caller cannot forget it.
  * - P2 stdout holds the answer and nothing else; notes and errors go to stderr.
  */
 import { styleText } from "node:util";
 import type { Page } from "@escrowmq/protocol";
-import Table from "cli-table3";
 import { escapeText, jsonText, shellWord } from "./escape.ts";
 import { localTime, zonedTime } from "./format.ts";
 import type { Io, Sink } from "./io.ts";
+import { type Column, type Style, tableText, withoutTrailingSpaces } from "./table.ts";
 
-export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan" | "magenta";
-
-export interface Column<Row> {
-  readonly head: string;
-  readonly of: (row: Row) => string;
-  readonly align?: "right";
-  readonly style?: (row: Row) => Style | undefined;
-}
+export type { Column, Style } from "./table.ts";
 
 export interface CardLine {
   readonly label: string;
@@ -37,32 +30,17 @@ export interface PageText<Row> {
   readonly isFirst: boolean;
 }
 
-const NO_LINES = {
-  top: "",
-  "top-mid": "",
-  "top-left": "",
-  "top-right": "",
-  bottom: "",
-  "bottom-mid": "",
-  "bottom-left": "",
-  "bottom-right": "",
-  left: "",
-  "left-mid": "",
-  mid: "",
-  "mid-mid": "",
-  right: "",
-  "right-mid": "",
-  middle: "   ",
-};
-
 export class Printer {
   readonly isJson: boolean;
   readonly #io: Io;
   readonly #hasColour: boolean;
+  /** Of tables. */
+  readonly #width: number;
 
   constructor(io: Io, isJson: boolean) {
     this.#io = io;
     this.isJson = isJson;
+    this.#width = io.isTty.stdout ? io.columns : Number.POSITIVE_INFINITY;
     this.#hasColour =
       !isJson && io.isTty.stdout && (io.env.NO_COLOR ?? "") === "" && io.env.TERM !== "dumb";
   }
@@ -95,17 +73,7 @@ export class Printer {
   }
 
   table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): string {
-    const table = new Table({
-      head: columns.map((column) => this.paint("dim", column.head)),
-      chars: NO_LINES,
-      colAligns: columns.map((column) => column.align ?? "left"),
-      style: { "padding-left": 0, "padding-right": 0, head: [], border: [], compact: true },
-    });
-    for (const row of rows)
-      table.push(
-        columns.map((column) => this.paint(column.style?.(row), escapeText(column.of(row)))),
-      );
-    return withoutTrailingSpaces(table.toString());
+    return tableText(columns, rows, this.#width, (style, text) => this.paint(style, text));
   }
 
   /** Labels and values below a title that the caller has made safe. */
@@ -134,8 +102,6 @@ export class Printer {
     return zonedTime(atMs, this.#io.clock.utcOffsetMinutes(atMs));
   }
 }
-
-const withoutTrailingSpaces = (text: string): string => text.replace(/[ ]+$/gm, "");
 
 function written(sink: Sink, text: string): Promise<void> {
   return new Promise((resolve, reject) => {

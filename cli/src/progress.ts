@@ -15,15 +15,19 @@ export function progressBar(label: string, total: number, stream: NodeJS.Writabl
     barCompleteChar: "━",
     barIncompleteChar: "─",
     barsize: 30,
-    hideCursor: true,
+    // Nothing of the terminal is changed: a process that is killed could not undo it. What is too long is cut.
+    linewrap: true,
     clearOnComplete: true,
     stopOnComplete: false,
     etaBuffer: 100,
     stream,
   });
-  bar.start(total, 0);
+  let isShown = false;
   return {
+    // What is done at once shows no bar.
     update: (done, newTotal) => {
+      if (!isShown) bar.start(newTotal ?? total, done);
+      isShown = true;
       if (newTotal !== undefined && newTotal !== bar.getTotal()) bar.setTotal(newTotal);
       bar.update(done);
     },

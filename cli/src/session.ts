@@ -29,6 +29,7 @@ export class Session {
   readonly print: Printer;
   readonly #options: GlobalOptions;
   #admin: Promise<Admin> | undefined;
+  #endpoint: Promise<Endpoint> | undefined;
 
   constructor(io: Io, options: GlobalOptions) {
     this.io = io;
@@ -53,18 +54,24 @@ export class Session {
     return { operator: operator || this.io.userName(), reason };
   }
 
-  async endpoint(): Promise<Endpoint> {
+  /** Found once: the token file may be a pipe. */
+  endpoint(): Promise<Endpoint> {
+    this.#endpoint ??= this.#findEndpoint();
+    return this.#endpoint;
+  }
+
+  async close(): Promise<void> {
+    const admin = await this.#admin?.catch(() => undefined);
+    await admin?.close();
+  }
+
+  async #findEndpoint(): Promise<Endpoint> {
     const url = this.#options.url ?? (this.io.env.ESCROW_URL || DEFAULT_URL);
     if (!/^wss?:\/\/[^/]/.test(url))
       throw new UsageError(`The broker's address must begin with ws:// or wss://, but is ${url}.`);
     const token = await readToken(this.io.env, this.#options.tokenFile);
     const requestTimeoutMs = this.#options.wait ?? REQUEST_TIMEOUT_MS;
     return { url, ...(token === undefined ? {} : { token }), requestTimeoutMs };
-  }
-
-  async close(): Promise<void> {
-    const admin = await this.#admin?.catch(() => undefined);
-    await admin?.close();
   }
 
   async #connect(): Promise<Admin> {

@@ -195,6 +195,12 @@ export interface TransactionView {
   readonly decidedBy?: string;
 }
 
+/** An undecided transaction that is to be asked about now. */
+export interface CheckView extends TransactionView {
+  /** Of its producer group somebody is connected who answers checks, or it has an endpoint; else it waits for one. */
+  readonly reachable: boolean;
+}
+
 /** One line of the inspector. `text` is for people, the rest for programs. */
 export interface TimelineEvent {
   readonly atMs: number;
@@ -382,7 +388,7 @@ export interface AdminValues {
   "producer.endpoint": EndpointView;
   "tx.list": Page<TransactionView>;
   "tx.show": TransactionTimeline;
-  "tx.check": TransactionView;
+  "tx.check": CheckView;
   "tx.decide": TransactionView;
   "tx.resume": TransactionView;
   "message.show": MessageView;

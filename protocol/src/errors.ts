@@ -92,6 +92,9 @@ export const ERROR_TABLE = {
   ),
   SCHEDULED_LIMIT: retriable("Too many messages wait for their time already."),
   // Broadcast.
+  GROUP_IS_BROADCAST: refusal(
+    "The group has no progress of its own there, its instances have; name one of them.",
+  ),
   INSTANCE_LIMIT: retriable(
     "The group has as many connected instances as it may have; one must leave first.",
   ),

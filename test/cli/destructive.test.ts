@@ -38,6 +38,18 @@ describe("a verb that destroys", () => {
     expect(io.requests).toEqual([]);
   });
 
+  test("is not done when the operator breaks off, and says so on a line of its own", async () => {
+    const typed = [null];
+    const { io, code } = await run("topic delete orders --reason r", {
+      answers,
+      isTty: true,
+      typed,
+    });
+    expect(code).toBe(1);
+    expect(io.err).toBe("\nescrow: NOT_CONFIRMED: orders was not typed. Nothing was done.\n");
+    expect(io.requests).toEqual([]);
+  });
+
   test("wants --yes with the name where nobody can type", async () => {
     const without = await run("topic delete orders --reason r", { answers });
     const wrong = await run("topic delete orders --reason r --yes other", { answers });

@@ -19,8 +19,10 @@ export interface World {
   readonly answers?: Answers;
   readonly env?: Readonly<Record<string, string>>;
   readonly isTty?: boolean;
+  /** The width of the terminal. */
+  readonly columns?: number;
   /** What the operator types, question by question. */
-  readonly typed?: readonly string[];
+  readonly typed?: readonly (string | null)[];
   readonly stdin?: readonly (string | Uint8Array)[];
   readonly services?: Partial<Services>;
   /** Called when the clock sleeps, after it has moved on. */
@@ -43,13 +45,13 @@ export class FakeIo implements Io {
   readonly firstOutput: Promise<void>;
   #tellOutput: () => void = () => undefined;
   readonly #listeners = new Set<() => void>();
-  readonly #typed: string[];
+  readonly #typed: (string | null)[];
   readonly #world: World;
   readonly stdout: Sink = { write: (text, done) => this.#write("out", text, done) };
   readonly stderr: Sink = { write: (text, done) => this.#write("err", text, done) };
   readonly env: Readonly<Record<string, string>>;
   readonly isTty: Io["isTty"];
-  readonly columns = 100;
+  readonly columns: number;
   readonly services: Services;
   readonly stdin: Io["stdin"];
   readonly clock: Io["clock"] = {
@@ -71,6 +73,7 @@ export class FakeIo implements Io {
     this.#typed = [...(world.typed ?? [])];
     this.env = world.env ?? {};
     this.isTty = { stdin: isTty, stdout: isTty, stderr: isTty };
+    this.columns = world.columns ?? 100;
     this.stdin = chunks(world.stdin ?? []);
     this.services = { ...this.#services(), ...world.services };
   }
@@ -91,7 +94,7 @@ export class FakeIo implements Io {
     return "os-user";
   }
 
-  async ask(question: string): Promise<string> {
+  async ask(question: string): Promise<string | null> {
     this.questions.push(question);
     const answer = this.#typed.shift();
     if (answer === undefined) throw new Error(`nobody answers: ${question}`);

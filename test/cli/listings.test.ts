@@ -1,8 +1,8 @@
 /** Tables, cards, pages and JSON of the commands that only look. */
-import type { GroupTopicView, StatsView } from "@escrowmq/protocol";
+import type { GroupTopicView } from "@escrowmq/protocol";
 import { describe, expect, test } from "vitest";
 import { run } from "./fake-io.ts";
-import { group, producer, TX_ID, topic, transaction } from "./samples.ts";
+import { group, producer, stats, TX_ID, topic, transaction } from "./samples.ts";
 
 const ESC = "\u001b";
 
@@ -250,36 +250,6 @@ describe("cards", () => {
 });
 
 describe("stats and doctor", () => {
-  const stats: StatsView = {
-    version: "0.1.0",
-    uptimeMs: 12_345_678,
-    connections: 1,
-    topics: 2,
-    groups: 3,
-    undecided: 4,
-    parked: 1,
-    undecidedBytes: 2_048,
-    oldestUndecidedAgeMs: 133_000,
-    decisionsKept: 10,
-    messages: 1_000,
-    leased: 1,
-    waiting: 2,
-    held: 0,
-    filtered: 0,
-    standing: 0,
-    pausedGroups: 0,
-    deadLetters: 3,
-    blocks: 100,
-    retired: 12,
-    expired: 0,
-    scheduled: 7,
-    scheduledBytes: 1_024,
-    overdueMs: 0,
-    lapsed: 2,
-    storeBytes: 1_048_576,
-    rssBytes: 83_886_080,
-  };
-
   test("stats shows what is undecided and for how long", async () => {
     const { io } = await run("stats", { answers: { stats } });
     expect(io.lines[0]).toBe("EscrowMQ 0.1.0 on ws://127.0.0.1:7654");
@@ -315,7 +285,7 @@ describe("stats and doctor", () => {
 
 test("an id that begins with a dash is reached after --", async () => {
   const { io } = await run(`tx check --reason slow -- -${TX_ID}`, {
-    answers: { "tx.check": transaction() },
+    answers: { "tx.check": { ...transaction(), reachable: true } },
   });
   expect(io.requests).toMatchObject([{ fields: { transactionId: `-${TX_ID}` } }]);
   expect(io.out).toContain(`escrow tx show -- -${TX_ID}`);

@@ -355,7 +355,10 @@ describe("group reset of all topics", () => {
     const { io } = await run(line, { answers, isTty: true, typed: ["billing"] });
     expect(io.requests.map(({ fields }) => "topic" in fields)).toEqual([false, false]);
     expect(io.questions).toHaveLength(1);
-    expect(io.questions[0]).not.toContain("\\n");
+    expect(io.err).toMatch(/^This moves group billing in orders .*\.\n$/);
+    expect(io.questions[0]).toMatch(
+      /^This moves group billing in mail .* Type billing to go on: $/,
+    );
     expect(io.lines).toHaveLength(2);
     expect(io.lines[1]).toContain("Moved group billing in mail from offset 20 to 5");
   });
@@ -364,6 +367,18 @@ describe("group reset of all topics", () => {
     const { io, code } = await run("group reset billing --to offset:5 --reason r", { answers });
     expect(code).toBe(2);
     expect(io.requests).toEqual([]);
+  });
+
+  test("of a broadcast group says how to reset one of its instances", async () => {
+    const refuse = () => {
+      throw new EscrowError("GROUP_IS_BROADCAST", "Name one of them, such as cache%n1.");
+    };
+    const { io, code } = await run("group reset cache --to latest --reason r", {
+      answers: { "group.reset": refuse },
+    });
+    expect(code).toBe(1);
+    expect(io.err).toContain("escrow: GROUP_IS_BROADCAST: Name one of them, such as cache%n1.");
+    expect(io.err).toContain("escrow group describe <group>");
   });
 
   test("of a group that reads nothing says so", async () => {

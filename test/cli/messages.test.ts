@@ -138,6 +138,19 @@ describe("send", () => {
     expect(io.err).toContain("escrow: TOPIC_PAUSED: ");
     expect(sender.isClosed).toBe(true);
   });
+
+  test("--count ends in order on a signal, and tells how many were sent", async () => {
+    const sender = new FakeSender();
+    const io = new FakeIo(sender.world);
+    const ends = runCli(`${line} --body x --count 1000000`.split(" "), io);
+    while (sender.sent.length < 500) await Promise.resolve();
+    io.signal();
+    expect(await ends).toBe(130);
+    const count = sender.sent.length;
+    expect(count).toBeLessThan(1_000);
+    expect(io.err).toBe(`Stopped on the way: ${count} of 1\u202f000\u202f000 were sent.\n`);
+    expect(io.out).toContain(`${count} messages sent to orders`);
+  });
 });
 
 test("message recall takes a delayed message back", async () => {

@@ -1,11 +1,12 @@
 /** The program as a whole: usage, help, exit codes, options of every command, errors. */
+import { rmSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { EscrowError } from "@escrowmq/protocol";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { run } from "./fake-io.ts";
-import { topic } from "./samples.ts";
+import { stats, topic } from "./samples.ts";
 
 const ESC = "\u001b";
 let directory = "";
@@ -188,6 +189,20 @@ describe("the connection", () => {
     expect(fromEnv.io.connectedWith).toMatchObject([{ token: "from-env" }]);
     expect(fromFile.io.connectedWith).toMatchObject([{ token: "from-file" }]);
     expect(fromArgv.code).toBe(2);
+  });
+
+  test("reads the token file once: it may be a pipe", async () => {
+    const path = join(directory, "read-once");
+    await writeFile(path, "from-pipe\n");
+    const { io, code } = await run(`stats --token-file ${path}`, {
+      answers: {
+        stats: () => {
+          rmSync(path);
+          return stats;
+        },
+      },
+    });
+    expect([code, io.connectedWith]).toMatchObject([0, [{ token: "from-pipe" }]]);
   });
 
   test("waits as long as it is told", async () => {

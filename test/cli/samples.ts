@@ -3,6 +3,7 @@ import type {
   DeadLetterView,
   GroupView,
   ProducerView,
+  StatsView,
   TopicView,
   TransactionTimeline,
   TransactionView,
@@ -136,3 +137,33 @@ export const deadLetterPages =
     const items = letters.slice(from, next);
     return next < letters.length ? { items, next: String(next) } : { items };
   };
+
+export const stats: StatsView = {
+  version: "0.1.0",
+  uptimeMs: 12_345_678,
+  connections: 1,
+  topics: 2,
+  groups: 3,
+  undecided: 4,
+  parked: 1,
+  undecidedBytes: 2_048,
+  oldestUndecidedAgeMs: 133_000,
+  decisionsKept: 10,
+  messages: 1_000,
+  leased: 1,
+  waiting: 2,
+  held: 0,
+  filtered: 0,
+  standing: 0,
+  pausedGroups: 0,
+  deadLetters: 3,
+  blocks: 100,
+  retired: 12,
+  expired: 0,
+  scheduled: 7,
+  scheduledBytes: 1_024,
+  overdueMs: 0,
+  lapsed: 2,
+  storeBytes: 1_048_576,
+  rssBytes: 83_886_080,
+};

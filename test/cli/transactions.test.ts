@@ -70,6 +70,12 @@ describe("tx show", () => {
     expect(io.out).not.toContain(ESC);
   });
 
+  test("says which groups' filters passed a message over", async () => {
+    const text = "orders@41 for search, it does not match";
+    const { io } = await show({ timeline: [{ atMs: 0, event: "filtered", text }] });
+    expect(io.out).toContain(`- filtered  ${text}`);
+  });
+
   test("in JSON is the raw answer", async () => {
     const view = timeline();
     const { io } = await run(`tx show ${TX_ID} --json`, { answers: { "tx.show": view } });
@@ -80,7 +86,7 @@ describe("tx show", () => {
 describe("deciding by hand", () => {
   const answers = {
     "tx.decide": transaction({ state: "committed" }),
-    "tx.check": transaction(),
+    "tx.check": { ...transaction(), reachable: true },
     "tx.resume": transaction(),
   };
   const audit = { operator: "os-user", reason: "seen" };
@@ -106,6 +112,19 @@ describe("deciding by hand", () => {
     expect(resumed.io.requests).toEqual([
       { type: "tx.resume", fields: { transactionId: TX_ID, ...audit } },
     ]);
+  });
+});
+
+describe("tx check", () => {
+  test.each([
+    [true, "is being asked. See the answer: escrow tx show"],
+    [false, "Nobody of its producer group order-service is there to be asked."],
+  ])("of a group that can be asked (%s) says so", async (reachable, says) => {
+    const { io, code } = await run(`tx check ${TX_ID}`, {
+      answers: { "tx.check": { ...transaction(), reachable } },
+    });
+    expect(code).toBe(0);
+    expect(io.out).toContain(says);
   });
 });
 

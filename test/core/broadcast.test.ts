@@ -441,6 +441,44 @@ describe("operators", () => {
   });
 });
 
+describe("what an operator asks of the group's own progress", () => {
+  const reset = { type: "group.reset", group: "cache", from: "earliest", ...audit } as const;
+  const skip = { type: "group.skip", group: "cache", topic: "prices", offsets: [0], ...audit };
+
+  test.each([
+    ["group.reset of all topics", reset],
+    ["group.reset of a topic", { ...reset, topic: "prices" }],
+    ["a dry run", { ...reset, dryRun: true }],
+    ["group.skip", { ...skip, type: "group.skip" as const }],
+  ])("%s is refused where only instances read, and says how to name one", (_what, request) => {
+    const driver = stage();
+    driver.disconnect(join(driver, "node-1").connection);
+    join(driver, "node-2");
+    fill(driver, "prices", 2);
+    const { reply, records } = driver.ask(request);
+    expect([reply, records]).toMatchObject([
+      { code: "GROUP_IS_BROADCAST", detail: { instances: 2, instance: "cache%node-1" } },
+      [],
+    ]);
+  });
+
+  test("is done where the group reads, too, and leaves the instances alone", () => {
+    const driver = stage();
+    const one = join(driver, "node-1").connection;
+    driver.topic("stocks");
+    const own = driver.consumer("cache", "stocks");
+    fill(driver, "prices", 1);
+    fill(driver, "stocks", 1);
+    driver.ack(own, ...tokensOf(driver.credit(own, 1)));
+    driver.ack(one, ...tokensOf(driver.credit(one, 1)));
+    expect(adminValue(driver.ask(reset).reply)).toMatchObject({
+      topics: [{ topic: "stocks", redelivered: 1 }],
+    });
+    expect(codeOf(driver.ask({ ...reset, topic: "prices" }).reply)).toBe("GROUP_IS_BROADCAST");
+    expect(codeOf(driver.ask({ ...reset, topic: "nowhere" }).reply)).toBe("TOPIC_NOT_FOUND");
+  });
+});
+
 test("a checkpoint knows instances as the log does", () => {
   const driver = stage();
   driver.ask({ type: "group.update", group: "cache", attemptsMax: 1 });

@@ -1,6 +1,13 @@
 /** Check-back: who is asked, when, and how much at a time (C1, C2, C4 to C7). */
 import { describe, expect, test } from "vitest";
-import { checksOf, codeOf, endpointChecksOf, message, only } from "../support/sim-driver.ts";
+import {
+  adminValue,
+  checksOf,
+  codeOf,
+  endpointChecksOf,
+  message,
+  only,
+} from "../support/sim-driver.ts";
 import { audit, MINUTE, messages, shop, stateOf } from "../support/sim-shop.ts";
 
 describe("when", () => {
@@ -44,6 +51,24 @@ describe("when", () => {
     driver.prepare(producer, "t1", { messages });
     const effects = driver.ask({ type: "tx.check", transactionId: "t1", ...audit });
     expect(only(checksOf(effects)).to).toBe(producer);
+  });
+
+  test("an operator's check says whether there is somebody to be asked, and waits for one", () => {
+    const { driver, producer } = shop();
+    driver.prepare(producer, "t1", { messages });
+    const reachable = (): unknown =>
+      adminValue(driver.ask({ type: "tx.check", transactionId: "t1", ...audit }).reply).reachable;
+    expect(reachable()).toBe(true);
+    driver.disconnect(producer);
+    expect(reachable()).toBe(false);
+    driver.producer("shop", false);
+    expect(reachable()).toBe(false);
+    const effects = driver.request(driver.connect(), {
+      type: "announce",
+      group: "shop",
+      checker: true,
+    });
+    expect(checksOf(effects)).toHaveLength(1);
   });
 
   test("an operator's check of what is being asked about asks nobody a second time", () => {

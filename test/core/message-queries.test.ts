@@ -116,8 +116,26 @@ describe("message.trace", () => {
     driver.consumer("ledger", "orders");
     driver.ack(consumer, only(driver.credit(consumer, 1)).token);
     expect(traceOf(driver, 0).groups).toEqual([
-      { cursorNo: 1, group: "billing", isSettled: true, revisitedBlock: 0 },
-      { cursorNo: 2, group: "ledger", isSettled: false, revisitedBlock: 0 },
+      { cursorNo: 1, group: "billing", standing: "settled", revisitedBlock: 0 },
+      { cursorNo: 2, group: "ledger", standing: "fresh", revisitedBlock: 0 },
+    ]);
+  });
+
+  test("leaves out who began behind the message, until it is reset to before it, and knows that from a checkpoint", () => {
+    const { driver } = billing(2);
+    const topics = [{ topic: "orders", from: "latest" as const }];
+    const subscribe = { type: "subscribe", subscription: 1, group: "late", topics } as const;
+    driver.request(driver.connect(), subscribe);
+    const names = (): string[] => traceOf(driver, 1).groups.map(({ group }) => group);
+    expect(names()).toEqual(["billing"]);
+    driver.ask({ type: "group.reset", group: "late", ...audit });
+    driver.ask({ type: "group.reset", group: "late", from: "latest", ...audit });
+    const other = new Driver();
+    other.engine.load(driver.saved());
+    const lowest = [...other.engine.core.state.cursors.values()].map((one) => one.lowestOffset);
+    expect([names(), lowest]).toEqual([
+      ["billing", "late"],
+      [0, 0],
     ]);
   });
 
@@ -127,7 +145,7 @@ describe("message.trace", () => {
     driver.ask({ type: "group.reset", group: "billing", ...audit });
     const block = driver.blocks.length;
     driver.crash();
-    expect(traceOf(driver, 0).groups).toMatchObject([{ isSettled: false, revisitedBlock: block }]);
+    expect(traceOf(driver, 0).groups).toMatchObject([{ standing: "fresh", revisitedBlock: block }]);
     const other = new Driver();
     other.engine.load(driver.saved());
     expect(other.engine.core.state.cursors.get(1)?.revisitedBlock).toBe(block);

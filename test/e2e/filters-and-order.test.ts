@@ -64,6 +64,20 @@ describe("a filter", () => {
     expect(got.map(({ headers }) => headers.amount)).toEqual(["1000", "101"]);
   });
 
+  it("that passes a message of a transaction over is in the timeline of the transaction", async () => {
+    const { url, admin, producer, topicOf } = await shop();
+    await bench.consumer({ url, group: "billing", subscribe: paid });
+    const { id: transactionId } = await producer.transaction(async (tx) => {
+      await tx.prepare([{ topic: "orders", body: "x", tag: "open" }]);
+    });
+    await waitFor("the end", async () => (await topicOf("billing"))?.lag === 0);
+    const { timeline } = await admin.request("tx.show", { transactionId });
+    expect(timeline.at(-1)).toMatchObject({
+      event: "filtered",
+      text: "orders@0 for billing, it does not match",
+    });
+  });
+
   it("passes over twenty thousand messages without a delivery or a record for each", async () => {
     const { url, admin, producer, topicOf } = await shop();
     const count = 20_000;

@@ -63,6 +63,7 @@ const said = (stats: Partial<Patient["stats"]>, clockBehindMs = 0): string[] =>
     .map(({ level, text }) => `${level}: ${text}`);
 
 test("a few that wait are well", () => {
+  expect(said({ scheduled: 1 })).toEqual(["ok: 1 scheduled message of at most 1000000."]);
   expect(said({ scheduled: 3 })).toEqual(["ok: 3 scheduled messages of at most 1000000."]);
 });
 

@@ -210,28 +210,70 @@ describe("the reading of a trace", () => {
     expect(Math.max(...bench.read)).toBeLessThanOrEqual(settled + 1);
   });
 
-  it("goes on as long as a group has not", async () => {
+  it("goes on as long as a group has it in hand", async () => {
     const bench = new Bench();
-    bench.consumer("ledger", "orders");
+    const ledger = bench.consumer("ledger", "orders");
     fill(bench, "orders", 1);
+    bench.credit(ledger, 1);
     bench.ack(bench.billing, bench.token());
     fill(bench, "orders", 20);
     await bench.asks(0);
     expect(Math.max(...bench.read)).toBe(bench.blocks.length);
   });
 
-  it("waits for no group that began behind the message", async () => {
+  it("waits for no group that was not given it", async () => {
+    const bench = new Bench();
+    bench.consumer("ledger", "orders");
+    fill(bench, "orders", 1);
+    bench.ack(bench.billing, bench.token());
+    const settled = bench.blocks.length;
+    bench.advance(1);
+    fill(bench, "orders", 20);
+    expect((await bench.asks(0)).blocksLeft).toBe(0);
+    expect(Math.max(...bench.read)).toBeLessThanOrEqual(settled + 1);
+  });
+
+  it("waits for no group or instance that began behind the message, however late it came", async () => {
     const bench = new Bench();
     fill(bench, "orders", 1);
     bench.ack(bench.billing, bench.token());
-    const from = bench.connect();
-    const topics = [{ topic: "orders", from: "latest" as const }];
-    bench.request(from, { type: "subscribe", subscription: 1, group: "late", topics });
-    const begun = bench.blocks.length;
+    const settled = bench.blocks.length;
     bench.advance(1);
     fill(bench, "orders", 20);
-    await bench.asks(0);
-    expect(Math.max(...bench.read)).toBeLessThanOrEqual(begun + 1);
+    const topics = [{ topic: "orders", from: "latest" as const }];
+    for (const more of [{ group: "late" }, { group: "cache", instance: "node-1" }])
+      bench.request(bench.connect(), { type: "subscribe", subscription: 1, topics, ...more });
+    bench.crash();
+    expect(said(await bench.asks(0)).at(-1)).toBe("acked billing");
+    expect(Math.max(...bench.read)).toBeLessThanOrEqual(settled + 1);
+  });
+
+  it("tells of a group that began behind the message and was reset to before it", async () => {
+    const bench = new Bench();
+    fill(bench, "orders", 1);
+    const topics = [{ topic: "orders", from: "latest" as const }];
+    const late = bench.connect();
+    bench.request(late, { type: "subscribe", subscription: 1, group: "late", topics });
+    bench.ask({ type: "group.reset", group: "late", topic: "orders", from: "earliest", ...audit });
+    bench.ack(late, only(bench.credit(late, 1)).token);
+    expect(said(await bench.asks(0)).slice(1)).toEqual([
+      "reset late to offset 0, by ann: test",
+      `delivered late, on connection ${late}`,
+      "acked late",
+    ]);
+  });
+
+  it("goes on to a reset after which the group was not given it again", async () => {
+    const bench = new Bench();
+    fill(bench, "orders", 1);
+    bench.ack(bench.billing, bench.token());
+    bench.advance(1);
+    fill(bench, "orders", 5);
+    bench.ask({ type: "group.reset", group: "billing", from: "earliest", ...audit });
+    const reset = bench.blocks.length;
+    fill(bench, "orders", 20);
+    expect(said(await bench.asks(0)).at(-1)).toBe("reset billing to offset 0, by ann: test");
+    expect(Math.max(...bench.read)).toBe(reset);
   });
 
   it("goes past an ack where a reset brought the message back later", async () => {

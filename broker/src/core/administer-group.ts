@@ -157,13 +157,37 @@ function cursorsOf(
     refuseGroup(turn, from, frame.id, frame.group);
     return null;
   }
-  if (frame.topic === undefined) return [...group.cursors.values()];
-  const topic = state.topicsByName.get(frame.topic);
-  const cursor = topic === undefined ? undefined : group.cursors.get(topic.no);
-  if (cursor !== undefined) return [cursor];
+  const topic = frame.topic === undefined ? undefined : state.topicsByName.get(frame.topic);
+  const cursors = inTopic(group, frame.topic, topic);
+  const reading = [...group.instances.values()].filter(
+    (one) => inTopic(one, frame.topic, topic).length > 0,
+  );
+  const [instance] = reading;
+  if (cursors.length === 0 && instance !== undefined) {
+    turn.refuse(
+      from,
+      frame.id,
+      "GROUP_IS_BROADCAST",
+      `The group ${frame.group} is read by instances, each with progress of its own. Name one of them, such as ${instance.name}.`,
+      { instances: reading.length, instance: instance.name },
+    );
+    return null;
+  }
+  if (cursors.length > 0 || frame.topic === undefined) return cursors;
   const text = `The group ${frame.group} does not read ${frame.topic}.`;
   turn.refuse(from, frame.id, "TOPIC_NOT_FOUND", text);
   return null;
+}
+
+/** Without a name in all that it reads. */
+function inTopic(
+  { cursors }: Group,
+  name: string | undefined,
+  topic: Topic | undefined,
+): readonly Cursor[] {
+  if (name === undefined) return [...cursors.values()];
+  const cursor = topic === undefined ? undefined : cursors.get(topic.no);
+  return cursor === undefined ? [] : [cursor];
 }
 
 /** True: it is refused, with the first pending ack and its transaction. */

@@ -2,7 +2,7 @@
  * Operators' requests that change something: topics, groups, endpoints, transactions, dead letters.
  * Each that decides over somebody's messages carries who and why, and both go into the log.
  */
-import type { ClientFrames, ErrorCode } from "@escrowmq/protocol";
+import type { CheckView, ClientFrames, ErrorCode } from "@escrowmq/protocol";
 import { LIMITS } from "@escrowmq/protocol/limits";
 import { deadLetterTopic } from "@escrowmq/protocol/names";
 import type { Core } from "./core.ts";
@@ -164,7 +164,11 @@ export function checkNow(
       "The transaction is parked: resume it, or decide it.",
     );
   core.checks.enqueue(transaction);
-  answerTransaction(core, turn, from, frame);
+  const { id, group } = transaction;
+  const found = { state: "undecided", group, transaction, decision: null } as const;
+  const view = transactionView(core, id, found, turn.nowMs);
+  const value: CheckView = { ...view, reachable: core.checks.canAsk(group) };
+  turn.ok(from, frame.id, { value });
 }
 
 export function decideByOperator(

@@ -26,7 +26,7 @@ import { Topic, type TopicState } from "./topic.ts";
 import type { IndexPart } from "./topic-index.ts";
 import { readPart, type TransactionsPart } from "./transactions.ts";
 
-const VERSION = 6;
+const VERSION = 7;
 
 /** How much stands in one part at most. */
 export interface PartSizes {

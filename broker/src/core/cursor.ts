@@ -19,6 +19,8 @@
  *   counted in `filtered`. What it takes in is an entry before it is delivered, with its place in its lane.
  * - V7 `revisitedBlock` is that of the last record that gave back what was settled. What is settled now and was
  *   settled in a later block has no more to tell: a trace may end there.
+ * - V8 What stands before `lowestOffset` was never this group's: it began behind that, and was never reset to it.
+ *   Dead letters that may come back go with their group.
  */
 import type { Chain } from "./chain.ts";
 import {
@@ -46,6 +48,7 @@ export interface CursorState {
   readonly expired: number;
   readonly lapsed: number;
   readonly revisitedBlock: number;
+  readonly lowestOffset: number;
   readonly filter: string;
   readonly filtered: number;
   readonly abandoned: number;
@@ -61,6 +64,7 @@ export class Cursor {
   #expired = 0;
   #lapsed = 0;
   #revisitedBlock = 0;
+  #lowestOffset: number;
   #filter = "";
   #filtered = 0;
   /** Only while the group is ordered. */
@@ -83,6 +87,7 @@ export class Cursor {
     this.groupNo = groupNo;
     this.topicNo = topicNo;
     this.#nextOffset = nextOffset;
+    this.#lowestOffset = nextOffset;
     this.#entries = entries;
     this.#chains = entries.newChains();
   }
@@ -107,6 +112,10 @@ export class Cursor {
 
   get revisitedBlock(): number {
     return this.#revisitedBlock;
+  }
+
+  get lowestOffset(): number {
+    return this.#lowestOffset;
   }
 
   /** "": every message matches. */
@@ -366,6 +375,7 @@ export class Cursor {
     invariant(this.#chain("pending").size === 0, "a cursor with pending acks is not reset");
     this.clear();
     this.#nextOffset = nextOffset;
+    this.#lowestOffset = Math.min(this.#lowestOffset, nextOffset);
   }
 
   /** Its rows are free again: it is reset, or deleted. */
@@ -385,9 +395,10 @@ export class Cursor {
 
   save(): CursorState {
     const { no, groupNo, topicNo, nextOffset, nextDeliveryNo, expired, filter } = this;
-    const { lapsed, revisitedBlock, filtered, abandoned, told } = this;
+    const { lapsed, revisitedBlock, lowestOffset, filtered, abandoned, told } = this;
+    const stands = { nextOffset, nextDeliveryNo, revisitedBlock, lowestOffset };
     const counts = { expired, lapsed, filtered, abandoned, told };
-    return { no, groupNo, topicNo, filter, nextOffset, nextDeliveryNo, revisitedBlock, ...counts };
+    return { no, groupNo, topicNo, filter, ...stands, ...counts };
   }
 
   /** The entries as they are in `frozen`, which is of this moment, in parts that may be taken later. */
@@ -401,6 +412,7 @@ export class Cursor {
     this.#expired = saved.expired;
     this.#lapsed = saved.lapsed;
     this.#revisitedBlock = saved.revisitedBlock;
+    this.#lowestOffset = saved.lowestOffset;
     this.#filter = saved.filter;
     this.#filtered = saved.filtered;
     this.#abandoned = saved.abandoned;

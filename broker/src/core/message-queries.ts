@@ -41,12 +41,13 @@ export interface Wanted {
   readonly tag: string | undefined;
 }
 
-/** A group that reads the topic of a message, as a trace needs it. */
+/** A group that reads the topic of a message and began before it, as a trace needs it. */
 export interface Tracked {
   readonly cursorNo: number;
   readonly group: string;
-  readonly isSettled: boolean;
-  /** Settled in a later block than this it has no more to tell (cursor.ts, V7). */
+  /** fresh: not given to it since it was reset, or ever; underWay: it has more to tell, or will have. */
+  readonly standing: "fresh" | "underWay" | "settled";
+  /** Settled in a later block than this, or fresh since, it has no more to tell (cursor.ts, V7). */
   readonly revisitedBlock: number;
 }
 
@@ -146,16 +147,22 @@ export function trace(
     visibleAtMs: topic.atMsOf(offset),
     place,
     origin: topic.origins.get(offset) ?? null,
-    groups: (core.state.readers.get(topic.no) ?? []).map((cursor) => ({
-      cursorNo: cursor.no,
-      group: core.state.group(cursor.groupNo).name,
-      isSettled: offset < cursor.nextOffset && cursor.entry(offset) === undefined,
-      revisitedBlock: cursor.revisitedBlock,
-    })),
+    groups: (core.state.readers.get(topic.no) ?? [])
+      .filter(({ lowestOffset }) => offset >= lowestOffset)
+      .map((cursor) => tracked(core.state, cursor, offset)),
     after: frame.after ?? null,
     toBlock: core.state.block,
   };
   turn.send({ kind: "inspect", to: from, re: frame.id, inspection: { kind: "trace", value } });
+}
+
+function tracked({ groups }: State, cursor: Cursor, offset: number): Tracked {
+  const { no: cursorNo, groupNo, nextOffset, revisitedBlock } = cursor;
+  const group = groups.get(groupNo)?.name ?? "";
+  if (cursor.entry(offset) !== undefined)
+    return { cursorNo, group, standing: "underWay", revisitedBlock };
+  const standing = offset < nextOffset ? "settled" : "fresh";
+  return { cursorNo, group, standing, revisitedBlock };
 }
 
 /** The message that the request names, and where it is; else it is refused here, and null. */

@@ -54,7 +54,7 @@ export const DEFAULT_POLICY: Policy = {
   checksPerConnectionMax: 32,
   checksPerEndpointMax: 8,
   checksTotalMax: 512,
-  // What an hour of check-backs can settle, and what memory holds: about 1 KiB each.
+  // What an hour of check-backs can settle, and what memory holds: 200 to 500 bytes each.
   undecidedPerGroupMax: 500_000,
   undecidedMax: 1_000_000,
   undecidedBytesPerGroupMax: 4 * GIB,

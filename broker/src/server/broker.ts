@@ -28,7 +28,7 @@ import { LogReader } from "./log-reader.ts";
 import { Looker } from "./looker.ts";
 import { Loop } from "./loop.ts";
 import { blockBytesMax, openBytesMax } from "./memory-budget.ts";
-import { type Figures, Metrics } from "./metrics.ts";
+import { type Figures, Metrics, NO_FIGURES } from "./metrics.ts";
 import { type BrokerOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { recover } from "./recovery.ts";
 import { Retirer } from "./retirer.ts";
@@ -467,45 +467,6 @@ class RunningBroker implements Broker, SessionHost {
 }
 
 type DoctorInspection = Extract<Inspection, { readonly kind: "doctor" }>;
-
-const NO_FIGURES: Figures = {
-  connections: 0,
-  undecided: 0,
-  parked: 0,
-  undecidedBytes: 0,
-  oldestUndecidedAgeMs: 0,
-  messages: 0,
-  leased: 0,
-  waiting: 0,
-  held: 0,
-  filtered: 0,
-  standing: 0,
-  pausedGroups: 0,
-  deadLetters: 0,
-  instances: 0,
-  instancesConnected: 0,
-  retired: 0,
-  expired: 0,
-  scheduled: 0,
-  overdueMs: 0,
-  lapsed: 0,
-  heldBytes: 0,
-  storeBytes: 0,
-  retiredBytes: 0,
-  frontLiveBytes: 0,
-  copiedBytes: 0,
-  freeBytes: 0,
-  pausedConnections: 0,
-  memory: {
-    sending: 0,
-    settling: 0,
-    assembling: 0,
-    blocks: 0,
-    reading: 0,
-    asking: 0,
-    unread: 0,
-  },
-};
 
 const toError = (cause: unknown): Error =>
   cause instanceof Error ? cause : new Error(String(cause));

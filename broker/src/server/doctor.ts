@@ -3,6 +3,7 @@ import type { DoctorView, Finding, StatsView } from "@escrowmq/protocol";
 import type { Policy } from "../core/policy.ts";
 import type { GroupBehind, GroupStanding, PausedGroup } from "../core/types.ts";
 import type { MemoryFigures } from "./flow.ts";
+import { plural } from "./log-texts.ts";
 
 export interface Patient {
   readonly stats: Omit<StatsView, "version" | "uptimeMs">;
@@ -89,14 +90,14 @@ function disk({ freeBytes, sendFreeBytesMin }: Patient): Finding {
 function memory({ memory: parts, memoryBytesMax, pausedConnections }: Patient): Finding {
   const bytes = Object.values(parts).reduce((sum, part) => sum + part, 0);
   const largest = Object.entries(parts).sort(([, one], [, other]) => other - one)[0]?.[0] ?? "";
-  const text = `Peers hold ${Math.round(bytes / MIB)} MiB of ${Math.round(memoryBytesMax / MIB)} MiB, ${pausedConnections} connections wait to be read from.`;
+  const text = `Peers hold ${Math.round(bytes / MIB)} MiB of ${Math.round(memoryBytesMax / MIB)} MiB, ${plural(pausedConnections, "connection")} not read from for now.`;
   return bytes >= NEAR * memoryBytesMax
     ? warning("memory", `${text} Most of it: ${largest}.`)
     : ok("memory", text);
 }
 
 function undecided({ stats, policy }: Patient): Finding {
-  const text = `${stats.undecided} undecided transactions of at most ${policy.undecidedMax}.`;
+  const text = `${plural(stats.undecided, "undecided transaction")} of at most ${policy.undecidedMax}.`;
   const share = Math.max(
     stats.undecided / policy.undecidedMax,
     stats.undecidedBytes / policy.undecidedBytesMax,
@@ -111,20 +112,20 @@ const parked = ({ stats }: Patient): Finding =>
     ? ok("parked", "No parked transactions.")
     : warning(
         "parked",
-        `${stats.parked} parked transactions wait for a decision: escrow tx list --state parked`,
+        `${plural(stats.parked, "parked transaction")} to be decided: escrow tx list --state parked`,
       );
 
 const deadLetters = ({ stats }: Patient): Finding =>
   stats.deadLetters === 0
     ? ok("dead letters", "No dead letters.")
-    : warning("dead letters", `${stats.deadLetters} dead letters: escrow dlq list GROUP`);
+    : warning("dead letters", `${plural(stats.deadLetters, "dead letter")}: escrow dlq list GROUP`);
 
 /** Later than this is no matter of a busy moment. */
 const OVERDUE_MS = 10_000;
 const CLOCK_OFF_MS = 60_000;
 
 function scheduled({ stats, policy, clockBehindMs }: Patient): readonly Finding[] {
-  const text = `${stats.scheduled} scheduled messages of at most ${policy.scheduledMax}.`;
+  const text = `${plural(stats.scheduled, "scheduled message")} of at most ${policy.scheduledMax}.`;
   const findings: Finding[] = [];
   if (stats.scheduled >= NEAR * policy.scheduledMax)
     findings.push(warning("scheduled", `${text} Beyond that, delayed messages are refused.`));
@@ -152,12 +153,12 @@ const standing = ({ standing: groups }: Patient): readonly Finding[] =>
         )
       : warning(
           "standing still",
-          `Group ${group} takes nothing more in from ${topic}: ${held} messages wait behind others of their keys. See who is stuck: escrow group describe ${group}`,
+          `Group ${group} takes nothing more in from ${topic}: ${plural(held, "message")} behind others of their keys. See who is stuck: escrow group describe ${group}`,
         ),
   );
 
 function decisions({ stats, policy }: Patient): Finding {
-  const text = `${stats.decisionsKept} decisions kept of at most ${policy.decisionsKeptMax}.`;
+  const text = `${plural(stats.decisionsKept, "decision")} kept of at most ${policy.decisionsKeptMax}.`;
   return stats.decisionsKept >= NEAR * policy.decisionsKeptMax
     ? warning("decisions", `${text} The oldest are forgotten before their time.`)
     : ok("decisions", text);
@@ -174,7 +175,7 @@ function pausedGroups({ pausedGroups: paused }: Patient): readonly Finding[] {
   return paused.map(({ group, forMs, operator, reason, lag }) =>
     warning(
       "paused groups",
-      `Group ${group} is paused for ${daysOf(forMs)}, by ${operator}: ${reason}. ${lag} messages wait: escrow group resume ${group}`,
+      `Group ${group} is paused for ${daysOf(forMs)}, by ${operator}: ${reason}. ${plural(lag, "message")} to be delivered: escrow group resume ${group}`,
     ),
   );
 }
@@ -192,7 +193,7 @@ function behind(group: GroupBehind): string {
     isNearBytes(group)
       ? `is about to lose messages: ${Math.ceil(group.behindBytes / MIB)} MiB are before it, and beyond ${Math.ceil(group.retentionBytes / MIB)} MiB the oldest are dropped`
       : "",
-    group.expired === 0 ? "" : `has lost ${group.expired} messages to retention`,
+    group.expired === 0 ? "" : `has lost ${plural(group.expired, "message")} to retention`,
   ];
   const said = facts.filter((fact) => fact !== "").join("; ");
   return `${who} ${said}: escrow group describe ${group.group}`;
@@ -214,11 +215,11 @@ function store({ storeFailures, unreadable: { reads, last } }: Patient): Finding
   if (reads > 0)
     return error(
       "store",
-      `${reads} reads of messages failed since the start, the last one so: ${last} Stop the broker and run escrow verify.`,
+      `${plural(reads, "read")} of messages failed since the start, the last one so: ${last} Stop the broker and run escrow verify.`,
     );
   if (storeFailures === 0) return ok("store", "No storage error since the start.");
   return warning(
     "store",
-    `The store failed ${storeFailures} times since the start and was reopened; see the log.`,
+    `The store failed ${plural(storeFailures, "time")} since the start and was reopened; see the log.`,
   );
 }

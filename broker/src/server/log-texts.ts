@@ -2,6 +2,27 @@
 import type { LogRecord, Place, RecordOf } from "../core/records.ts";
 import type { Block } from "../store/store.ts";
 
+/**
+ * Records that tell nothing of a message that is still there, nor of a transaction. They are the only `default` of
+ * the inspectors: so the compiler asks whoever adds a record what it means for a trace and for a timeline.
+ */
+export type Elsewhere = RecordOf<
+  | "clock"
+  | "topicCreated"
+  | "topicUpdated"
+  | "topicDeleted"
+  | "groupUpdated"
+  | "groupPaused"
+  | "groupDeleted"
+  | "instanceOpened"
+  | "instanceSeen"
+  | "instanceForgotten"
+  | "gapTold"
+  | "cursorFiltered"
+  | "endpointSet"
+  | "retired"
+>;
+
 export const because = (what: string, reason: string): string =>
   reason === "" ? what : `${what}: ${reason}`;
 
@@ -35,6 +56,9 @@ export function returnedText(
   const wait = readyAtMs > 0 ? `, again in ${Math.max(0, Math.round(readyAtMs - atMs))} ms` : "";
   return because(`${cause}${wait}`, reason);
 }
+
+/** A group's filter passed it over. */
+export const FILTERED_TEXT = "it does not match";
 
 /** Messages of a block are numbered in the order of its records (L3). */
 export function slotOf(wanted: LogRecord, block: Block): number {

@@ -1,11 +1,12 @@
 /**
  * What became of one message, read from the records that exist anyway: how it became visible, each delivery to each
  * group, and how each of them ended. No index is kept for it. The log is read from where the message became visible
- * on, and no further than every group has settled it.
+ * on, and no further than somebody has it in hand.
  *
  * Invariants
  * - Z1 The reading ends early only where no group has more to tell: each has settled the message in a block that was
- *   read, nothing was given back since (cursor.ts, V7), and its dead letter, if it is one, is still there.
+ *   read, or was not given it yet, nothing was given back since (cursor.ts, V7), and its dead letter, if it is one, is
+ *   still there. A group that began behind the message has nothing to tell (V8).
  * - Z2 What is known halfway is said in `next`, so that an answer that goes on from there is the same as if it had
  *   been one.
  */
@@ -18,6 +19,8 @@ import {
   because,
   checkedText,
   decidedText,
+  type Elsewhere,
+  FILTERED_TEXT,
   operatorText,
   parkedText,
   plural,
@@ -145,6 +148,8 @@ class Tracer {
   #joins: Thread["joins"];
   #deadLetters: Thread["deadLetters"];
   #isVisible = false;
+  /** The last one that was read. */
+  #block = 0;
   /** Burials in blocks of this time so far, by dead-letter topic: they tell their offsets. */
   #buriedAtMs = 0;
   readonly #buried = new Map<number, number>();
@@ -181,14 +186,16 @@ class Tracer {
     return (
       this.#isVisible &&
       this.#trace.groups.every(
-        ({ cursorNo, isSettled, revisitedBlock }) =>
-          isSettled && (this.#settled.get(cursorNo) ?? -1) >= revisitedBlock,
+        ({ cursorNo, standing, revisitedBlock }) =>
+          (standing === "settled" && (this.#settled.get(cursorNo) ?? -1) >= revisitedBlock) ||
+          (standing === "fresh" && this.#block >= revisitedBlock),
       ) &&
       this.#deadLetters.every(({ topicNo, offset }) => this.#source.isDeadLetter(topicNo, offset))
     );
   }
 
   read(block: Block): void {
+    this.#block = block.number;
     if (block.atMs > this.#trace.visibleAtMs) this.#isVisible = true;
     if (block.atMs !== this.#buriedAtMs) this.#buried.clear();
     this.#buriedAtMs = block.atMs;
@@ -231,7 +238,11 @@ class Tracer {
       case "replayed":
       case "purged":
         return this.#deadLetterEnded(record, block);
+      // It would never have become visible.
+      case "recalled":
+        return;
       default:
+        record satisfies Elsewhere;
     }
   }
 
@@ -318,7 +329,7 @@ class Tracer {
     this.#given.add(cursorNo);
     if (offsets.includes(offset)) return;
     this.#settle(cursorNo, block);
-    this.#add(block, "filtered", `${group}, it does not match`);
+    this.#add(block, "filtered", `${group}, ${FILTERED_TEXT}`);
   }
 
   /** A group that began behind the message never had it to settle. */

@@ -35,6 +35,46 @@ export interface Figures {
   readonly memory: MemoryFigures;
 }
 
+/** While the broker does not serve. */
+export const NO_FIGURES: Figures = {
+  connections: 0,
+  undecided: 0,
+  parked: 0,
+  undecidedBytes: 0,
+  oldestUndecidedAgeMs: 0,
+  messages: 0,
+  leased: 0,
+  waiting: 0,
+  held: 0,
+  filtered: 0,
+  standing: 0,
+  pausedGroups: 0,
+  deadLetters: 0,
+  instances: 0,
+  instancesConnected: 0,
+  retired: 0,
+  expired: 0,
+  scheduled: 0,
+  overdueMs: 0,
+  lapsed: 0,
+  heldBytes: 0,
+  storeBytes: 0,
+  retiredBytes: 0,
+  frontLiveBytes: 0,
+  copiedBytes: 0,
+  freeBytes: 0,
+  pausedConnections: 0,
+  memory: {
+    sending: 0,
+    settling: 0,
+    assembling: 0,
+    blocks: 0,
+    reading: 0,
+    asking: 0,
+    unread: 0,
+  },
+};
+
 export class Metrics {
   readonly #registry = new Registry();
   readonly #records = this.#counter("records_total", "Records written, by kind", ["kind"]);

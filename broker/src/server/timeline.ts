@@ -10,6 +10,8 @@ import {
   because,
   checkedText,
   decidedText,
+  type Elsewhere,
+  FILTERED_TEXT,
   operatorText,
   parkedText,
   placeKey,
@@ -129,6 +131,8 @@ class Reader {
   readonly #leased = new Map<string, string>();
   /** topicNo:offset of its messages, once committed or buried, and their slots. */
   readonly #slots = new Map<string, number>();
+  /** By cursor: where it stands, as far as what was read tells. Behind that it takes nothing in. */
+  readonly #nextOffsets = new Map<number, number>();
   readonly #moved: Map<string, Offset>;
 
   constructor(source: TimelineSource, id: string, moved: Map<string, Offset>) {
@@ -178,10 +182,13 @@ class Reader {
         return this.#acked(record, block);
       case "returned":
         return this.#returned(record, block);
-      case "skipped":
-        for (const offset of record.offsets)
-          this.#of(record.cursorNo, offset, block, "skipped", operatorText(record));
+      case "cursorOpened":
+        this.#nextOffsets.set(record.cursorNo, record.nextOffset);
         return;
+      case "taken":
+        return this.#taken(record, block);
+      case "skipped":
+        return this.#skipped(record, block);
       case "buried":
         return this.#buried(record, block);
       case "abandoned": {
@@ -200,7 +207,11 @@ class Reader {
         if (this.#slots.has(`${record.deadTopicNo}:${record.offset}`))
           this.#add(block, record.kind, operatorText(record));
         return;
+      // Other messages.
+      case "sent":
+        return;
       default:
+        record satisfies Elsewhere;
     }
   }
 
@@ -266,8 +277,42 @@ class Reader {
   }
 
   #delivered({ cursorNo, offsets, connection }: RecordOf<"delivered">, block: Block): void {
-    for (const offset of offsets)
+    for (const offset of offsets) {
+      this.#reached(cursorNo, offset);
       this.#of(cursorNo, offset, block, "delivered", `on connection ${connection}`);
+    }
+  }
+
+  /** Everything before `nextOffset` was looked at. */
+  #taken({ cursorNo, nextOffset, offsets }: RecordOf<"taken">, block: Block): void {
+    const topicNo = this.#source.cursor(cursorNo)?.topicNo;
+    const from = this.#nextOffsets.get(cursorNo) ?? this.#firstOffset(topicNo);
+    this.#nextOffsets.set(cursorNo, nextOffset);
+    for (let offset = from; offset < nextOffset; offset++)
+      if (this.#slots.has(`${topicNo}:${offset}`) && !offsets.includes(offset))
+        this.#of(cursorNo, offset, block, "filtered", FILTERED_TEXT);
+  }
+
+  /** Of this transaction's messages there. A group of which nothing was read yet stands before all of them. */
+  #firstOffset(topicNo: number | undefined): number {
+    let first = Number.POSITIVE_INFINITY;
+    for (const key of this.#slots.keys()) {
+      const [of, offset = first] = key.split(":").map(Number);
+      if (of === topicNo) first = Math.min(first, offset);
+    }
+    return first;
+  }
+
+  #reached(cursorNo: number, offset: number): void {
+    const before = this.#nextOffsets.get(cursorNo) ?? 0;
+    this.#nextOffsets.set(cursorNo, Math.max(before, offset + 1));
+  }
+
+  #skipped(record: RecordOf<"skipped">, block: Block): void {
+    for (const offset of record.offsets) {
+      this.#reached(record.cursorNo, offset);
+      this.#of(record.cursorNo, offset, block, "skipped", operatorText(record));
+    }
   }
 
   #acked({ cursorNo, offsets }: RecordOf<"acked">, block: Block): void {
@@ -288,6 +333,7 @@ class Reader {
   /** Every delivery under way is over, and what was settled may come again. */
   #reset(record: RecordOf<"cursorReset">, block: Block): void {
     const { cursorNo, nextOffset } = record;
+    this.#nextOffsets.set(cursorNo, nextOffset);
     const topicNo = this.#source.cursor(cursorNo)?.topicNo;
     for (const key of this.#slots.keys()) {
       const [of, offset] = key.split(":").map(Number);

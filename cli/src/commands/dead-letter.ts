@@ -38,10 +38,10 @@ export const dlqShow: Verb = {
 export const deadLetterColumns = (print: Printer): readonly Column<DeadLetterView>[] => [
   { head: "OFFSET", of: (letter) => String(letter.offset), align: "right" },
   { head: "CAME FROM", of: (letter) => `${letter.topic}@${letter.originOffset}` },
-  { head: "ATTEMPTS", of: (letter) => count(letter.attempts), align: "right" },
-  { head: "BURIED", of: (letter) => print.zonedTime(letter.buriedAtMs) },
-  { head: "SIZE", of: (letter) => size(letter.bytes), align: "right" },
-  { head: "REASON", of: (letter) => shortened(letter.reason) },
+  { head: "ATTEMPTS", spare: 2, of: (letter) => count(letter.attempts), align: "right" },
+  { head: "BURIED", spare: 3, of: (letter) => print.zonedTime(letter.buriedAtMs) },
+  { head: "SIZE", spare: 1, of: (letter) => size(letter.bytes), align: "right" },
+  { head: "REASON", fit: "cut", of: (letter) => shortened(letter.reason) },
 ];
 
 const REASON_SHOWN_MAX = 80;

@@ -27,6 +27,7 @@ export const groupReset: Verb<ResetOptions> = {
     "escrow group reset billing --topic orders --to earliest --dry-run",
     'escrow group reset billing --topic orders --to time:2025-01-31T09:00 --reason "wrong tax rate" --yes billing',
     "escrow group reset billing --to time:2025-01-31T09:00 --dry-run",
+    "escrow group reset cache%node-1 --to earliest --dry-run",
   ],
   options: (command) =>
     withYes(withReasonUnlessDry(command))
@@ -45,7 +46,7 @@ export const groupReset: Verb<ResetOptions> = {
     }
     await confirmName(
       session,
-      { name: group, says: effects("This moves", group, plan).replaceAll("\n", " ") },
+      { name: group, says: effects("This moves", group, plan).split("\n") },
       options.yes,
     );
     const done = await session.request("group.reset", request);
@@ -61,7 +62,7 @@ export const groupDelete: Verb<ReasonOptions & YesOptions> = {
     const audit = session.audit(options.reason);
     await confirmName(
       session,
-      { name: group, says: await whatIsLost(session, group) },
+      { name: group, says: [await whatIsLost(session, group)] },
       options.yes,
     );
     const value = await session.request("group.delete", { group, ...audit });

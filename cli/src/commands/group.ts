@@ -86,12 +86,23 @@ const total = (group: GroupView, of: (topic: GroupTopicView) => number): string 
 
 const COLUMNS: readonly Column<GroupView>[] = [
   { head: "GROUP", of: (group) => group.group },
-  { head: "TOPICS", of: (group) => count(group.topics.length), align: "right" },
+  { head: "TOPICS", spare: 1, of: (group) => count(group.topics.length), align: "right" },
   { head: "LAG", of: (group) => total(group, (topic) => topic.lag), align: "right" },
-  { head: "LEASED", of: (group) => total(group, (topic) => topic.leased), align: "right" },
-  { head: "WAITING", of: (group) => total(group, (topic) => topic.waiting), align: "right" },
+  {
+    head: "LEASED",
+    spare: 3,
+    of: (group) => total(group, (topic) => topic.leased),
+    align: "right",
+  },
+  {
+    head: "WAITING",
+    spare: 2,
+    of: (group) => total(group, (topic) => topic.waiting),
+    align: "right",
+  },
   {
     head: "CONSUMERS",
+    spare: 4,
     of: (group) => count(group.consumers.length + (group.instances?.connected ?? 0)),
     align: "right",
   },
@@ -110,12 +121,12 @@ const COLUMNS: readonly Column<GroupView>[] = [
 
 const TOPIC_COLUMNS: readonly Column<GroupTopicView>[] = [
   { head: "TOPIC", of: (topic) => topic.topic },
-  { head: "NEXT OFFSET", of: (topic) => count(topic.nextOffset), align: "right" },
+  { head: "NEXT OFFSET", spare: 5, of: (topic) => count(topic.nextOffset), align: "right" },
   { head: "LAG", of: (topic) => count(topic.lag), align: "right" },
-  { head: "READY", of: (topic) => count(topic.ready), align: "right" },
-  { head: "LEASED", of: (topic) => count(topic.leased), align: "right" },
-  { head: "WAITING", of: (topic) => count(topic.waiting), align: "right" },
-  { head: "PENDING", of: (topic) => count(topic.pending), align: "right" },
+  { head: "READY", spare: 2, of: (topic) => count(topic.ready), align: "right" },
+  { head: "LEASED", spare: 4, of: (topic) => count(topic.leased), align: "right" },
+  { head: "WAITING", spare: 3, of: (topic) => count(topic.waiting), align: "right" },
+  { head: "PENDING", spare: 1, of: (topic) => count(topic.pending), align: "right" },
   { head: "OLDEST", of: (topic) => (topic.lag === 0 ? "" : span(topic.oldestAgeMs)) },
 ];
 
@@ -158,10 +169,10 @@ const topicColumns = ({ policy, topics }: GroupView): readonly Column<GroupTopic
 
 const CONSUMER_COLUMNS: readonly Column<ConsumerView>[] = [
   { head: "CONNECTION", of: (consumer) => String(consumer.connection), align: "right" },
-  { head: "CLIENT", of: (consumer) => consumer.client },
+  { head: "CLIENT", fit: "cut", of: (consumer) => consumer.client },
   { head: "LEASED", of: (consumer) => count(consumer.leased), align: "right" },
-  { head: "CREDIT", of: (consumer) => count(consumer.creditMessages), align: "right" },
-  { head: "CREDIT BYTES", of: (consumer) => size(consumer.creditBytes), align: "right" },
+  { head: "CREDIT", spare: 2, of: (consumer) => count(consumer.creditMessages), align: "right" },
+  { head: "CREDIT BYTES", spare: 1, of: (consumer) => size(consumer.creditBytes), align: "right" },
 ];
 
 const INSTANCE_COLUMNS: readonly Column<InstanceView>[] = [
@@ -172,7 +183,7 @@ const INSTANCE_COLUMNS: readonly Column<InstanceView>[] = [
     style: (one) => (one.connected ? undefined : "yellow"),
   },
   { head: "LAG", of: (one) => count(one.lag), align: "right" },
-  { head: "LEASED", of: (one) => count(one.leased), align: "right" },
+  { head: "LEASED", spare: 1, of: (one) => count(one.leased), align: "right" },
   {
     head: "LOST",
     of: (one) => count(one.expired + one.abandoned),

@@ -133,10 +133,10 @@ function unreadable(offsets: readonly number[]): string {
 const columns = (print: Printer): readonly Column<FoundMessageView>[] => [
   { head: "OFFSET", of: (message) => String(message.offset), align: "right" },
   { head: "VISIBLE SINCE", of: (message) => print.zonedTime(message.atMs) },
-  { head: "MESSAGE ID", of: (message) => message.id },
+  { head: "MESSAGE ID", spare: 1, of: (message) => message.id },
   { head: "KEY", of: (message) => message.key ?? "" },
-  { head: "TAG", of: (message) => message.tag ?? "" },
-  { head: "SIZE", of: (message) => size(message.bytes), align: "right" },
+  { head: "TAG", spare: 3, of: (message) => message.tag ?? "" },
+  { head: "SIZE", spare: 2, of: (message) => size(message.bytes), align: "right" },
 ];
 
 function shown(
@@ -165,11 +165,12 @@ const standingColumns = (print: Printer): readonly Column<StandingView>[] => [
     of: (one) => one.state,
     style: (one) => (one.state === "settled" ? "green" : undefined),
   },
-  { head: "DELIVERIES", of: (one) => count(one.deliveries), align: "right" },
-  { head: "FAILED", of: (one) => count(one.failures), align: "right" },
+  { head: "DELIVERIES", spare: 2, of: (one) => count(one.deliveries), align: "right" },
+  { head: "FAILED", spare: 3, of: (one) => count(one.failures), align: "right" },
   {
     head: "NOT BEFORE",
+    spare: 1,
     of: (one) => (one.readyAtMs === undefined ? "" : print.zonedTime(one.readyAtMs)),
   },
-  { head: "LAST REASON", of: (one) => one.reason ?? "" },
+  { head: "LAST REASON", spare: 1, fit: "cut", of: (one) => one.reason ?? "" },
 ];

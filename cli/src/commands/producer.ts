@@ -59,7 +59,7 @@ export const producerSetEndpoint: Verb<EndpointOptions> = {
 
 const COLUMNS: readonly Column<ProducerView>[] = [
   { head: "PRODUCER GROUP", of: (group) => group.group },
-  { head: "CONNECTIONS", of: (group) => count(group.connections), align: "right" },
+  { head: "CONNECTIONS", spare: 2, of: (group) => count(group.connections), align: "right" },
   {
     head: "CHECKERS",
     of: (group) => count(group.checkers),
@@ -73,13 +73,14 @@ const COLUMNS: readonly Column<ProducerView>[] = [
     align: "right",
     style: (group) => (group.parked > 0 ? "yellow" : undefined),
   },
-  { head: "UNDECIDED SIZE", of: (group) => size(group.undecidedBytes), align: "right" },
+  { head: "UNDECIDED SIZE", spare: 1, of: (group) => size(group.undecidedBytes), align: "right" },
   {
     head: "OLDEST",
+    spare: 3,
     of: (group) => (group.undecided + group.parked > 0 ? span(group.oldestAgeMs) : "-"),
     align: "right",
   },
-  { head: "ENDPOINT", of: (group) => group.endpoint ?? "-" },
+  { head: "ENDPOINT", fit: "cut", of: (group) => group.endpoint ?? "-" },
 ];
 
 /** With undecided work and nobody to ask, the work only ages. */

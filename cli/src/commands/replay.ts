@@ -74,7 +74,8 @@ export const dlqPurge: Verb<SelectOptions & YesOptions> = {
     if (options.dryRun) return dryRun(session, chosen, "purged");
     const audit = session.audit(options.reason);
     const says = `${plural(chosen.letters.length, "dead letter")} of group ${group} will be gone for ever.`;
-    if (chosen.letters.length > 0) await confirmName(session, { name: group, says }, options.yes);
+    if (chosen.letters.length > 0)
+      await confirmName(session, { name: group, says: [says] }, options.yes);
     const work = { type: "dlq.purge", verb: "purged", group, audit } as const;
     return carryOut(session, { ...work, chosen, perSecond: undefined });
   },

@@ -3,11 +3,12 @@ import { LIMITS } from "@escrowmq/protocol";
 import { type Command, Option } from "commander";
 import { type OutgoingMessage, readInput, type Sender } from "../connect.ts";
 import { safe, shellWord } from "../escape.ts";
-import { UsageError } from "../failure.ts";
-import { plural } from "../format.ts";
+import { EXIT, UsageError } from "../failure.ts";
+import { count, plural } from "../format.ts";
 import type { Io } from "../io.ts";
 import { duration, each, integer, type Pair, pair, time } from "../parse.ts";
 import type { Session } from "../session.ts";
+import { stopOnSignal } from "../stop.ts";
 import type { Verb } from "../verb.ts";
 
 /** What a message is made of. */
@@ -53,12 +54,13 @@ export const send: Verb<SendOptions> = {
       group: options.group,
     });
     try {
-      if (options.count === 1) await sendOne(session, sender, message);
-      else await sendMany(session, sender, { message, times: options.count });
+      if (options.count > 1)
+        return await sendMany(session, sender, { message, times: options.count });
+      await sendOne(session, sender, message);
+      return undefined;
     } finally {
       await sender.close();
     }
-    return undefined;
   },
 };
 
@@ -96,15 +98,16 @@ async function sendMany(
   session: Session,
   sender: Sender,
   work: { message: OutgoingMessage; times: number },
-): Promise<void> {
+): Promise<number> {
   const { clock } = session.io;
+  const stop = stopOnSignal(session.io);
   const progress = session.io.startProgress("sent", work.times);
   const startedAtMs = clock.now();
   let begun = 0;
   let done = 0;
   let isRefused = false;
   const sendNext = async (): Promise<void> => {
-    while (begun < work.times && !isRefused) {
+    while (begun < work.times && !isRefused && !stop.signal.aborted) {
       begun++;
       await sender.send(work.message);
       done++;
@@ -121,17 +124,21 @@ async function sendMany(
     Array.from({ length: Math.min(IN_FLIGHT_MAX, work.times) }, lane),
   );
   progress.stop();
+  stop.unlisten();
   const refused = ends.find((end) => end.status === "rejected");
   if (refused !== undefined) {
     session.print.note(`${plural(done, "message")} of ${work.times} were sent before the refusal.`);
     throw refused.reason;
   }
+  if (done < work.times)
+    session.print.note(`Stopped on the way: ${count(done)} of ${count(work.times)} were sent.`);
   const tookMs = Math.max(1, clock.now() - startedAtMs);
   const rate = `${plural(Math.round((done / tookMs) * 1_000), "message")} a second`;
   session.print.answer(
     { sent: done, tookMs },
     `${safe`${plural(done, "message")} sent to ${work.message.topic}`}, ${rate}, each on disk.`,
   );
+  return done < work.times ? EXIT.interrupted : EXIT.ok;
 }
 
 const fields = (options: MessageOptions): Omit<OutgoingMessage, "body"> => ({

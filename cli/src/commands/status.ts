@@ -31,7 +31,7 @@ export const doctor: Verb = {
     const columns = [
       { head: "LEVEL", of: (finding: Finding) => finding.level, style: levelStyle },
       { head: "AREA", of: (finding: Finding) => finding.area },
-      { head: "FINDING", of: (finding: Finding) => finding.text },
+      { head: "FINDING", of: (finding: Finding) => finding.text, fit: "wrap" as const },
     ];
     const table = view.findings.length === 0 ? "" : `${print.table(columns, view.findings)}\n\n`;
     print.answer(view, table + verdict);

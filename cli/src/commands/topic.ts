@@ -113,7 +113,7 @@ export const topicDelete: Verb<ReasonOptions & YesOptions> = {
   run: async (session, options, topic) => {
     const audit = session.audit(options.reason);
     const says = `All messages of topic ${topic} will be gone.`;
-    await confirmName(session, { name: topic, says }, options.yes);
+    await confirmName(session, { name: topic, says: [says] }, options.yes);
     const value = await session.request("topic.delete", { topic, ...audit });
     const { scheduled } = value;
     const gone = scheduled === 0 ? "" : ` ${plural(scheduled, "scheduled message")} gone with it.`;
@@ -143,12 +143,12 @@ const held = (topic: TopicView): number => topic.nextOffset - topic.firstOffset;
 const COLUMNS: readonly Column<TopicView>[] = [
   { head: "TOPIC", of: (topic) => topic.topic },
   { head: "MESSAGES", of: (topic) => count(held(topic)), align: "right" },
-  { head: "SCHEDULED", of: (topic) => count(topic.scheduled), align: "right" },
-  { head: "FIRST OFFSET", of: (topic) => count(topic.firstOffset), align: "right" },
-  { head: "NEXT OFFSET", of: (topic) => count(topic.nextOffset), align: "right" },
+  { head: "SCHEDULED", spare: 3, of: (topic) => count(topic.scheduled), align: "right" },
+  { head: "FIRST OFFSET", spare: 1, of: (topic) => count(topic.firstOffset), align: "right" },
+  { head: "NEXT OFFSET", spare: 2, of: (topic) => count(topic.nextOffset), align: "right" },
   { head: "SIZE", of: (topic) => size(topic.bytes), align: "right" },
-  { head: "RETENTION", of: kept },
-  { head: "GROUPS", of: (topic) => count(topic.groups.length), align: "right" },
+  { head: "RETENTION", spare: 5, of: kept },
+  { head: "GROUPS", spare: 4, of: (topic) => count(topic.groups.length), align: "right" },
   {
     head: "STATE",
     of: (topic) => (topic.paused ? "paused" : "open"),

@@ -64,8 +64,9 @@ export const txCheck: Verb<ReasonOptions> = {
   run: async (session, options, transactionId) => {
     const audit = session.audit(options.reason);
     const view = await session.request("tx.check", { transactionId, ...audit });
-    const text = `Its producer group ${view.group} is being asked. See the answer: escrow tx show`;
-    session.print.answer(view, `${safe`${text}`} ${lastWord(transactionId)}`);
+    const asked = safe`Its producer group ${view.group} is being asked. See the answer: escrow tx show`;
+    const waits = safe`Nobody of its producer group ${view.group} is there to be asked. Whoever comes is asked at once. See who is there: escrow producer list`;
+    session.print.answer(view, view.reachable ? `${asked} ${lastWord(transactionId)}` : waits);
     return undefined;
   },
 };
@@ -114,14 +115,15 @@ const COLUMNS: readonly Column<TransactionView>[] = [
     style: (tx) => (tx.state === "parked" ? "yellow" : undefined),
   },
   { head: "AGE", of: (tx) => span(tx.ageMs), align: "right" },
-  { head: "MESSAGES", of: (tx) => count(tx.messages.length), align: "right" },
+  { head: "MESSAGES", spare: 2, of: (tx) => count(tx.messages.length), align: "right" },
   {
     head: "SIZE",
+    spare: 1,
     of: (tx) => size(tx.messages.reduce((sum, message) => sum + message.bytes, 0)),
     align: "right",
   },
-  { head: "CHECKS", of: (tx) => count(tx.checks), align: "right" },
-  { head: "NEXT CHECK", of: nextCheck, align: "right" },
+  { head: "CHECKS", spare: 3, of: (tx) => count(tx.checks), align: "right" },
+  { head: "NEXT CHECK", spare: 4, of: nextCheck, align: "right" },
 ];
 
 /** Counted from the broker's own now, so that a wrong clock here shows no nonsense. */
