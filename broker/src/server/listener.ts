@@ -7,6 +7,7 @@ import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { LIMITS, SUBPROTOCOL } from "@escrowmq/protocol";
 import { type WebSocket, WebSocketServer } from "ws";
+import { CONTENT_TYPE } from "./metrics-text.ts";
 import { isLoopback } from "./options.ts";
 import type { SessionEvents, Socket } from "./session.ts";
 
@@ -18,7 +19,7 @@ export interface ListenerOptions {
   /** A connection was accepted; what it returns is told what happens to it. */
   readonly opened: (socket: Socket) => SessionEvents & { readonly isGreeted: boolean };
   readonly health: () => { readonly isReady: boolean; readonly text: string };
-  readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
+  readonly metrics: () => string;
 }
 
 export interface Listener {
@@ -45,7 +46,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
   });
   const heartbeat = startHeartbeat(webSockets);
-  http.on("request", (request, response) => void answerHttp(options, request, response));
+  http.on("request", (request, response) => answerHttp(options, request, response));
   http.on("upgrade", (request, socket, head) =>
     upgrade(options, webSockets, request, socket, head),
   );
@@ -189,11 +190,11 @@ function startHeartbeat(webSockets: WebSocketServer): NodeJS.Timeout {
   return timer;
 }
 
-async function answerHttp(
+function answerHttp(
   options: ListenerOptions,
   request: IncomingMessage,
   response: ServerResponse,
-): Promise<void> {
+): void {
   const reply = (status: number, text: string, contentType = "text/plain; charset=utf-8"): void => {
     response.writeHead(status, {
       "content-type": contentType,
@@ -212,10 +213,8 @@ async function answerHttp(
       const { isReady, text } = options.health();
       return reply(isReady ? 200 : 503, `${text}\n`);
     }
-    case "/metrics": {
-      const { contentType, text } = await options.metrics();
-      return reply(200, text, contentType);
-    }
+    case "/metrics":
+      return reply(200, options.metrics(), CONTENT_TYPE);
     default:
       return reply(
         404,

@@ -1,8 +1,8 @@
-/** Prometheus metrics: counted as things are said, gauges read when somebody asks. */
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
+/** What the broker counts and shows: counted as things are said, gauges read when somebody asks. */
 import type { LogRecord } from "../core/records.ts";
 import type { Send } from "../core/types.ts";
 import type { MemoryFigures } from "./flow.ts";
+import { Counter, gaugeText, Histogram } from "./metrics-text.ts";
 
 export interface Figures {
   readonly connections: number;
@@ -36,154 +36,110 @@ export interface Figures {
 }
 
 export class Metrics {
-  readonly #registry = new Registry();
-  readonly #records = this.#counter("records_total", "Records written, by kind", ["kind"]);
-  readonly #messages = this.#counter(
-    "messages_in_total",
-    "Messages accepted by send and prepare",
-    [],
-  );
-  readonly #verdicts = this.#counter("verdicts_total", "Transactions decided", ["verdict", "by"]);
-  readonly #checks = this.#counter("checks_total", "Checks ended, by outcome", ["outcome"]);
-  readonly #deliveries = this.#counter("deliveries_total", "Deliveries started", []);
-  readonly #returns = this.#counter(
+  readonly #records = new Counter("records_total", "Records written, by kind", "kind");
+  readonly #messages = new Counter("messages_in_total", "Messages accepted by send and prepare");
+  readonly #verdicts = new Counter("verdicts_total", "Transactions decided", "verdict", "by");
+  readonly #checks = new Counter("checks_total", "Checks ended, by outcome", "outcome");
+  readonly #deliveries = new Counter("deliveries_total", "Deliveries started");
+  readonly #returns = new Counter(
     "returns_total",
     "Deliveries that ended without an ack, by cause",
-    ["cause"],
+    "cause",
   );
-  readonly #refusals = this.#counter("refusals_total", "Requests refused, by code", ["code"]);
-  readonly #replies = this.#counter("replies_total", "Replies handed to who asked", []);
-  readonly #unreadable = this.#counter(
+  readonly #refusals = new Counter("refusals_total", "Requests refused, by code", "code");
+  readonly #replies = new Counter("replies_total", "Replies handed to who asked");
+  readonly #unreadable = new Counter(
     "unreadable_messages_total",
     "Messages whose bytes did not match their checksum",
-    [],
   );
-  readonly #failures = this.#counter(
+  readonly #failures = new Counter(
     "store_failures_total",
     "Times the store failed and was reopened",
-    [],
   );
-  readonly #tooSlow = this.#counter(
+  readonly #tooSlow = new Counter(
     "too_slow_total",
     "Connections closed because of what they did not read, or did not finish",
-    [],
   );
-  readonly #sync = new Histogram({
-    name: "escrowmq_block_write_seconds",
-    help: "Time from handing a block to the store until it is on disk",
-    buckets: [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1],
-    registers: [this.#registry],
-  });
+  readonly #sync = new Histogram(
+    "block_write_seconds",
+    "Time from handing a block to the store until it is on disk",
+    [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1],
+  );
+  readonly #figures: () => Figures;
 
   constructor(figures: () => Figures) {
-    for (const [name, help, read] of GAUGES) {
-      new Gauge({
-        name: `escrowmq_${name}`,
-        help,
-        registers: [this.#registry],
-        collect() {
-          this.set(read(figures()));
-        },
-      });
-    }
-    const memory = new Gauge({
-      name: "escrowmq_memory_bytes",
-      help: "What peers make the broker hold, by part of memoryBytesMax",
-      labelNames: ["part"],
-      registers: [this.#registry],
-      collect() {
-        for (const [part, bytes] of Object.entries(figures().memory)) memory.set({ part }, bytes);
-      },
-    });
+    this.#figures = figures;
   }
 
-  get contentType(): string {
-    return this.#registry.contentType;
-  }
-
-  text(): Promise<string> {
-    return this.#registry.metrics();
+  text(): string {
+    const counted = [
+      this.#records,
+      this.#messages,
+      this.#verdicts,
+      this.#checks,
+      this.#deliveries,
+      this.#returns,
+      this.#refusals,
+      this.#replies,
+      this.#unreadable,
+      this.#failures,
+      this.#tooSlow,
+      this.#sync,
+    ];
+    return [...counted.map((one) => one.text()), ...gaugeTexts(this.#figures())].join("\n");
   }
 
   wrote(records: readonly LogRecord[], seconds: number): void {
     this.#sync.observe(seconds);
-    const tally = new Tally();
-    for (const record of records) tally.add(record);
-    this.#messages.inc(tally.messages);
-    this.#deliveries.inc(tally.deliveries);
-    for (const [kind, count] of tally.kinds) this.#records.inc({ kind }, count);
-    for (const { labels, count } of tally.verdicts.values()) this.#verdicts.inc(labels, count);
-    for (const [outcome, count] of tally.checks) this.#checks.inc({ outcome }, count);
-    for (const [cause, count] of tally.returns) this.#returns.inc({ cause }, count);
+    for (const record of records) this.#wrote(record);
   }
 
   said(send: Send): void {
-    if (send.kind === "reply") this.#replies.inc();
+    if (send.kind === "reply") this.#replies.add();
     if (send.kind === "frame" && send.frame.type === "error")
-      this.#refusals.inc({ code: send.frame.code });
+      this.#refusals.add(1, send.frame.code);
   }
 
   unreadable(): void {
-    this.#unreadable.inc();
+    this.#unreadable.add();
   }
 
   tooSlow(): void {
-    this.#tooSlow.inc();
+    this.#tooSlow.add();
   }
 
   storeFailed(): void {
-    this.#failures.inc();
+    this.#failures.add();
   }
 
-  #counter<Label extends string>(
-    name: string,
-    help: string,
-    labelNames: readonly Label[],
-  ): Counter<Label> {
-    return new Counter({ name: `escrowmq_${name}`, help, labelNames, registers: [this.#registry] });
-  }
-}
-
-/** One block's records, counted before the counters are touched: a touch costs more than the counting. */
-class Tally {
-  messages = 0;
-  deliveries = 0;
-  readonly kinds = new Map<string, number>();
-  readonly checks = new Map<string, number>();
-  readonly returns = new Map<string, number>();
-  readonly verdicts = new Map<string, { labels: { verdict: string; by: string }; count: number }>();
-
-  add(record: LogRecord): void {
-    countOne(this.kinds, record.kind);
+  #wrote(record: LogRecord): void {
+    this.#records.add(1, record.kind);
     switch (record.kind) {
       case "sent":
       case "prepared":
-        this.messages += record.messages.length;
-        return;
+        return this.#messages.add(record.messages.length);
       case "decided":
-        return this.#decided(record.verdict, record.by);
+        return this.#verdicts.add(1, `${record.verdict} ${record.by}`);
       case "checked":
-        return countOne(this.checks, record.outcome);
+        return this.#checks.add(1, record.outcome);
       case "delivered":
-        this.deliveries += record.offsets.length;
-        return;
+        return this.#deliveries.add(record.offsets.length);
       case "returned":
-        return countOne(this.returns, record.cause);
+        return this.#returns.add(1, record.cause);
       default:
     }
   }
-
-  #decided(verdict: string, by: string): void {
-    const key = `${verdict} ${by}`;
-    const known = this.verdicts.get(key);
-    if (known === undefined) this.verdicts.set(key, { labels: { verdict, by }, count: 1 });
-    else known.count++;
-  }
 }
 
-function countOne(counts: Map<string, number>, key: string): void {
-  counts.set(key, (counts.get(key) ?? 0) + 1);
-}
+const gaugeTexts = (figures: Figures): string[] => [
+  ...GAUGES.map(([name, help, read]) => gaugeText(name, help, read(figures))),
+  gaugeText(
+    "memory_bytes",
+    "What peers make the broker hold, by part of memoryBytesMax",
+    Object.entries(figures.memory),
+    "part",
+  ),
+];
 
 const GAUGES: readonly (readonly [
   name: string,
