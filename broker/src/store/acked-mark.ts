@@ -5,8 +5,8 @@
  *
  * Invariants
  * - M1 The mark never runs ahead of what is on disk; it may run behind, by about a second.
- * - M2 Writing it never delays an append. A mark that cannot be written is a warning: it protects,
- *   it decides nothing.
+ * - M2 Writing it delays no append, and no start unless a loss was accepted. A mark that cannot be written
+ *   is a warning: it protects, it decides nothing.
  */
 import { EscrowError } from "@escrowmq/protocol";
 import { NO_HASH } from "./block.ts";
