@@ -10,7 +10,8 @@ import {
   encodeMessage,
 } from "@escrowmq/protocol";
 import { afterEach, describe, expect, it } from "vitest";
-import { type Broker, createBroker } from "../../broker/src/server/broker.ts";
+import type { Broker } from "../../broker/src/server/broker.ts";
+import { createBroker } from "../../broker/src/server/create-broker.ts";
 import type { BrokerOptions } from "../../broker/src/server/options.ts";
 import type { Session } from "../../broker/src/server/session.ts";
 import { MemoryDisk } from "../../broker/src/store/memory-disk.ts";

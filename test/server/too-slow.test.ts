@@ -7,7 +7,8 @@ import {
   encodeMessage,
 } from "@escrowmq/protocol";
 import { afterEach, expect, it } from "vitest";
-import { type Broker, createBroker } from "../../broker/src/server/broker.ts";
+import type { Broker } from "../../broker/src/server/broker.ts";
+import { createBroker } from "../../broker/src/server/create-broker.ts";
 import { MemoryDisk } from "../../broker/src/store/memory-disk.ts";
 import { openMemoryStore } from "../../broker/src/store/memory-store.ts";
 

@@ -20,7 +20,8 @@ const tailOf = async (directory: string, options = {}): Promise<number> => {
 describe("a new data directory", () => {
   it("belongs to its user alone and names its format", async () => {
     const directory = join(scratch.newDirectory(), "deeper");
-    await scratch.open(directory);
+    const store = await scratch.open(directory);
+    await store.close();
     expect(statSync(directory).mode & 0o777).toBe(0o700);
     expect(JSON.parse(readFileSync(join(directory, "escrowmq.json"), "utf8"))).toEqual({
       format: 1,

@@ -61,9 +61,12 @@ export class Ids {
     let start = 0;
     for (const count of counts) {
       this.#hash.readWords(aligned, start, count);
+      this.#places.add(this.#hash.hash, this.#places.size);
+      this.#starts.push(this.#words.length + start);
       start += count;
-      this.#add();
     }
+    this.#counts.load(counts);
+    this.#words.load(words);
   }
 
   #add(): void {

@@ -29,11 +29,11 @@ import { Looker } from "./looker.ts";
 import { Loop } from "./loop.ts";
 import { blockBytesMax, openBytesMax } from "./memory-budget.ts";
 import { type Figures, Metrics, NO_FIGURES } from "./metrics.ts";
-import { type BrokerOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
+import type { ResolvedOptions } from "./options.ts";
 import { recover } from "./recovery.ts";
 import { Retirer } from "./retirer.ts";
 import { CLOSE_GOING_AWAY, Session, type SessionHost, type Socket } from "./session.ts";
-import { type Surroundings, surroundingsOf } from "./surroundings.ts";
+import type { Surroundings } from "./surroundings.ts";
 import { timelineSource } from "./timeline-source.ts";
 import { VERSION } from "./version.ts";
 
@@ -68,19 +68,14 @@ const REOPEN_DELAYS_MS = [0, 500, 1_000, 2_000, 5_000, 10_000];
 const ADMISSION_EVERY_MS = 2_000;
 const TRY_AGAIN_LATER = 1013;
 
-/** Opens the data directory, recovers, and serves. Rejects with STORE_LOCKED, STORE_VERSION, STORE_CORRUPT, … */
-export async function createBroker(options: BrokerOptions = {}): Promise<Broker> {
-  const resolved = resolveOptions(options);
-  return startBroker(resolved, surroundingsOf(resolved));
-}
-
-/** The same in any surroundings; `options` name some of them, too, which count no more then. */
+/** Recovers and serves; `opening` is the store that it begins with. What `options` name of the surroundings counts no more. */
 export async function startBroker(
   options: ResolvedOptions,
   surroundings: Surroundings,
+  opening: Promise<BlockStore> = surroundings.openStore(),
 ): Promise<Broker> {
   const broker = new RunningBroker(options, surroundings);
-  await broker.start();
+  await broker.start(opening);
   return broker;
 }
 
@@ -135,8 +130,8 @@ class RunningBroker implements Broker, SessionHost {
     return this.#storeId;
   }
 
-  async start(): Promise<void> {
-    this.#life = await this.#open();
+  async start(opening: Promise<BlockStore>): Promise<void> {
+    this.#life = await this.#open(await opening);
     this.#startedAtMs = this.#clock.nowMs();
     await this.#admit();
     this.#admissionTimer = this.#clock.repeat(() => {
@@ -225,10 +220,9 @@ class RunningBroker implements Broker, SessionHost {
     await life.store.close();
   }
 
-  async #open(): Promise<Serving> {
+  async #open(store: BlockStore): Promise<Serving> {
     const { policy, acceptLoss, checkpointEveryBytes } = this.#options;
-    const { openStore, newEngine } = this.#surroundings;
-    const store = await openStore();
+    const { newEngine } = this.#surroundings;
     try {
       const recovery = await recover(store, newEngine(policy), this.#log, acceptLoss);
       // Closed meanwhile: a store that nobody would close again must not stay open.
@@ -364,7 +358,7 @@ class RunningBroker implements Broker, SessionHost {
       await new Promise<void>((resolve) => this.#clock.setTimer(resolve, delayMs));
       if (this.#life.kind !== "reopening") return;
       try {
-        this.#life = await this.#open();
+        this.#life = await this.#open(await this.#surroundings.openStore());
         this.#log.info({}, "the store was reopened and verified; serving again");
       } catch (error) {
         this.#log.error({ err: error, attempt: at + 1 }, "reopening failed");

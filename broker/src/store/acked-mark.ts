@@ -5,8 +5,8 @@
  *
  * Invariants
  * - M1 The mark never runs ahead of what is on disk; it may run behind, by about a second.
- * - M2 Writing it never delays an append. A mark that cannot be written is a warning: it protects,
- *   it decides nothing.
+ * - M2 Writing it delays no append, and no start unless a loss was accepted. A mark that cannot be written
+ *   is a warning: it protects, it decides nothing.
  */
 import { EscrowError } from "@escrowmq/protocol";
 import { NO_HASH } from "./block.ts";
@@ -56,21 +56,21 @@ export class AckedMark {
     this.#block = block;
     this.#hash = hash;
     if (this.#timer !== null || this.#writing !== null || this.#isFinished) return;
-    if (this.#everyMs === 0) this.#startWriting();
+    if (this.#everyMs === 0) void this.#startWriting();
     else {
       this.#timer = setTimeout(() => {
         this.#timer = null;
-        this.#startWriting();
+        void this.#startWriting();
       }, this.#everyMs);
       this.#timer.unref();
     }
   }
 
-  /** Writes what `note` was told last, now. */
-  async write(block: number, hash: Uint8Array): Promise<void> {
+  /** As `note`, but at once. Resolves when it is on disk, or was warned of. */
+  write(block: number, hash: Uint8Array): Promise<void> {
     this.#block = block;
     this.#hash = hash;
-    await this.#replace(false);
+    return this.#startWriting();
   }
 
   /** The last word. `clean` only when nothing failed; a failed store's mark stays as it is. */
@@ -82,11 +82,12 @@ export class AckedMark {
     if (clean) await this.#replace(true);
   }
 
-  #startWriting(): void {
+  #startWriting(): Promise<void> {
     this.#writing = this.#replace(false).finally(() => {
       this.#writing = null;
       if (this.#written < this.#block) this.note(this.#block, this.#hash);
     });
+    return this.#writing;
   }
 
   async #replace(clean: boolean): Promise<void> {

@@ -22,12 +22,14 @@ import type { Packs } from "./packs.ts";
 import type { CheckpointPart } from "./store.ts";
 
 const CHUNK_BYTES = 1_048_576;
+/** Up to here parts stay in memory between the two looks at them: most of a start is short. */
+const KEPT_BYTES_MAX = 8_388_608;
 
 export interface Checkpoint extends CheckpointHeader {
   /** Of what only this checkpoint holds. */
   readonly bytes: number;
   readonly packed: readonly PackedPart[];
-  /** Read again as they are taken: all together they may be as big as the state. */
+  /** Beyond a few MiB they are read again as they are taken: all together they may be as big as the state. */
   readonly parts: AsyncIterable<CheckpointPart>;
 }
 
@@ -46,17 +48,25 @@ export async function readCheckpoint(
   if (Buffer.compare(header.storeId, storeId) !== 0)
     throw new UnusableCheckpoint("it belongs to another store");
   let bytes = 0;
+  let allBytes = 0;
+  let kept: ReadPart[] | null = [];
   const packed: PackedPart[] = [];
-  for await (const { data, reference } of readParts(path, packs)) {
+  for await (const part of readParts(path, packs)) {
+    const { data, reference } = part;
     refuseMalformed(data);
     if (reference === null) bytes += data.length;
     else packed.push(reference);
+    allBytes += data.length;
+    if (allBytes > KEPT_BYTES_MAX) kept = null;
+    kept?.push(part);
   }
-  return { ...header, bytes, packed, parts: unpackedParts(path, packs) };
+  return { ...header, bytes, packed, parts: unpacked(kept ?? readParts(path, packs)) };
 }
 
-async function* unpackedParts(path: string, packs: Packs): AsyncGenerator<CheckpointPart> {
-  for await (const { data } of readParts(path, packs)) yield unpackKnown(data);
+async function* unpacked(
+  parts: Iterable<ReadPart> | AsyncIterable<ReadPart>,
+): AsyncGenerator<CheckpointPart> {
+  for await (const { data } of parts) yield unpackKnown(data);
 }
 
 interface ReadPart {

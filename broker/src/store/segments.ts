@@ -83,6 +83,9 @@ export interface SegmentsOptions {
   readonly onWarning: (text: string) => void;
 }
 
+/** Read side by side: each is a few turns of the disk's queue, and takes a descriptor meanwhile. */
+const SEALS_AT_ONCE = 16;
+
 interface OpenSegment {
   readonly first: number;
   readonly database: Promise<Database>;
@@ -263,8 +266,14 @@ export class Segments {
     const { start } = this.#options;
     if (this.first !== start)
       throw hole(`The log begins with block ${start}, the first segment with block ${this.first}`);
-    for (const [index, first] of this.#firsts.slice(0, -1).entries()) {
-      const seal = (await readSeal(this.#pathOf(first))) ?? (await this.#sealAgain(first));
+    const sealed = this.#firsts.slice(0, -1);
+    const seals: (Seal | null)[] = [];
+    for (let at = 0; at < sealed.length; at += SEALS_AT_ONCE) {
+      const some = sealed.slice(at, at + SEALS_AT_ONCE);
+      seals.push(...(await Promise.all(some.map((first) => readSeal(this.#pathOf(first))))));
+    }
+    for (const [index, first] of sealed.entries()) {
+      const seal = seals[index] ?? (await this.#sealAgain(first));
       const next = this.#firsts[index + 1];
       if (next !== seal.last + 1)
         throw hole(`Segment ${first} ends with block ${seal.last}, the next begins with ${next}`);
