@@ -11,7 +11,7 @@ import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { connectAdmin } from "@escrowmq/protocol/client";
+import { createAdmin } from "@escrowmq/protocol/client";
 import { BROKER_FLAGS } from "./broker-flags.mjs";
 import { nowMs, paused } from "./clock.mjs";
 import { merged } from "./histogram.mjs";
@@ -67,7 +67,7 @@ async function load(producer, plan = {}) {
 
 /** Tells how long it took until the files were gone, and how many bytes of blocks they held. */
 async function retire(url, dataDir) {
-  const admin = await connectAdmin({ url });
+  const admin = await createAdmin({ url });
   try {
     const before = (await admin.request("stats", {})).storeBytes;
     const startMs = nowMs();

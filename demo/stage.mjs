@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { connectAdmin } from "@escrowmq/protocol/client";
+import { createAdmin } from "@escrowmq/protocol/client";
 import { Actor } from "./actor.mjs";
 import { command } from "./narrate.mjs";
 
@@ -85,7 +85,7 @@ export class Stage {
 
   /** Asks the broker what the CLI would ask, where the demo itself wants to know. */
   async inspect(type, fields = {}) {
-    this.#admin ??= connectAdmin({ url: this.url });
+    this.#admin ??= createAdmin({ url: this.url });
     return (await this.#admin).request(type, fields);
   }
 

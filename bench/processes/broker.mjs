@@ -1,6 +1,6 @@
 /** EscrowMQ's broker in a process of its own, with what it used on request. */
 import { createBroker } from "@escrowmq/broker";
-import { connectAdmin } from "@escrowmq/protocol/client";
+import { createAdmin } from "@escrowmq/protocol/client";
 import { cpuMs, fault, listen, task, tell } from "./parent.mjs";
 
 let broker;
@@ -26,7 +26,7 @@ listen({
 
 try {
   broker = await createBroker({ dataDir: task.dataDir, port: 0, logLevel: "warn" });
-  admin = await connectAdmin({ url: broker.url });
+  admin = await createAdmin({ url: broker.url });
   for (const topic of task.topics) await admin.request("topic.create", { topic });
   tell("ready", { url: broker.url });
 } catch (error) {

@@ -78,6 +78,9 @@ export interface ReceivedMessage {
   readonly tag: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Uint8Array;
+  /** Its sender waits for a reply. */
+  readonly isRequest: boolean;
+  reply(body: Uint8Array): Promise<void>;
 }
 
 export interface AckableMessage extends ReceivedMessage {
@@ -86,8 +89,9 @@ export interface AckableMessage extends ReceivedMessage {
 
 /** Read either one by one, or by a handler of which up to `concurrency` run at once. */
 export interface Receiver extends AsyncIterable<AckableMessage> {
-  run(handler: (message: ReceivedMessage) => Promise<void>): Promise<void>;
-  /** Waits so long for what is unsettled, then gives it back; that counts as no attempt. */
+  /** Each message goes back when its handler has ended, as it came: not an attempt. */
+  lend(handler: (message: ReceivedMessage) => Promise<void>): Promise<void>;
+  /** Reads no more, waits so long for what is unsettled, and closes. */
   drain(options: { timeoutMs: number }): Promise<unknown>;
 }
 
@@ -147,7 +151,7 @@ export interface VerifyProgress {
 
 /** The other packages, as this program uses them. */
 export interface Services {
-  connectAdmin(options: AdminOptions): Promise<Admin>;
+  createAdmin(options: AdminOptions): Promise<Admin>;
   createSender(options: SenderOptions): Promise<Sender>;
   createReceiver(options: ReceiverOptions): Promise<Receiver>;
   createBroker(options: BrokerOptions): Promise<RunningBroker>;

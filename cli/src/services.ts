@@ -5,17 +5,27 @@
 import type { Services } from "./connect.ts";
 
 export const SERVICES: Services = {
-  connectAdmin: async (options) => {
-    const { connectAdmin } = await import("@escrowmq/protocol/client");
-    return connectAdmin(options);
+  createAdmin: async (options) => {
+    const { createAdmin } = await import("@escrowmq/protocol/client");
+    return createAdmin(options);
   },
   createSender: async (options) => {
     const { createProducer } = await import("@escrowmq/producer");
     return createProducer(options);
   },
   createReceiver: async (options) => {
-    const { createConsumer } = await import("@escrowmq/consumer");
-    return createConsumer(options);
+    const { createConsumer, Release } = await import("@escrowmq/consumer");
+    const consumer = await createConsumer(options);
+    return {
+      lend: (handler) =>
+        consumer.run(async (message, context) => {
+          const { isRequest } = context;
+          await handler({ ...message, isRequest, reply: (body) => context.reply(body) });
+          throw new Release();
+        }),
+      drain: (options) => consumer.drain(options),
+      [Symbol.asyncIterator]: () => consumer[Symbol.asyncIterator](),
+    };
   },
   createBroker: async (options) => {
     const { createBroker } = await import("@escrowmq/broker");

@@ -75,6 +75,6 @@ export class Session {
   }
 
   async #connect(): Promise<Admin> {
-    return this.io.services.connectAdmin(await this.endpoint());
+    return this.io.services.createAdmin(await this.endpoint());
   }
 }

@@ -5,6 +5,7 @@
  * Invariants
  * - U6 One reader at a time takes messages.
  * - U7 Credit is granted only while somebody reads, and only on the connection that is open.
+ * - U8 A consumer that closes leaves: what is unsettled goes back at once, and none of it is an attempt.
  *
  * Events on the diagnostics channel "escrowmq:consumer": connected, disconnected, failed (a handler
  * threw), unreadable (a message did not decode), unsettled (a settlement came too late or failed), gap (an
@@ -185,6 +186,15 @@ class ConnectedConsumer implements Consumer<unknown>, Session {
     // U7
     if (credit !== null)
       this.#calls.link.connection?.send({ type: "credit", subscription: SUBSCRIPTION, ...credit });
+  }
+
+  /** Else what is still under lease here would count as lost with a consumer that died (U8). */
+  onLeaving(): void {
+    this.#calls.start(
+      (id) => ({ type: "unsubscribe", id, subscription: SUBSCRIPTION }),
+      { onReconnect: "fail" },
+      () => undefined,
+    );
   }
 
   onFrame(frame: BrokerFrame): void {

@@ -28,6 +28,7 @@ export interface Settler {
   ack(delivery: Delivery, ended: Ended | null): void;
   retry(delivery: Delivery, options: RetryOptions, ended: Ended | null): void;
   bury(delivery: Delivery, reason: string, ended: Ended | null): void;
+  release(delivery: Delivery, ended: Ended | null): void;
   extend(delivery: Delivery, leaseMs: number | undefined, ended: Ended): void;
   joined(delivery: Delivery): void;
   reply(inbox: string, correlation: string, body: Uint8Array): Promise<void>;
@@ -46,6 +47,8 @@ export class Delivery implements ManualMessage<unknown> {
   readonly raw: Uint8Array;
   readonly attempt: number;
   readonly atMs: number;
+  readonly delayMs: number | undefined;
+  readonly ttlMs: number | undefined;
   readonly origin: Origin | undefined;
   readonly token: string;
   /** Encoded, as credit counts it. */
@@ -60,6 +63,7 @@ export class Delivery implements ManualMessage<unknown> {
   /** Called once, when it is settled, joined or lost. */
   onOver: (() => void) | null = null;
   readonly #settler: Settler;
+  readonly #deliverAtMs: number | undefined;
   #abort: AbortController | null = null;
   #over: EscrowError | null = null;
 
@@ -77,6 +81,9 @@ export class Delivery implements ManualMessage<unknown> {
     this.body = topic.codec.decode(this.raw);
     this.attempt = frame.attempt;
     this.atMs = frame.atMs;
+    this.delayMs = message.delayMs;
+    this.ttlMs = message.ttlMs;
+    this.#deliverAtMs = message.deliverAtMs;
     this.origin = frame.origin;
     this.token = frame.token;
     this.bytes = frame.message.length;
@@ -94,6 +101,10 @@ export class Delivery implements ManualMessage<unknown> {
   json<T = unknown>(): T {
     // The caller's claim about data from outside, as with any JSON.
     return json.decode(this.raw) as T;
+  }
+
+  get deliverAt(): Date | undefined {
+    return this.#deliverAtMs === undefined ? undefined : new Date(this.#deliverAtMs);
   }
 
   get signal(): AbortSignal {
@@ -137,6 +148,10 @@ export class Delivery implements ManualMessage<unknown> {
 
   bury(reason: string): Promise<void> {
     return this.#settled((ended) => this.#settler.bury(this, reason, ended));
+  }
+
+  release(): Promise<void> {
+    return this.#settled((ended) => this.#settler.release(this, ended));
   }
 
   extend(leaseMs?: number): Promise<void> {

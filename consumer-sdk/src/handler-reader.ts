@@ -3,14 +3,14 @@
  *
  * Invariants
  * - U1 At most `concurrency` handlers run at once.
- * - U2 A handler that resolved is acked, one that threw is retried or buried; neither once its delivery
+ * - U2 A handler that resolved is acked, one that threw is retried, buried or released; none of it once its delivery
  *   has been settled, has joined a transaction or is lost.
  */
 import type { Delivery } from "./delivery.ts";
 import type { Intake } from "./intake.ts";
 import type { Handler } from "./options.ts";
 import type { Settlements } from "./settlements.ts";
-import { isBury, isRetry } from "./throws.ts";
+import { isBury, isRelease, isRetry } from "./throws.ts";
 
 /** Who takes messages from the intake. */
 export interface Reader {
@@ -92,13 +92,14 @@ export class HandlerReader implements Reader {
   }
 
   #failed(delivery: Delivery, error: unknown): void {
-    this.#noteFailed(delivery, error);
+    if (!isRelease(error)) this.#noteFailed(delivery, error);
     if (delivery.state === "leased") this.#settleFailed(delivery, error);
     this.#ended(delivery);
   }
 
   #settleFailed(delivery: Delivery, error: unknown): void {
-    if (isBury(error)) this.#settlements.bury(delivery, error.reason, null);
+    if (isRelease(error)) this.#settlements.release(delivery, null);
+    else if (isBury(error)) this.#settlements.bury(delivery, error.reason, null);
     else if (isRetry(error)) {
       const reason =
         error.reason ?? (error.cause === undefined ? undefined : reasonOf(error.cause));

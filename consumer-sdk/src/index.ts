@@ -1,9 +1,12 @@
 /** EscrowMQ's consumer: read topics, and tell how each delivery ended. */
 export { type ErrorCode, type ErrorDetail, EscrowError } from "@escrowmq/protocol";
 export {
+  type AdminClient,
+  type AdminOptions,
   bytes,
   type ClientOptions,
   type Codec,
+  createAdmin,
   type Environment,
   json,
   type Logger,
@@ -21,4 +24,4 @@ export type {
   TopicSubscription,
 } from "./message.ts";
 export type { Consumer, ConsumerOptions, Drained, DrainOptions, Gap, Handler } from "./options.ts";
-export { Bury, Retry, type RetryOptions } from "./throws.ts";
+export { Bury, Release, Retry, type RetryOptions } from "./throws.ts";

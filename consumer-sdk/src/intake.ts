@@ -141,7 +141,7 @@ export class Intake {
 
   #giveBackBeyond(count: number): void {
     for (const delivery of this.#waiting.takeBeyond(count)) {
-      if (delivery.state === "leased") this.#settlements.release(delivery);
+      if (delivery.state === "leased") this.#settlements.release(delivery, null);
       this.#window.finished(delivery.bytes);
     }
   }

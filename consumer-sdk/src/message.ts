@@ -33,6 +33,11 @@ export interface Message<Body = Uint8Array> {
   readonly attempt: number;
   /** When it became visible, ms since 1970 by the broker's clock. */
   readonly atMs: number;
+  /** As its producer sent it: how long, or until when, it waited before it became visible. */
+  readonly delayMs: number | undefined;
+  readonly deliverAt: Date | undefined;
+  /** As its producer sent it: from `atMs` on it is delivered for so long, and no longer. */
+  readonly ttlMs: number | undefined;
   /** Dead letters only. */
   readonly origin: Origin | undefined;
   /** Names this delivery. Pass the message in `acks` of a transaction's prepare to let its ack join. */
@@ -73,6 +78,8 @@ export interface ManualMessage<Body = Uint8Array> extends Message<Body>, Context
   retry(options?: RetryOptions): Promise<void>;
   /** Puts it into the dead-letter topic. */
   bury(reason: string): Promise<void>;
+  /** Gives it back as it came, which is not an attempt. It is delivered again at once, perhaps to this consumer. */
+  release(): Promise<void>;
 }
 
 /** What to read, and where a group that is new to the topic begins. */

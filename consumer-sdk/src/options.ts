@@ -67,10 +67,10 @@ export interface Consumer<Body> {
   [Symbol.asyncIterator](): AsyncIterableIterator<ManualMessage<Body>>;
   /**
    * Takes nothing new, gives back what was not started, waits for handlers and for the broker's word
-   * on every settlement, then closes. What is left at the end of the time is given back by the broker.
+   * on every settlement, then closes. What is left at the end of the time goes back; it is no attempt.
    */
   drain(options: DrainOptions): Promise<Drained>;
-  /** Closes now: signals abort, and the broker gives back what was not settled. */
+  /** Closes now: signals abort, and what was not settled goes back; it is no attempt. */
   close(): Promise<void>;
   /** Drains for at most 10 s. */
   [Symbol.asyncDispose](): Promise<void>;

@@ -33,6 +33,11 @@ interface WaitingAck {
   readonly ended: Ended | null;
 }
 
+interface WaitingRelease {
+  readonly token: string;
+  readonly ended: Ended | null;
+}
+
 const SETTLING = { onReconnect: "fail", isPatient: true } as const;
 
 export class Settlements implements Settler {
@@ -41,7 +46,7 @@ export class Settlements implements Settler {
   readonly #events: SettlementEvents;
   readonly #leases: Leases;
   #acks: WaitingAck[] = [];
-  #releases: string[] = [];
+  #releases: WaitingRelease[] = [];
   #unconfirmed = 0;
 
   constructor(calls: Calls, environment: Environment, events: SettlementEvents) {
@@ -95,19 +100,19 @@ export class Settlements implements Settler {
   }
 
   /** Gives it back at once; not an attempt. */
-  release(delivery: Delivery): void {
+  release(delivery: Delivery, ended: Ended | null): void {
     this.#begin(delivery);
-    this.#release(delivery.token);
+    this.#release(delivery.token, ended);
   }
 
   /** For a message that nobody was shown. */
   releaseToken(token: string): void {
     this.#unconfirmed++;
-    this.#release(token);
+    this.#release(token, null);
   }
 
-  #release(token: string): void {
-    this.#releases.push(token);
+  #release(token: string, ended: Ended | null): void {
+    this.#releases.push({ token, ended });
     this.#calls.link.connection?.schedule();
   }
 
@@ -144,12 +149,14 @@ export class Settlements implements Settler {
         (outcome) => this.#confirm(acks, outcome),
       );
     }
-    for (const tokens of chunks(released))
+    for (const releases of chunks(released)) {
+      const tokens = releases.map(({ token }) => token);
       this.#calls.start(
         (id) => ({ type: "release", id, tokens }),
         SETTLING,
-        () => this.#confirmed(tokens.length),
+        (outcome) => this.#released(releases, outcome),
       );
+    }
   }
 
   /** The connection is gone, and all leases with it (X1). */
@@ -159,11 +166,11 @@ export class Settlements implements Settler {
       cause.code === "CLOSED" ? cause : new EscrowError("STALE_DELIVERY", why, { cause });
     for (const delivery of this.#leases.all()) this.#lose(delivery, error);
     const acks = this.#acks;
-    const released = this.#releases.length;
+    const releases = this.#releases;
     this.#acks = [];
     this.#releases = [];
     this.#confirm(acks, { kind: "refused", error });
-    this.#confirmed(released);
+    this.#released(releases, { kind: "refused", error });
   }
 
   stop(): void {
@@ -192,14 +199,20 @@ export class Settlements implements Settler {
   }
 
   #confirm(settled: readonly WaitingAck[], outcome: Outcome): void {
-    const stale = outcome.kind === "ok" ? new Set(outcome.frame.stale) : null;
+    const errorOf = errorsIn(outcome);
     for (const { delivery, ended } of settled) {
-      const error = outcome.kind === "refused" ? outcome.error : null;
-      const why = stale?.has(delivery.token) ? new EscrowError("STALE_DELIVERY") : error;
+      const why = errorOf(delivery.token);
       if (why !== null) this.#events.failed(delivery, why);
       ended?.(why);
     }
     this.#confirmed(settled.length);
+  }
+
+  /** One that came too late is no failure: the delivery is over, which is what was asked for. */
+  #released(releases: readonly WaitingRelease[], outcome: Outcome): void {
+    const errorOf = errorsIn(outcome);
+    for (const { token, ended } of releases) ended?.(errorOf(token));
+    this.#confirmed(releases.length);
   }
 
   #confirmed(count: number): void {
@@ -252,6 +265,13 @@ export class Settlements implements Settler {
       delivery.renewAtMs = askedAtMs + ms / 2;
     }
   }
+}
+
+/** What became of each token in one answer: null, or why it did not count. */
+function errorsIn(outcome: Outcome): (token: string) => EscrowError | null {
+  if (outcome.kind === "refused") return () => outcome.error;
+  const stale = new Set(outcome.frame.stale);
+  return (token) => (stale.has(token) ? new EscrowError("STALE_DELIVERY") : null);
 }
 
 const isStale = ({ stale = [] }: OkFrame, { token }: Delivery): boolean => stale.includes(token);

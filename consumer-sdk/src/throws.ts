@@ -31,9 +31,24 @@ export class Bury extends Error {
   }
 }
 
+/**
+ * Give it back as it came: not an attempt, nor a failure. It is delivered again at once, perhaps to this consumer,
+ * so it is for one that is about to stop; a handler that always throws it goes round in circles.
+ */
+export class Release extends Error {
+  override readonly name = "Release";
+
+  constructor() {
+    super("release");
+  }
+}
+
 // By name, because `instanceof` fails across duplicate installs of this package.
 export const isRetry = (error: unknown): error is Retry =>
   error instanceof Error && error.name === "Retry" && "delayMs" in error;
 
 export const isBury = (error: unknown): error is Bury =>
   error instanceof Error && error.name === "Bury" && "reason" in error;
+
+export const isRelease = (error: unknown): error is Release =>
+  error instanceof Error && error.name === "Release";

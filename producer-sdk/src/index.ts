@@ -7,9 +7,12 @@ export {
   type Verdict,
 } from "@escrowmq/protocol";
 export {
+  type AdminClient,
+  type AdminOptions,
   bytes,
   type ClientOptions,
   type Codec,
+  createAdmin,
   type Environment,
   json,
   type Logger,

@@ -126,7 +126,7 @@ export class FakeIo implements Io {
   #services(): Services {
     const missing = (name: string) => () => Promise.reject(new Error(`${name} is not faked`));
     return {
-      connectAdmin: async (options) => {
+      createAdmin: async (options) => {
         this.connectedWith.push(options);
         return {
           request: async (type, fields) => this.#answer(type, fields),

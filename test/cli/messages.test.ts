@@ -187,6 +187,11 @@ class FakeReceiver implements Receiver {
   readonly options: ReceiverOptions[] = [];
   readonly acked: number[] = [];
   readonly drained: number[] = [];
+  /** Offsets, and how often it had been drained by then. */
+  readonly givenBack: [number, number][] = [];
+  readonly replies: string[] = [];
+  isNobodyWaiting = false;
+  readonly #lent: Promise<void>[] = [];
   readonly firstAck: Promise<void>;
   readonly #messages: readonly AckableMessage[];
   #end: () => void = () => undefined;
@@ -209,6 +214,11 @@ class FakeReceiver implements Receiver {
       tag: undefined,
       headers: offset === 0 ? { trace: "abc" } : {},
       body: typeof body === "string" ? Buffer.from(body) : body,
+      isRequest: offset === 0,
+      reply: async (reply) => {
+        if (this.isNobodyWaiting) throw new EscrowError("INBOX_NOT_FOUND");
+        this.replies.push(`${offset}: ${Buffer.from(reply)}`);
+      },
       ack: async () => {
         this.acked.push(offset);
         acked();
@@ -232,15 +242,20 @@ class FakeReceiver implements Receiver {
     await this.#ended;
   }
 
-  async run(handler: (message: AckableMessage) => Promise<void>): Promise<void> {
+  async lend(handler: (message: AckableMessage) => Promise<void>): Promise<void> {
     const [options] = this.options;
     for (const message of this.#messages.slice(0, options?.concurrency ?? 0))
-      void handler(message).then(() => this.acked.push(message.offset));
+      this.#lent.push(
+        handler(message).then(() => {
+          this.givenBack.push([message.offset, this.drained.length]);
+        }),
+      );
     await this.#ended;
   }
 
   async drain({ timeoutMs }: { timeoutMs: number }): Promise<void> {
     this.drained.push(timeoutMs);
+    await Promise.all(this.#lent);
     this.#end();
   }
 }
@@ -316,8 +331,29 @@ describe("consume", () => {
     const { io } = await run(`${line} --no-ack --max 2`, receiver.world);
     expect(io.lines).toHaveLength(2);
     expect(receiver.acked).toEqual([]);
-    expect(receiver.drained).toEqual([0]);
+    expect(receiver.givenBack).toEqual([
+      [0, 1],
+      [1, 1],
+    ]);
     expect(io.err).toBe("2 messages given back.\n");
+  });
+
+  test("--reply answers what is a request, then acks it", async () => {
+    const receiver = new FakeReceiver(["price?", "no request"]);
+    const { io, code } = await run(`${line} --reply 7 --max 2`, receiver.world);
+    expect(code).toBe(0);
+    expect(receiver.replies).toEqual(["0: 7"]);
+    expect(receiver.acked).toEqual([0, 1]);
+    expect(io.err).toBe("2 messages acked.\n");
+  });
+
+  test("--reply says when nobody waits any more, and acks all the same", async () => {
+    const receiver = new FakeReceiver(["price?"]);
+    receiver.isNobodyWaiting = true;
+    const { io, code } = await run(`${line} --reply 7 --max 1`, receiver.world);
+    expect(code).toBe(0);
+    expect(receiver.acked).toEqual([0]);
+    expect(io.err).toContain("Nobody waits for the reply to m0 any more.");
   });
 
   test("ends in order on a signal", async () => {

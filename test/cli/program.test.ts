@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => rm(directory, { recursive: true }));
 
 const refusing = (error: unknown) => ({
-  services: { connectAdmin: () => Promise.reject(error) },
+  services: { createAdmin: () => Promise.reject(error) },
 });
 
 const COMMANDS = [

@@ -162,7 +162,24 @@ describe("deliveries", () => {
     expect((await admin.request("group.describe", { group: "d" })).deadLetters).toBe(0);
   });
 
-  it("that are still running when the drain's time is up are said to be in flight", async () => {
+  it("may be looked at and given back from the command line, which is no attempt", async () => {
+    const { url } = await orders(20);
+    const look = async () => {
+      const args = ["consume", "--topic", "orders", "--group", "d", "--url", url];
+      const program = bench.program("../../cli/dist/main.js", [
+        ...["--json", ...args],
+        ...["--no-ack", "--max", "20"],
+      ]);
+      expect(await program.exited).toEqual({ code: 0, signal: null });
+      return program.lines.map((line) => JSON.parse(line));
+    };
+    const attemptsOf = (messages: readonly { attempt: number }[]) =>
+      messages.map(({ attempt }) => attempt);
+    expect(attemptsOf(await look())).toEqual(Array(20).fill(1));
+    expect(attemptsOf(await look())).toEqual(Array(20).fill(1));
+  });
+
+  it("that are still running when the drain's time is up are said to be in flight, and are no failure either", async () => {
     const { url } = await orders(1);
     const consumer = await bench.consumer({ url, group: "d", subscribe });
     const signals: AbortSignal[] = [];
@@ -173,6 +190,9 @@ describe("deliveries", () => {
     await waitFor("a handler", () => signals.length === 1);
     expect(await consumer.drain({ timeoutMs: 150 })).toEqual({ drained: false, inFlight: 1 });
     expect(signals[0]?.reason).toMatchObject({ code: "CLOSED" });
+    const got = gather(await bench.consumer({ url, group: "d", subscribe }));
+    await waitFor("the next one", () => got.length === 1);
+    expect(got[0]?.attempt).toBe(1);
   });
 });
 

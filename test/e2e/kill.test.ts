@@ -9,7 +9,7 @@
  */
 import { rmSync } from "node:fs";
 import { verifyStore } from "@escrowmq/broker";
-import { connectAdmin } from "@escrowmq/protocol/client";
+import { createAdmin } from "@escrowmq/protocol/client";
 import { describe, expect, it } from "vitest";
 import { History } from "../history/history.ts";
 import { judge } from "../history/judge.ts";
@@ -200,7 +200,7 @@ async function round(plan: readonly (KillPoint | null)[], random: Random, figure
   for (const point of plan) await killed.live(point);
   await killed.start(null);
   await load.end();
-  const admin = await connectAdmin({ url: broker.url });
+  const admin = await createAdmin({ url: broker.url });
   await settled(admin, 60_000);
   const final = await finalOf(broker.url, admin, history);
   await admin.close();

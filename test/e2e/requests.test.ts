@@ -39,6 +39,19 @@ describe("a request", () => {
     await waitFor("all acks", async () => (await lag()) === 0);
   });
 
+  it("may be replied to from the command line", async () => {
+    const { url } = await bench.broker();
+    const { producer } = await world(url);
+    const consume = ["consume", "--topic", "orders", "--group", "prices", "--max", "1"];
+    const program = bench.program("../../cli/dist/main.js", [
+      ...[...consume, "--url", url],
+      ...["--reply", '{"price":7}'],
+    ]);
+    const answer = await producer.request({ topic: "orders", body: "?" });
+    expect(answer.json()).toEqual({ price: 7 });
+    expect(await program.exited).toEqual({ code: 0, signal: null });
+  });
+
   it("has bodies with types, on both ways", async () => {
     const { url } = await bench.broker();
     const { producer } = await world(url);

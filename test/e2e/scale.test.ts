@@ -10,7 +10,7 @@
 import { readFileSync } from "node:fs";
 import { verifyStore } from "@escrowmq/broker";
 import { createProducer } from "@escrowmq/producer";
-import { connectAdmin } from "@escrowmq/protocol/client";
+import { createAdmin } from "@escrowmq/protocol/client";
 import { describe, expect, it } from "vitest";
 import { type BrokerProcess, useBench } from "../support/e2e-broker.ts";
 import { waitFor } from "../support/e2e-wait.ts";
@@ -32,7 +32,7 @@ async function many(count: number, one: (at: number) => Promise<unknown>): Promi
 }
 
 async function fill(url: string): Promise<void> {
-  const admin = await connectAdmin({ url });
+  const admin = await createAdmin({ url });
   for (const topic of ["ready", "half"]) await admin.request("topic.create", { topic });
   await admin.close();
   const producer = await createProducer({ url, group: "shop", onCheck: () => "unknown" });
@@ -63,7 +63,7 @@ async function restarted(broker: BrokerProcess, after: NodeJS.Signals): Promise<
   const startMs = performance.now();
   await broker.restart();
   const seconds = (performance.now() - startMs) / 1_000;
-  const admin = await connectAdmin({ url: broker.url });
+  const admin = await createAdmin({ url: broker.url });
   const { undecided, messages } = await admin.request("stats", {});
   expect({ after, undecided, messages }).toEqual({
     after,

@@ -1,14 +1,19 @@
 import { describe, expect, it } from "vitest";
-import { connectAdmin } from "../../protocol/src/client/admin.ts";
+import { createAdmin } from "../../consumer-sdk/src/index.ts";
+import { createAdmin as createAdminOfProducer } from "../../producer-sdk/src/index.ts";
 import { codeOf, FakeBroker, url } from "./fake-broker.ts";
 
 async function start(broker: FakeBroker) {
-  const starting = connectAdmin({ url, requestTimeoutMs: 2_000 }, broker.environment);
+  const starting = createAdmin({ url, requestTimeoutMs: 2_000 }, broker.environment);
   await broker.settle();
   return starting;
 }
 
 describe("an operator's client", () => {
+  it("is the same in both SDKs", () => {
+    expect(createAdminOfProducer).toBe(createAdmin);
+  });
+
   it("sends one request and returns the broker's value", async () => {
     const broker = new FakeBroker();
     const admin = await start(broker);
@@ -26,7 +31,7 @@ describe("an operator's client", () => {
   it("fails at once when there is no broker, without dialing again", async () => {
     const broker = new FakeBroker();
     broker.door = "closed";
-    const code = codeOf(connectAdmin({ url }, broker.environment));
+    const code = codeOf(createAdmin({ url }, broker.environment));
     await broker.settle();
     expect(await code).toBe("UNREACHABLE");
     expect(broker.dials).toBe(1);

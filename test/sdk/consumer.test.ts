@@ -2,32 +2,18 @@ import { channel } from "node:diagnostics_channel";
 import { describe, expect, it } from "vitest";
 import {
   Bury,
-  type Consumer,
   type ConsumerOptions,
   type Context,
   createConsumer,
   type Message,
+  Release,
   Retry,
   text,
   topic,
 } from "../../consumer-sdk/src/index.ts";
 import { encodeMessage } from "../../protocol/src/index.ts";
 import { codeOf, deferred, deliver, delivery, FakeBroker, url } from "./fake-broker.ts";
-
-async function start<T>(
-  broker: FakeBroker,
-  options: Partial<ConsumerOptions> = {},
-): Promise<Consumer<T>> {
-  const starting = createConsumer(
-    { url, group: "billing", subscribe: [{ topic: "orders" }], concurrency: 2, ...options },
-    broker.environment,
-  );
-  await broker.settle();
-  return (await starting) as Consumer<T>;
-}
-
-const tokensOf = (broker: FakeBroker, type: "ack" | "release" | "extend"): string[] =>
-  broker.received(type).flatMap(({ tokens }) => tokens);
+import { start, tokensOf } from "./started-consumer.ts";
 
 /** A handler whose runs end when the test says so. */
 function byHand() {
@@ -206,6 +192,45 @@ describe("a handler", () => {
     deliver(broker.connection, delivery("a"));
     await broker.settle();
     expect(broker.received("bury")).toMatchObject([{ token: "a", reason: "negative amount" }]);
+  });
+
+  it("that throws Release gives its message back as it came: no attempt, no failure", async () => {
+    const events: unknown[] = [];
+    const listen = (event: unknown): void => void events.push(event);
+    const broker = new FakeBroker();
+    const consumer = await start(broker, { concurrency: 1 });
+    consumer.run(() => Promise.reject(new Release()));
+    channel("escrowmq:consumer").subscribe(listen);
+    deliver(broker.connection, delivery("a"), delivery("b"));
+    await broker.settle();
+    channel("escrowmq:consumer").unsubscribe(listen);
+    expect(tokensOf(broker, "release")).toEqual(["a", "b"]);
+    expect(broker.received("retry")).toEqual([]);
+    expect(events).toEqual([]);
+    expect(broker.received("credit").reduce((sum, { messages }) => sum + messages, 0)).toBe(2 + 2);
+  });
+
+  it("sees when its message was to come, and for how long it may", async () => {
+    const broker = new FakeBroker();
+    const seen: unknown[] = [];
+    (await start(broker)).run(({ delayMs, deliverAt, ttlMs }) => {
+      seen.push([delayMs, deliverAt, ttlMs]);
+    });
+    const body = new Uint8Array();
+    const message = (fields: { delayMs?: number; deliverAtMs?: number; ttlMs?: number }) =>
+      encodeMessage({ id: "m", topic: "orders", body, ...fields });
+    deliver(
+      broker.connection,
+      delivery("a", { message: message({ delayMs: 5_000, ttlMs: 9_000 }) }),
+      delivery("b", { message: message({ deliverAtMs: 1_798_761_600_000 }) }),
+      delivery("c"),
+    );
+    await broker.settle();
+    expect(seen).toEqual([
+      [5_000, undefined, 9_000],
+      [undefined, new Date("2027-01-01T00:00:00Z"), undefined],
+      [undefined, undefined, undefined],
+    ]);
   });
 
   it("never sees what does not decode: that is buried with its reason", async () => {
@@ -430,6 +455,19 @@ describe("draining a consumer", () => {
     expect(runs).toHaveLength(1);
   });
 
+  it("leaves the group before the connection ends, so that what is unsettled used up no attempt", async () => {
+    const broker = new FakeBroker();
+    const { handler } = byHand();
+    const consumer = await start<Uint8Array>(broker);
+    consumer.run(handler);
+    deliver(broker.connection, delivery("a"));
+    await broker.settle();
+    await consumer.close();
+    await broker.settle();
+    expect(broker.received("unsubscribe")).toMatchObject([{ subscription: 1 }]);
+    expect(broker.timersRunning).toBe(0);
+  });
+
   it("says how many were left when the time was up, and tells their handlers", async () => {
     const broker = new FakeBroker();
     const { runs, handler } = byHand();
@@ -460,124 +498,6 @@ describe("draining a consumer", () => {
     expect(signal?.reason).toMatchObject({ code: "CLOSED" });
     expect(tokensOf(broker, "ack")).toEqual(["a"]);
     expect(await run).toBe("ok");
-  });
-});
-
-describe("the sequential form", () => {
-  it("gives one message at a time, to be ended by hand", async () => {
-    const broker = new FakeBroker();
-    const consumer = await start<Uint8Array>(broker);
-    const loop = (async () => {
-      for await (const message of consumer) {
-        if (message.token === "a") await message.ack();
-        if (message.token === "b") await message.retry({ delayMs: 5, reason: "later" });
-        if (message.token === "c") await message.bury("never");
-        if (message.token === "c") return "left";
-      }
-      return "ended";
-    })();
-    await broker.settle();
-    expect(broker.received("credit")).toMatchObject([{ messages: 2 }]);
-    deliver(broker.connection, ...["a", "b", "c", "d"].map((token) => delivery(token)));
-    await broker.settle();
-    expect(await loop).toBe("left");
-    expect(tokensOf(broker, "ack")).toEqual(["a"]);
-    expect(broker.received("retry")).toMatchObject([{ token: "b", delayMs: 5, reason: "later" }]);
-    expect(broker.received("bury")).toMatchObject([{ token: "c", reason: "never" }]);
-    expect(tokensOf(broker, "release")).toEqual(["d"]);
-  });
-
-  it("tells a settlement that came too late, and one that is repeated", async () => {
-    const broker = new FakeBroker();
-    const messages = (await start<Uint8Array>(broker))[Symbol.asyncIterator]();
-    broker.on("ack", (frame, to) => to.send({ type: "ok", re: frame.id, stale: ["a"] }));
-    deliver(broker.connection, delivery("a"), delivery("b"));
-    const first = messages.next();
-    await broker.settle();
-    const { value } = await first;
-    const late = codeOf(value?.ack() ?? Promise.resolve());
-    const again = codeOf(value?.ack() ?? Promise.resolve());
-    await broker.settle();
-    expect([await late, await again]).toEqual(["STALE_DELIVERY", "STALE_DELIVERY"]);
-    const second = messages.next();
-    await broker.settle();
-    const other = (await second).value;
-    broker.connection.drop();
-    await broker.settle();
-    expect(await codeOf(other?.ack() ?? Promise.resolve())).toBe("STALE_DELIVERY");
-    expect(other?.signal.aborted).toBe(true);
-  });
-
-  it("tells an ack that the connection did not live to carry", async () => {
-    const broker = new FakeBroker();
-    const messages = (await start<Uint8Array>(broker))[Symbol.asyncIterator]();
-    deliver(broker.connection, delivery("a"));
-    const first = messages.next();
-    await broker.settle();
-    const { value } = await first;
-    broker.connection.drop();
-    const acked = codeOf(value?.ack() ?? Promise.resolve());
-    await broker.settle();
-    expect(await acked).toBe("STALE_DELIVERY");
-    expect(broker.received("ack")).toHaveLength(0);
-  });
-
-  it("renews the message of the loop's body, and lets one that was left behind run out", async () => {
-    const broker = new FakeBroker();
-    const messages = (await start<Uint8Array>(broker))[Symbol.asyncIterator]();
-    deliver(
-      broker.connection,
-      delivery("a", { leaseMs: 8_000 }),
-      delivery("b", { leaseMs: 8_000 }),
-    );
-    await broker.settle();
-    const { value } = await messages.next();
-    await messages.next();
-    await broker.advance(9_000);
-    expect(new Set(tokensOf(broker, "extend"))).toEqual(new Set(["b"]));
-    expect(value?.signal.aborted).toBe(true);
-  });
-
-  it("lets a message that was taken out of its loop still be acked", async () => {
-    const broker = new FakeBroker();
-    const consumer = await start<Uint8Array>(broker);
-    const taken = (async () => {
-      for await (const message of consumer) return message;
-      return undefined;
-    })();
-    await broker.settle();
-    deliver(broker.connection, delivery("a"));
-    await broker.settle();
-    const acked = codeOf((await taken)?.ack() ?? Promise.resolve());
-    await broker.settle();
-    expect(await acked).toBe("ok");
-    expect(tokensOf(broker, "ack")).toEqual(["a"]);
-    consumer.run(() => undefined);
-    await broker.settle();
-    deliver(broker.connection, delivery("next"));
-    await broker.settle();
-    expect(tokensOf(broker, "ack")).toEqual(["a", "next"]);
-  });
-
-  it("ends when the consumer is drained, once the message in hand is settled", async () => {
-    const broker = new FakeBroker();
-    const consumer = await start<Uint8Array>(broker);
-    const hold = deferred<void>();
-    const loop = (async () => {
-      for await (const message of consumer) {
-        await hold.promise;
-        await message.ack();
-      }
-      return "ended";
-    })();
-    await broker.settle();
-    deliver(broker.connection, delivery("a"));
-    await broker.settle();
-    const drained = consumer.drain({ timeoutMs: 5_000 });
-    hold.resolve();
-    await broker.settle();
-    expect(await drained).toEqual({ drained: true, inFlight: 0 });
-    expect(await loop).toBe("ended");
   });
 });
 

@@ -170,7 +170,7 @@ function compareTransactions(ledger: Ledger, state: State): void {
     () => "the totals of undecided work are miscounted",
   );
   for (const known of ledger.transactions.values()) {
-    if (ledger.undecided.has(known.id)) continue;
+    if (known.state === "undecided" || known.state === "parked") continue;
     const decision = decisions.get(known.id);
     demand(decision?.state === known.state, "T6", () => `the decision of ${known.id} is forgotten`);
   }

@@ -88,6 +88,8 @@ export interface LedgerTopic {
   readonly no: number;
   readonly name: string;
   readonly places: Place[];
+  /** Of the message at each offset. */
+  readonly bytes: number[];
   readonly isDeadLetters: boolean;
   readonly origins: Map<
     number,
@@ -116,6 +118,7 @@ export const newTopic = ({ topicNo, topic, settings }: RecordOf<"topicCreated">)
   no: topicNo,
   name: topic,
   places: [],
+  bytes: [],
   isDeadLetters: topic.startsWith("%DLQ%"),
   origins: new Map(),
   settings,

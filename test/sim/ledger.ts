@@ -386,6 +386,7 @@ export class Ledger {
     dead.moved.set(dead.places.length, this.where(this.topic(cursor.topicNo), offset));
     dead.origins.set(dead.places.length, { topicNo: cursor.topicNo, offset, key });
     dead.places.push(place);
+    dead.bytes.push(this.bytesAt.get(placeKey(place)) ?? 0);
     dead.atMs.push(this.atMs);
   }
 
@@ -422,8 +423,7 @@ export class Ledger {
         nowMs - (topic.atMs[offset] ?? 0) > settings.retentionMs ||
         (settings.retentionBytes > 0 && bytes > settings.retentionBytes);
       demand(isDue || !this.isLive(topic, offset), "E0", () => `${where()} is still in its time`);
-      if (this.isLive(topic, offset))
-        bytes -= this.bytesAt.get(placeKey(places[offset] as Place)) ?? 0;
+      if (this.isLive(topic, offset)) bytes -= topic.bytes[offset] ?? 0;
       for (const cursor of this.cursors.values())
         if (cursor.topicNo === topicNo)
           this.#expire(topic, cursor, offset, isKept && !this.isInstance(cursor));
@@ -474,9 +474,10 @@ export class Ledger {
   /** Of what is live, or revived and not settled yet. */
   bytesOf(topic: LedgerTopic): number {
     let bytes = 0;
-    for (const offset of this.neededOffsets(topic))
-      if (offset >= topic.firstOffset)
-        bytes += this.bytesAt.get(placeKey(topic.places[offset] as Place)) ?? 0;
+    const { firstOffset, places } = topic;
+    const cursors = this.#cursorsOf(topic);
+    for (let offset = firstOffset; offset < places.length; offset++)
+      if (this.#isNeeded(topic, cursors, offset)) bytes += topic.bytes[offset] ?? 0;
     return bytes;
   }
 
@@ -494,7 +495,7 @@ export class Ledger {
     for (const { bytes } of messages) this.#takeSlot(bytes);
     for (const { topicNo, offset, at, from } of entries) {
       const topic = this.topic(topicNo);
-      const isNeeded = this.neededOffsets(topic).has(offset);
+      const isNeeded = this.#isNeeded(topic, this.#cursorsOf(topic), offset);
       demand(isNeeded, "F2", () => `${topic.name}/${offset} is moved, and nobody needs it`);
       const isThere = placeKey(this.where(topic, offset)) === placeKey(from);
       demand(isThere, "F2", () => `${topic.name}/${offset} is moved from where it is not`);
@@ -505,23 +506,26 @@ export class Ledger {
     for (const one of scheduled) this.schedule.move(one, { block, slot: first + one.at });
   }
 
-  /** The offsets whose bytes somebody may still read. */
-  neededOffsets(topic: LedgerTopic): Set<number> {
-    const needed = new Set<number>();
-    for (let offset = topic.firstOffset; offset < topic.places.length; offset++)
-      if (this.isLive(topic, offset)) needed.add(offset);
-    for (const cursor of this.cursors.values())
-      if (cursor.topicNo === topic.no)
-        for (const offset of cursor.entries.keys()) needed.add(offset);
-    return needed;
+  /** Somebody may still read its bytes. */
+  #isNeeded(topic: LedgerTopic, cursors: readonly LedgerCursor[], offset: number): boolean {
+    const isThere = offset < topic.places.length && this.isLive(topic, offset);
+    return isThere || cursors.some(({ entries }) => entries.has(offset));
+  }
+
+  #cursorsOf({ no }: LedgerTopic): LedgerCursor[] {
+    return [...this.cursors.values()].filter(({ topicNo }) => topicNo === no);
   }
 
   /** No block before it is read again (A3). */
   get neededBlock(): number {
     let needed = Math.min(this.block + 1, this.schedule.neededBlock);
-    for (const topic of this.topics.values())
-      for (const offset of this.neededOffsets(topic))
-        needed = Math.min(needed, this.where(topic, offset).block);
+    for (const topic of this.topics.values()) {
+      for (let offset = topic.firstOffset; offset < topic.places.length; offset++)
+        if (this.isLive(topic, offset)) needed = Math.min(needed, this.where(topic, offset).block);
+      for (const { entries } of this.#cursorsOf(topic))
+        for (const offset of entries.keys())
+          needed = Math.min(needed, this.where(topic, offset).block);
+    }
     for (const { messages, movedTo } of this.undecided.values())
       for (const { place } of messages) needed = Math.min(needed, (movedTo ?? place).block);
     return needed;
@@ -573,6 +577,7 @@ export class Ledger {
     const topic = this.topic(topicNo);
     if (movedTo !== null) topic.moved.set(topic.places.length, movedTo);
     topic.places.push(place);
+    topic.bytes.push(this.bytesAt.get(key) ?? 0);
     topic.atMs.push(this.atMs);
   }
 

@@ -44,22 +44,25 @@ export class Time {
     const untilMs = this.#nowMs + ms;
     // What was begun between two runs may bring about the first event of this one.
     await this.#keepPromises();
+    this.#demandNoFault();
     while (this.#alarms.nextAtMs <= untilMs) {
       this.#nowMs = this.#alarms.nextAtMs;
       const place = this.#alarms.takeDue(this.#nowMs);
       this.#slots.giveBack(place);
       this.#callbacks[place]?.();
-      await this.#keepPromises();
+      if (this.#isTouched) await this.#keepPromises();
+      this.#demandNoFault();
     }
     this.#nowMs = untilMs;
   }
 
+  /** Node comes back here only when no promise has anything left to do. */
   async #keepPromises(): Promise<void> {
-    if (this.#isTouched) await promisesKept();
+    await new Promise((resolve) => setImmediate(resolve));
     this.#isTouched = false;
+  }
+
+  #demandNoFault(): void {
     if (this.#fault !== null) throw this.#fault;
   }
 }
-
-/** Node comes back here only when no promise has anything left to do. */
-const promisesKept = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -13,7 +13,7 @@ import {
   type Message,
 } from "@escrowmq/consumer";
 import { createProducer, type Producer, type ProducerOptions } from "@escrowmq/producer";
-import { type AdminClient, connectAdmin } from "@escrowmq/protocol/client";
+import { type AdminClient, createAdmin } from "@escrowmq/protocol/client";
 import { afterEach } from "vitest";
 import { type Exit, freePort, Program } from "./e2e-process.ts";
 
@@ -96,7 +96,7 @@ export function useBench(): Bench {
     producer: async (options) => kept(await createProducer(options)),
     consumer: async (options) => kept(await createConsumer(options)),
     admin: async (url, ...topics) => {
-      const admin = kept(await connectAdmin({ url }));
+      const admin = kept(await createAdmin({ url }));
       for (const topic of topics) await admin.request("topic.create", { topic });
       return admin;
     },

@@ -8,7 +8,7 @@
 import type { Consumer } from "@escrowmq/consumer";
 import { createConsumer } from "@escrowmq/consumer";
 import { createProducer, type Producer } from "@escrowmq/producer";
-import { type AdminClient, connectAdmin } from "@escrowmq/protocol/client";
+import { type AdminClient, createAdmin } from "@escrowmq/protocol/client";
 import type { Decision, History, Reader } from "../history/history.ts";
 import { readConsumer } from "./e2e-load-consumer.ts";
 import { operate } from "./e2e-load-operator.ts";
@@ -87,7 +87,7 @@ export class Load implements World {
     });
     // Long enough to hear what becomes of all that it had sent.
     if (before !== null) this.#leaving.push(before.drain({ timeoutMs: 6_000 }));
-    this.#admin = await connectAdmin({ url });
+    this.#admin = await createAdmin({ url });
     for (const group of [...GROUPS, ...GROUPS]) {
       const filter = group === PICKY_GROUP ? { filter: PICKY_FILTER } : {};
       const subscribe = TOPICS.map((topic) => ({ topic, ...filter }));

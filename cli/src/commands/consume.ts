@@ -2,7 +2,7 @@
  * `escrow consume`: prints messages as they come. A message is acked after its line has been handed to
  * stdout, so that a broken pipe loses none.
  */
-import { LIMITS } from "@escrowmq/protocol";
+import { EscrowError, LIMITS } from "@escrowmq/protocol";
 import type {
   AckableMessage,
   Position,
@@ -27,6 +27,7 @@ interface ConsumeOptions {
   readonly max?: number;
   readonly idle?: number;
   readonly broadcast?: string;
+  readonly reply?: string;
   /** False by --no-ack. */
   readonly ack: boolean;
 }
@@ -43,6 +44,7 @@ export const consume: Verb<ConsumeOptions> = {
     "escrow consume --topic orders --group export --idle 5s --json > orders.jsonl",
     `escrow consume --topic orders --group big --filter "sql: amount > 1000 AND region = 'eu'"`,
     "escrow consume --topic prices --group cache --broadcast node-1",
+    "escrow consume --topic questions --group answers --reply '{\"price\":7}'",
   ],
   options: (command) =>
     command
@@ -59,11 +61,12 @@ export const consume: Verb<ConsumeOptions> = {
       )
       .option("--filter <filter>", 'only what matches: "paid || shipped" (tags), or "sql: ..."')
       .option("--broadcast <instance>", "read every message of the group's topics as this instance")
+      .option("--reply <text>", "what to reply to each request, before its ack")
       .option("--max <n>", "stop after so many messages", integer(1, Number.MAX_SAFE_INTEGER))
       .option("--idle <duration>", "stop when nothing came for so long", duration)
       .option(
         "--no-ack",
-        `give all of them back at the end (at most ${HELD_MESSAGES_MAX}); an attempt is used up`,
+        `give all of them back at the end (at most ${HELD_MESSAGES_MAX}), as they came`,
       ),
   run: async (session, options) => {
     const max = messagesMax(options);
@@ -78,13 +81,17 @@ export const consume: Verb<ConsumeOptions> = {
         ? { concurrency: 1 }
         : { concurrency: max, maxBytesInFlight: LIMITS.creditBytesMax }),
     });
+    const held = options.ack ? null : hold(receiver);
+    const messages = held?.messages ?? receiver[Symbol.asyncIterator]();
     try {
-      const printed = await read(session, receiver, { options, max });
+      const printed = await read(session, messages, { options, max });
       const end = options.ack ? "acked" : "given back";
       session.print.note(`${plural(printed, "message")} ${end}.`);
     } finally {
-      // Without acks everything printed is still held, and waiting for it would be in vain.
-      await receiver.drain({ timeoutMs: options.ack ? DRAIN_MS : 0 });
+      const drained = receiver.drain({ timeoutMs: DRAIN_MS });
+      // Only now: what went back before would come again.
+      held?.giveBack();
+      await drained;
     }
     return undefined;
   },
@@ -110,10 +117,13 @@ interface Reading {
   readonly max: number;
 }
 
-async function read(session: Session, receiver: Receiver, reading: Reading): Promise<number> {
+async function read(
+  session: Session,
+  messages: AsyncIterator<Printable>,
+  reading: Reading,
+): Promise<number> {
   const stop = stopOnSignal(session.io);
   const until = { signal: stop.signal, idleMs: reading.options.idle };
-  const messages = reading.options.ack ? receiver[Symbol.asyncIterator]() : holding(receiver);
   let printed = 0;
   try {
     while (printed < reading.max) {
@@ -121,6 +131,8 @@ async function read(session: Session, receiver: Receiver, reading: Reading): Pro
       if (next === undefined || next.done) break;
       await session.print.lineWritten(lineOf(session.print, next.value));
       printed++;
+      if (reading.options.reply !== undefined)
+        await reply(session, next.value, reading.options.reply);
       if (reading.options.ack) await next.value.ack?.();
     }
   } finally {
@@ -131,19 +143,39 @@ async function read(session: Session, receiver: Receiver, reading: Reading): Pro
 
 type Printable = ReceivedMessage & Partial<AckableMessage>;
 
-/** Messages that stay unsettled: each is given to a handler that does not end. */
-function holding(receiver: Receiver): AsyncIterator<Printable> {
-  const hold = (controller: ReadableStreamDefaultController<Printable>): void => {
+async function reply(session: Session, message: Printable, body: string): Promise<void> {
+  if (!message.isRequest) return;
+  try {
+    await message.reply(new TextEncoder().encode(body));
+  } catch (error) {
+    // Its sender is gone, or has waited long enough: the message is to be acked all the same.
+    if (!EscrowError.is(error, "INBOX_NOT_FOUND")) throw error;
+    session.print.note(safe`Nobody waits for the reply to ${message.id} any more.`);
+  }
+}
+
+interface Held {
+  readonly messages: AsyncIterator<Printable>;
+  giveBack(): void;
+}
+
+/** Messages that stay unsettled: each is lent to a handler that ends when all are given back. */
+function hold(receiver: Receiver): Held {
+  let giveBack = (): void => undefined;
+  const over = new Promise<void>((resolve) => {
+    giveBack = resolve;
+  });
+  const start = (controller: ReadableStreamDefaultController<Printable>): void => {
     const handler = (message: ReceivedMessage): Promise<void> => {
       controller.enqueue(message);
-      return new Promise(() => undefined);
+      return over;
     };
-    receiver.run(handler).then(
+    receiver.lend(handler).then(
       () => controller.close(),
       (error: unknown) => controller.error(error),
     );
   };
-  return new ReadableStream<Printable>({ start: hold }).values();
+  return { messages: new ReadableStream<Printable>({ start }).values(), giveBack };
 }
 
 /** The next message, or undefined when a signal or too long a silence comes first. */

@@ -1,6 +1,6 @@
 /**
- * The operators' client, for the CLI: one connection, no redial. A command that cannot reach the
- * broker says so at once.
+ * The operators' client, for the CLI and for programs that do an operator's work: one connection, no redial. A
+ * request that cannot reach the broker says so at once.
  */
 import type { AdminType, AdminValues } from "../admin.ts";
 import { EscrowError } from "../errors.ts";
@@ -28,8 +28,11 @@ export interface AdminClient {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Connects once. Rejects with UNREACHABLE when that fails. */
-export async function connectAdmin(
+/**
+ * Connects once. Rejects with UNREACHABLE when that fails. Each request is named as in PROTOCOL.md, "Operators'
+ * requests": its fields and its value are typed by that name.
+ */
+export async function createAdmin(
   options: AdminOptions,
   environment: Environment = platformEnvironment,
 ): Promise<AdminClient> {

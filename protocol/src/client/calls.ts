@@ -54,6 +54,8 @@ export interface Session {
   onOpen?(): void;
   /** Before a batch is encoded: the last chance to add to it. */
   onGather?(): void;
+  /** Before an open connection is closed by this side: what is sent now is the last that leaves. */
+  onLeaving?(): void;
   /** Frames that answer no request. */
   onFrame?(frame: BrokerFrame): void;
   onLost?(error: EscrowError): void;
@@ -103,6 +105,7 @@ export class Calls {
       setUp: () => this.#session.setUp(),
       opened: () => this.#opened(),
       gather: () => this.#session.onGather?.(),
+      leaving: () => this.#session.onLeaving?.(),
       received: (frame) => this.#received(frame),
       lost: (error) => this.#lost(error),
       closed: (error) => this.#end(error),

@@ -1,5 +1,5 @@
 /** `@escrowmq/protocol/client`: what the SDKs and the CLI share. Not for applications. */
-export { type AdminClient, type AdminFields, type AdminOptions, connectAdmin } from "./admin.ts";
+export { type AdminClient, type AdminFields, type AdminOptions, createAdmin } from "./admin.ts";
 export {
   type CallOptions,
   Calls,

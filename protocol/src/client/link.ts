@@ -40,6 +40,8 @@ export interface LinkEvents {
   opened(connection: Connection): void;
   /** See Connection: the last chance to add frames to this turn's batch. */
   gather(): void;
+  /** Open, and about to be closed by this side. */
+  leaving(): void;
   received(frame: BrokerFrame): void;
   lost(error: EscrowError): void;
   closed(error: EscrowError): void;
@@ -99,7 +101,10 @@ export class Link {
   close(error: EscrowError): void {
     const state = this.#state;
     if (state.kind === "closed") return;
-    if (state.kind === "open") this.#events.gather();
+    if (state.kind === "open") {
+      this.#events.gather();
+      this.#events.leaving();
+    }
     this.#state = { kind: "closed", error };
     stopTimers(state);
     if (state.kind === "open") state.connection.finish(error);

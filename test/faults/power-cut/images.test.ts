@@ -9,7 +9,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { verifyStore } from "@escrowmq/broker";
-import { connectAdmin } from "@escrowmq/protocol/client";
+import { createAdmin } from "@escrowmq/protocol/client";
 import { describe, expect } from "vitest";
 import { History } from "../../history/history.ts";
 import { judge } from "../../history/judge.ts";
@@ -108,7 +108,7 @@ async function problemsAfter(path: string, history: History, random: Random): Pr
   try {
     await load.connect();
     await load.end();
-    const admin = await connectAdmin({ url: broker.url });
+    const admin = await createAdmin({ url: broker.url });
     bench.later(() => admin.close());
     await settled(admin, 20_000);
     const final = await finalOf(broker.url, admin, history);

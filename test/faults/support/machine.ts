@@ -38,13 +38,16 @@ export function itUnless(
   it.skipIf(isSkipped)(isSkipped ? `${name} [skipped: ${obstacle}]` : name, test, withinMs);
 }
 
+/** A long form leaves a thousand stores behind in one test. */
+const CLEAN_UP_MS = 600_000;
+
 /** A folder for each call, under `root` if that is there, and all of them gone after each test. */
 export function useFolders(prefix: string, root: string = tmpdir()): () => string {
   const parent = existsSync(root) ? root : tmpdir();
   const folders: string[] = [];
   afterEach(() => {
     for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
-  });
+  }, CLEAN_UP_MS);
   return () => {
     const folder = mkdtempSync(join(parent, `escrowmq-${prefix}-`));
     folders.push(folder);
