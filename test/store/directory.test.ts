@@ -199,6 +199,16 @@ describe("segments", () => {
     expect(await tailOf(directory)).toBe(5);
   });
 
+  it("of which one is missing are refused, however many they are", async () => {
+    const directory = scratch.newDirectory();
+    const store = await scratch.open(directory, A_SEGMENT_A_BLOCK);
+    await fill(store, 36);
+    await store.close();
+    expect(await tailOf(directory)).toBe(36);
+    rmSync(segmentPath(directory, 34), { recursive: true });
+    expect(await codeOf(openLevelStore(directory))).toBe("STORE_CORRUPT");
+  });
+
   it("survive a crash before the one that ended was sealed, or in its seal", async () => {
     for (const seal of [null, "", '{"last":9}\n0\n']) {
       const directory = scratch.newDirectory();

@@ -123,6 +123,14 @@ describe("a damaged log", () => {
     expect((await openAndRecover(directory)).tail).toBe(59);
   });
 
+  it("is accepted once: what comes after the recovery, another kill even, does not ask again", async () => {
+    const directory = await killedStore();
+    const log = fileOf(segmentPath(directory), /\.log$/);
+    damage(log, (bytes) => bytes.subarray(0, bytes.length - 10));
+    await scratch.open(directory, { acceptLoss: true });
+    expect((await openAndRecover(scratch.crashed(directory))).tail).toBe(59);
+  });
+
   it("that is gone is refused by the acked-mark", async () => {
     const directory = await killedStore();
     truncateSync(fileOf(segmentPath(directory), /\.log$/), 0);

@@ -30,6 +30,32 @@ const withTwo = async () => {
 };
 
 describe("packs", () => {
+  it.each([1_000, 1_000_000])(
+    "give back checkpoints of parts of %i bytes each, however many",
+    async (bytes) => {
+      const directory = scratch.newDirectory();
+      const store = await scratch.open(directory);
+      await fill(store, 2);
+      const names = Array.from({ length: 12 }, (_, no) => "x".repeat(no + 1));
+      await store.saveCheckpoint(2, [
+        "first",
+        ...names.map((name) => lasting(name, bytes)),
+        "last",
+      ]);
+      await store.close();
+      const { store: again, all } = await open(directory);
+      await again.close();
+      const parts = all[0]?.kind === "checkpoint" ? [...all[0].parts] : [];
+      expect(parts).toHaveLength(14);
+      expect([parts[0], parts[13]]).toEqual(["first", "last"]);
+      for (const [no, name] of names.entries()) {
+        const part = parts[no + 1] as { readonly name: string; readonly bytes: Uint8Array };
+        expect(part.name).toBe(name);
+        expect(Buffer.alloc(bytes, name.length).equals(part.bytes)).toBe(true);
+      }
+    },
+  );
+
   it("hold what checkpoints have in common, twice", async () => {
     const directory = await withTwo();
     expect(packsOf(directory)).toEqual([pack1, `${pack1}.copy`, pack2, `${pack2}.copy`]);
