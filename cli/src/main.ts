@@ -1,4 +1,3 @@
-#!/usr/bin/env -S node --max-semi-space-size=16 --initial-old-space-size=256
 /** The program `escrow`: gives `runCli` the real process, and ends with its exit code. */
 import { userInfo } from "node:os";
 import { createInterface } from "node:readline";

@@ -68,3 +68,15 @@ describe("an SDK as it is published", () => {
     expect(closureOf(manifest, join(project, "broker"))).toContain("classic-level");
   });
 });
+
+describe("the command `escrow`", () => {
+  it("runs Node with the flags of `npm start`", () => {
+    const flags = (text: string): readonly string[] => text.match(/--[a-z-]+-size=\d+/g) ?? [];
+    const { bin } = JSON.parse(readFileSync(join(project, "cli/package.json"), "utf8"));
+    const [shebang = ""] = readFileSync(join(project, "cli", bin.escrow), "utf8").split("\n");
+    const { scripts } = JSON.parse(readFileSync(join(project, "package.json"), "utf8"));
+    expect(shebang).toMatch(/^#!\/usr\/bin\/env -S node /);
+    expect(flags(shebang)).toEqual(flags(scripts.start));
+    expect(flags(shebang)).toHaveLength(2);
+  });
+});
