@@ -3,12 +3,16 @@
  * the same port. The library's open defaults are closed here one by one.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { LIMITS, SUBPROTOCOL } from "@escrowmq/protocol";
-import { type WebSocket, WebSocketServer } from "ws";
+import type * as Ws from "ws";
 import { isLoopback } from "./options.ts";
 import type { SessionEvents, Socket } from "./session.ts";
+
+// By require, as all CommonJS here (ADR 10).
+const { WebSocketServer } = createRequire(import.meta.url)("ws") as typeof Ws;
 
 export interface ListenerOptions {
   readonly host: string;
@@ -73,7 +77,7 @@ function addressText(http: Server): string {
 
 function upgrade(
   options: ListenerOptions,
-  webSockets: WebSocketServer,
+  webSockets: Ws.WebSocketServer,
   request: IncomingMessage,
   socket: Duplex,
   head: Buffer,
@@ -106,7 +110,7 @@ function isLoopbackHost(host: string | undefined): boolean {
   return isLoopback(name);
 }
 
-function accept(options: ListenerOptions, webSocket: WebSocket, socket: Duplex): void {
+function accept(options: ListenerOptions, webSocket: Ws.WebSocket, socket: Duplex): void {
   let isDone = false;
   const events = options.opened({
     send: (data) => {
@@ -169,9 +173,9 @@ const CLOSE_WITHIN_MS = 2_000;
 const CONTROL_FRAME_BYTES = 6;
 
 /** Pings everybody; who missed two in a row is gone. What a paused one says is not read: it misses none. */
-function startHeartbeat(webSockets: WebSocketServer): NodeJS.Timeout {
-  const missed = new WeakMap<WebSocket, number>();
-  webSockets.on("connection", (webSocket: WebSocket) => {
+function startHeartbeat(webSockets: Ws.WebSocketServer): NodeJS.Timeout {
+  const missed = new WeakMap<Ws.WebSocket, number>();
+  webSockets.on("connection", (webSocket: Ws.WebSocket) => {
     webSocket.on("pong", () => missed.set(webSocket, 0));
   });
   const timer = setInterval(() => {

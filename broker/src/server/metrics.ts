@@ -1,8 +1,16 @@
 /** Prometheus metrics: counted as things are said, gauges read when somebody asks. */
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { createRequire } from "node:module";
+import type * as PromClient from "prom-client";
 import type { LogRecord } from "../core/records.ts";
 import type { Send } from "../core/types.ts";
 import type { MemoryFigures } from "./flow.ts";
+
+// By require, as all CommonJS here, and only these parts: the others bring OpenTelemetry and cluster along (ADR 10).
+const require = createRequire(import.meta.url);
+const Registry: typeof PromClient.Registry = require("prom-client/lib/registry");
+const Counter: typeof PromClient.Counter = require("prom-client/lib/counter");
+const Gauge: typeof PromClient.Gauge = require("prom-client/lib/gauge");
+const Histogram: typeof PromClient.Histogram = require("prom-client/lib/histogram");
 
 export interface Figures {
   readonly connections: number;
@@ -179,7 +187,7 @@ export class Metrics {
     name: string,
     help: string,
     labelNames: readonly Label[],
-  ): Counter<Label> {
+  ): PromClient.Counter<Label> {
     return new Counter({ name: `escrowmq_${name}`, help, labelNames, registers: [this.#registry] });
   }
 }

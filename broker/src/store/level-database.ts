@@ -8,16 +8,20 @@
  *   Keys that only grow make its compactions renames, which read nothing either.
  * - H2 No iterator of LevelDB is used, ever: with one, it answers wrongly (google/leveldb #320, #887).
  */
-import { Level } from "level";
+import { createRequire } from "node:module";
+import type * as LevelPackage from "level";
 import type { Damaged, Database } from "./segments.ts";
 import { Tables } from "./tables.ts";
+
+// By require, as all CommonJS here (ADR 10).
+const { Level } = createRequire(import.meta.url)("level") as typeof LevelPackage;
 
 const WRITE_BUFFER_BYTES = 33_554_432;
 const TABLE_BYTES_MAX = 16_777_216;
 /** Blocks are cached above, once; LevelDB's own cache would hold them a second time. */
 const CACHE_BYTES = 65_536;
 
-type BlockLevel = Level<Uint8Array, Uint8Array>;
+type BlockLevel = LevelPackage.Level<Uint8Array, Uint8Array>;
 
 export async function openDatabase(directory: string, mayCreate: boolean): Promise<Database> {
   const level: BlockLevel = new Level(directory, {
