@@ -176,6 +176,27 @@ describe("order by key", () => {
     expect(seen).toEqual(["a0#1", "b2#1", "a0#2", "a0#3", "a1#1", "a3#1"]);
   });
 
+  it("survives a consumer that is killed: what it had in hand comes first of its key, and through the filter", async () => {
+    const { url, admin, producer } = await shop();
+    await admin.request("group.update", { group: "billing", ordered: true, retryDelaysMs: [0] });
+    for (let body = 0; body < 12; body++) {
+      const tag = body % 3 === 0 ? "drop" : "paid";
+      await producer.send({ topic: "orders", key: `k${body % 2}`, tag, body });
+    }
+    const args = [url, "billing", "8", "paid || shipped"];
+    const program = bench.program("e2e-consumer-process.mjs", args);
+    await waitFor("one of each key in its hands", () => program.lines.length === 2);
+    const next = await bench.consumer({ url, group: "billing", subscribe: paid, concurrency: 8 });
+    const got = gather(next);
+    await staysTrue("its keys", 200, () => got.length === 0);
+    await program.kill();
+    await waitFor("all", () => got.length === 8);
+    const of = (key: string) =>
+      got.filter((one) => one.key === key).map(({ offset, attempt }) => `${offset}#${attempt}`);
+    expect(of("k0")).toEqual(["2#2", "4#1", "8#1", "10#1"]);
+    expect(of("k1")).toEqual(["1#2", "5#1", "7#1", "11#1"]);
+  });
+
   it("survives a broker that is killed, and so do filter and place", async () => {
     const broker = await bench.brokerProcess();
     const { url } = broker;
