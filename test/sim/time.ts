@@ -4,6 +4,10 @@
  */
 import { Alarms } from "../../broker/src/core/alarms.ts";
 import { Slots } from "../../broker/src/core/chain.ts";
+import { demand } from "./violation.ts";
+
+/** A world has some thousand events in all; at one moment a few hundred. */
+const EVENTS_AT_ONCE_MAX = 100_000;
 
 export class Time {
   readonly #alarms = new Alarms();
@@ -13,6 +17,8 @@ export class Time {
   #nowMs = 1_000_000;
   #fault: unknown = null;
   #isTouched = false;
+  /** Events since the clock last moved. */
+  #atOnce = 0;
 
   get nowMs(): number {
     return this.#nowMs;
@@ -46,7 +52,7 @@ export class Time {
     await this.#keepPromises();
     this.#demandNoFault();
     while (this.#alarms.nextAtMs <= untilMs) {
-      this.#nowMs = this.#alarms.nextAtMs;
+      this.#advance(this.#alarms.nextAtMs);
       const place = this.#alarms.takeDue(this.#nowMs);
       this.#slots.giveBack(place);
       this.#callbacks[place]?.();
@@ -54,6 +60,13 @@ export class Time {
       this.#demandNoFault();
     }
     this.#nowMs = untilMs;
+  }
+
+  #advance(toMs: number): void {
+    this.#atOnce = toMs > this.#nowMs ? 0 : this.#atOnce + 1;
+    // Somebody goes round in circles, and the world would never end.
+    demand(this.#atOnce < EVENTS_AT_ONCE_MAX, "Y2", () => `time stands still at ${toMs}`);
+    this.#nowMs = toMs;
   }
 
   /** Node comes back here only when no promise has anything left to do. */

@@ -64,6 +64,8 @@ interface Budget {
 
 /** Messages that one consumer may get in one go while others have credit, too. */
 const SLICE_MAX = 64;
+/** A step ends, whatever its feeds say of each other: one in which so many looks at all of them gave nothing goes on in the next. */
+const ROUNDS_IN_VAIN_MAX = 64;
 /** Nobody else waits for a turn, so nothing is counted. */
 const UNCOUNTED = Number.POSITIVE_INFINITY;
 
@@ -167,7 +169,8 @@ export class Consumers {
   }
 
   stirSubscription(subscription: Subscription): void {
-    const { starved, lastFed } = subscription;
+    const { starved, lastFed, weights } = subscription;
+    weights?.stuck.clear();
     // Else a backlog in one topic would take all credit (D12).
     if (lastFed !== null && starved.delete(lastFed)) starved.add(lastFed);
     for (const feed of starved) this.#stirred.add(feed);
@@ -204,7 +207,10 @@ export class Consumers {
     this.#stirLoosened();
     const { deliveriesPerStepMax, deliveryBytesPerStepMax } = this.#core().policy;
     const budget = { messages: deliveriesPerStepMax, bytes: deliveryBytesPerStepMax };
+    let roundsInVain = 0;
     while (budget.messages > 0 && budget.bytes > 0 && this.#stirred.size > 0) {
+      if (roundsInVain++ === ROUNDS_IN_VAIN_MAX) return;
+      const had = budget.messages;
       const share = Math.ceil(budget.messages / this.#stirred.size);
       for (const feed of [...this.#stirred]) {
         if (budget.messages <= 0 || budget.bytes <= 0) return;
@@ -215,6 +221,7 @@ export class Consumers {
         this.#stirred.delete(feed);
         if (!isQuiet) this.#stirred.add(feed);
       }
+      if (budget.messages < had) roundsInVain = 0;
     }
   }
 
@@ -269,14 +276,17 @@ export class Consumers {
   }
 
   /** How many messages it may have now from this feed; 0: others come first. */
-  #shareOf({ creditMessages, feeds, weights }: Subscription, feed: Feed): number {
+  #shareOf(subscription: Subscription, feed: Feed): number {
+    const { creditMessages, feeds, weights, leased } = subscription;
     if (weights === null || creditMessages === 0) return UNCOUNTED;
     const others = feeds.filter((other) => other !== feed && isSomethingThere(other));
     if (others.length === 0) return UNCOUNTED;
     const before = weights.before(feed, others);
     if (before.length === 0) return weights.turnOf(feed);
     weights.isAwaited = true;
-    for (const other of before) this.#stirred.add(other);
+    // Who waits for the end of what is under way is not asked again before: two consumers would do so in turns.
+    for (const other of before)
+      if (leased.size === 0 || !weights.stuck.has(other)) this.#stirred.add(other);
     return 0;
   }
 
@@ -284,7 +294,10 @@ export class Consumers {
   #cannot(subscription: Subscription, feed: Feed, share: number): void {
     const { weights, creditMessages, leased } = subscription;
     if (weights === null || creditMessages === 0 || share === 0) return;
-    if (isSomethingThere(feed) && leased.size > 0) return;
+    if (isSomethingThere(feed) && leased.size > 0) {
+      weights.stuck.add(feed);
+      return;
+    }
     weights.pass(feed);
     if (!weights.isAwaited) return;
     weights.isAwaited = false;

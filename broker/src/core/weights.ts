@@ -5,8 +5,9 @@
  *
  * Invariants
  * - Y2 A feed waits only for one that is stirred then. That one delivers, and lets the next one come before it
- *   when its turn is over; or it cannot, is passed over for this round, and those that waited are stirred. So
- *   nobody waits for ever, and nobody is asked in vain without end.
+ *   when its turn is over; or it cannot, is passed over for this round, and those that waited are stirred; or it
+ *   waits for the end of what is under way, and is not asked again before. So nobody waits for ever, and nobody
+ *   is asked in vain without end.
  */
 export class Weights<Feed> {
   readonly #of: ReadonlyMap<Feed, number>;
@@ -14,6 +15,8 @@ export class Weights<Feed> {
   readonly #served = new Set<Feed>();
   #last: Feed | null = null;
   #left = 0;
+  /** Those that could not deliver while something was under way, and nothing has changed since. */
+  readonly stuck = new Set<Feed>();
   /** Somebody waits for one that may turn out to have nothing to give. */
   isAwaited = false;
 
@@ -41,6 +44,7 @@ export class Weights<Feed> {
   took(feed: Feed, messages: number): boolean {
     this.#left = this.turnOf(feed) - messages;
     this.#last = feed;
+    this.stuck.delete(feed);
     const isOver = this.#left <= 0;
     if (isOver) this.#served.add(feed);
     return isOver;
