@@ -63,6 +63,7 @@ export class Auditor {
       if (send.kind === "deliver") this.#delivery(send, delivered, nowMs);
       if (send.kind === "check" || send.kind === "askEndpoint") this.#asked(send, nowMs);
     }
+    this.#forgetHeld(nowMs);
     demand(delivered.length === 0, "D5", () => "a delivery stands in the log, but is not sent");
     if (input.kind === "frame" && input.frame.type === "extend") this.#extended(input.frame, nowMs);
     this.#hasMore = ready.wakeAtMs !== null && ready.wakeAtMs <= nowMs;
@@ -298,6 +299,14 @@ export class Auditor {
           demand(waiting === undefined, "D12", () => `${waiting} waits though ${id} has credit`);
         }
       }
+    }
+  }
+
+  /** In each step, busy or not: what somebody had in hand at the look between two rests was rightly left there. */
+  #forgetHeld(nowMs: number): void {
+    for (const [no, { offset }] of this.#overdue) {
+      const topic = this.ledger.topics.get(no);
+      if (topic === undefined || !this.ledger.mayGo(topic, offset, nowMs)) this.#overdue.delete(no);
     }
   }
 
