@@ -29,8 +29,8 @@ export interface AdminClient {
 }
 
 /**
- * Connects once. Rejects with UNREACHABLE when that fails. Each request is named as in PROTOCOL.md, "Operators'
- * requests": its fields and its value are typed by that name.
+ * Connects once. Rejects with UNREACHABLE when that fails. Requests have the names of PROTOCOL.md, "Frames from the
+ * client" (`group.reset`, `tx.show`, ...); fields and value are typed by the name.
  */
 export async function createAdmin(
   options: AdminOptions,
