@@ -223,6 +223,20 @@ describe("recall", () => {
     expect(driver.recall("m1")).toMatchObject({ type: "ok", duplicate: true });
   });
 
+  /** Who hears DISK_FULL takes it for "it did not happen" (D14). */
+  test("that is repeated is ok again even when the disk has no room at all; a new one is not", () => {
+    const driver = new Shop();
+    driver.send(driver.shop, "s1", timed("orders", { id: "m1", delayMs: 1_000 }));
+    driver.send(driver.shop, "s2", timed("orders", { id: "m2", delayMs: 1_000 }));
+    driver.recall("m1");
+    driver.step({ kind: "admission", admission: "none" });
+    expect(driver.recall("m1")).toMatchObject({ type: "ok", duplicate: true });
+    expect(codeOf(driver.recall("m2"))).toBe("DISK_FULL");
+    expect(codeOf(driver.recall("m3"))).toBe("MESSAGE_NOT_SCHEDULED");
+    driver.step({ kind: "admission", admission: "all" });
+    expect(driver.got(driver.advance(MINUTE))).toEqual(["m2"]);
+  });
+
   test("is refused for what is visible, undecided, unknown, or another topic's", () => {
     const driver = new Shop();
     driver.topic("mail");

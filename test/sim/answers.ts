@@ -143,6 +143,8 @@ function demandRecall(frame: ClientFrames["recall"], reply: Reply, { ledger }: M
 
 /** What was done before is answered so, and never refused for want of room: nothing has to be written for it. */
 function isRepetition(frame: RequestFrame, { input, ledger }: Moment): boolean {
+  if (frame.type === "recall")
+    return ledger.schedule.recalled.has(`${ledger.topicNos.get(frame.topic)} ${frame.messageId}`);
   if (frame.type === "verdict") {
     const known = ledger.transactions.get(frame.transactionId);
     return known !== undefined && !ledger.undecided.has(known.id);

@@ -52,19 +52,20 @@ export class Consumer extends Trader {
     return this.#instance === undefined ? this.group : instanceGroup(this.group, this.#instance);
   }
 
-  leaves(): void {
-    this.world.history.left(this.#reader);
-  }
-
   protected override lost({ gaps }: BrokerFrames["gap"]): void {
     this.#hears(gaps);
+  }
+
+  /** From now on another one may be given what this one holds. */
+  protected override ends({ subscription }: BrokerFrames["ended"]): void {
+    const reader = this.#readers.get(subscription);
+    if (reader !== undefined) this.world.history.left(reader);
   }
 
   /** Another one has its place; as a process that was started twice would, it tries again, once it is new. */
   protected override ended({ subscription }: BrokerFrames["ended"]): void {
     if (subscription !== this.#subscription) return;
     this.#isSubscribed = false;
-    this.leaves();
     if (this.world.isBusy) this.die(this.world.random.between(1_000, 30_000));
   }
 
@@ -93,7 +94,6 @@ export class Consumer extends Trader {
     const topics = this.#topics.map((topic, at) => ({ topic, filter, weight: this.#weights[at] }));
     const leaseMs = world.random.chance(0.3) ? world.random.between(2_000, 20_000) : undefined;
     const subscription = ++this.#subscription;
-    if (this.#instance !== undefined) world.takesPlace(this.readsAs);
     this.#reader = world.history.reader(this.readsAs);
     const instance = this.#instance;
     this.#readers.set(subscription, this.#reader);

@@ -16,6 +16,8 @@ import type { Time } from "./time.ts";
 import type { Witness } from "./witness.ts";
 
 export interface LinkEnds {
+  /** By the broker just now; whether it is ever heard is another matter. */
+  readonly said: (frame: BrokerFrame) => void;
   readonly heard: (frame: BrokerFrame, saidAtMs: number) => void;
   /** Nothing more will come, and nothing that is said arrives. Once. */
   readonly closed: () => void;
@@ -74,11 +76,14 @@ export class Link implements Socket {
     if (!this.#isOpenThere) return;
     this.#options.witness.guarded(() => {
       const frames = decodeBrokerBatch(data);
-      const { witness, process } = this.#options;
-      for (const frame of frames) witness.said(this.#session?.id ?? 0, frame, process.nowMs());
+      const { witness, process, ends } = this.#options;
+      for (const frame of frames) {
+        witness.said(this.#session?.id ?? 0, frame, process.nowMs());
+        ends.said(frame);
+      }
       const { nowMs } = this.#options.time;
       this.#carry("toClient", () => {
-        for (const frame of frames) if (this.#isOpenHere) this.#options.ends.heard(frame, nowMs);
+        for (const frame of frames) if (this.#isOpenHere) ends.heard(frame, nowMs);
       });
     });
   }

@@ -50,6 +50,9 @@ export abstract class Peer {
     const { world } = this;
     if (this.#link !== null) return;
     const link = world.connect({
+      said: (frame) => {
+        if (frame.type === "ended") this.ends(frame);
+      },
       heard: (frame, saidAtMs) => this.#heard(frame, saidAtMs),
       broken: () => this.broken(),
       closed: () => this.#closed(),
@@ -157,6 +160,11 @@ export abstract class Peer {
   }
 
   protected lost(_frame: BrokerFrames["gap"]): void {
+    return;
+  }
+
+  /** A subscription of this client is over for the broker; it will hear of it. */
+  protected ends(_frame: BrokerFrames["ended"]): void {
     return;
   }
 

@@ -170,11 +170,6 @@ export class World {
     );
   }
 
-  /** A consumer subscribes by an instance's name: whoever had it has it no more. */
-  takesPlace(reader: string): void {
-    for (const consumer of this.#consumers) if (consumer.readsAs === reader) consumer.leaves();
-  }
-
   /** What the application's database says, to be said to the broker. */
   lookFor(transactionId: string): Verdict {
     const verdict = this.database.look(transactionId);

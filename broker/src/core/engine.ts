@@ -406,12 +406,16 @@ export class Engine {
 /** What a restart may add to a wait at most, besides the downtime. */
 const CLOCK_EVERY_MS = 60_000;
 
-/** What is answered even when nothing may be written any more; of verdicts only what needs no writing. */
+/**
+ * What is answered even when nothing may be written any more; of verdicts and recalls only what needs no
+ * writing: who repeats one would take a refusal for "it did not happen".
+ */
 const WRITE_NOTHING: ReadonlySet<PlainFrame["type"]> = new Set([
   "announce",
   "credit",
   "extend",
   "inbox",
+  "recall",
   "reply",
   "verdict",
   "tx.decide",

@@ -7,7 +7,7 @@
 import type { ClientFrames } from "@escrowmq/protocol";
 import { NEVER } from "./alarms.ts";
 import type { Core } from "./core.ts";
-import { clientOf } from "./transact.ts";
+import { clientOf, FULL } from "./transact.ts";
 import type { Turn } from "./turn.ts";
 import type { ConnectionId } from "./types.ts";
 
@@ -45,6 +45,7 @@ export function recall(
     .find(topicNo, messageId)
     .map((row) => state.scheduled.placeOf(row));
   if (places.length > 0) {
+    if (core.admission === "none") return turn.refuse(from, frame.id, FULL.code, FULL.message);
     turn.log({ kind: "recalled", topicNo, messageId, places, client: clientOf(core, from) });
     return turn.ok(from, frame.id);
   }

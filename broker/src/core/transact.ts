@@ -117,7 +117,6 @@ export function verdict(
   if (frame.verdict === "unknown") return turn.ok(from, frame.id, { state: found.state });
   if (found.decision !== null)
     return answerDecided(turn, from, frame.id, found.decision, frame.verdict);
-  // After what was decided: who repeats a verdict would take this for "it did not happen".
   if (core.admission === "none") return turn.refuse(from, frame.id, FULL.code, FULL.message);
   decide(
     core,
