@@ -164,6 +164,21 @@ test("retention frees a key, too", () => {
   expect(offsetsOf(driver.credit(other, 9))).toEqual([3]);
 });
 
+test("what waited behind a message that retention takes comes at once, not with whatever happens next", () => {
+  const { driver, consumer, producer } = ordered("a", {
+    dropAfterStartMs: 0,
+    retentionEveryMs: 1_000,
+  });
+  driver.ask({ type: "topic.update", topic: "orders", retentionMs: 10_000, unsettled: "drop" });
+  const [token = ""] = tokensOf(driver.credit(consumer, 9));
+  retry(driver, consumer, token, MINUTE);
+  driver.advance(5_000);
+  send(driver, producer, "a");
+  const { records, sends } = driver.advance(5_500);
+  expect(records.map(({ kind }) => kind)).toContain("retired");
+  expect(offsetsOf(deliveriesOf({ records, sends }))).toEqual([1]);
+});
+
 test("a reset begins all keys anew", () => {
   const { driver, consumer } = ordered("aab");
   driver.credit(consumer, 9);

@@ -79,9 +79,9 @@ export class Consumers {
     this.#core = core;
   }
 
-  /** True while a step left something to deliver: the shell must come back at once. */
+  /** True while a step left something to deliver: the shell must come back at once. Retention ends a step, and frees keys. */
   get hasMore(): boolean {
-    return this.#stirred.size > 0;
+    return this.#stirred.size > 0 || this.#core().state.loosened.size > 0;
   }
 
   subscribe(
