@@ -1,11 +1,12 @@
 /**
  * B1: what went in is accounted for. For each topic, by the broker's own figures:
  * the messages of ok operations <= visible + half + scheduled + recalled + those of what was rolled back
- * <= the messages of ok operations and of those whose outcome nobody knows.
+ * <= the messages of ok operations and of those whose outcome nobody knows. What may have been recalled, or
+ * may never have been there, counts on the left only.
  */
 import type { Final } from "./final.ts";
 import type { History, Prepare } from "./history.ts";
-import { recalledIn } from "./recalls.ts";
+import { recalledIn, surelyRecalledIn } from "./recalls.ts";
 
 interface Sums {
   ok: number;
@@ -17,14 +18,17 @@ export function conservationProblems(history: History, final: Final): string[] {
   const problems: string[] = [];
   const sums = new Map<string, Sums>();
   for (const batch of batchesOf(history, final)) add(sums, history, batch);
-  const recalled = recalledByTopic(history, final);
+  const recalledAtMost = byTopic(recalledIn(history), history, final);
+  const recalledAtLeast = byTopic(surelyRecalledIn(history), history, final);
   for (const { topic, nextOffset, halfMessages, scheduled } of final.accounts) {
-    const gone = recalled.get(topic) ?? 0;
+    const goneAtMost = recalledAtMost.get(topic) ?? 0;
+    const goneAtLeast = recalledAtLeast.get(topic) ?? 0;
     const { ok, asked, rolledBack } = sums.get(topic) ?? { ok: 0, asked: 0, rolledBack: 0 };
-    const there = nextOffset + halfMessages + scheduled + gone + rolledBack;
-    const figures = `${nextOffset} visible + ${halfMessages} half + ${scheduled} scheduled + ${gone} recalled + ${rolledBack} rolled back`;
-    if (there < ok) problems.push(`B1: ${topic} took ${ok} messages, and has ${figures}`);
-    if (there > asked)
+    const there = nextOffset + halfMessages + scheduled + rolledBack;
+    const figures = `${nextOffset} visible + ${halfMessages} half + ${scheduled} scheduled + ${goneAtLeast} to ${goneAtMost} recalled + ${rolledBack} rolled back`;
+    if (there + goneAtMost < ok)
+      problems.push(`B1: ${topic} took ${ok} messages, and has ${figures}`);
+    if (there + goneAtLeast > asked)
       problems.push(`B1: ${topic} was given ${asked} messages, and has ${figures}`);
     const ids = final.visible.get(topic);
     if (ids !== undefined && ids.length !== nextOffset)
@@ -33,8 +37,12 @@ export function conservationProblems(history: History, final: Final): string[] {
   return problems;
 }
 
-/** Those that are not visible and may have been recalled, of what was committed. */
-function recalledByTopic(history: History, { visible, transactions }: Final): Map<string, number> {
+/** Of these the ones that are not visible, and that no transaction holds that was not committed. */
+function byTopic(
+  recalled: ReadonlySet<string>,
+  history: History,
+  { visible, transactions }: Final,
+): Map<string, number> {
   const seen = new Set([...visible.values()].flat());
   const lost = new Set<string>();
   for (const { id, steps } of history.transactions.values())
@@ -42,7 +50,7 @@ function recalledByTopic(history: History, { visible, transactions }: Final): Ma
       for (const step of steps)
         if (step.kind === "prepare") for (const message of step.messages) lost.add(message);
   const counts = new Map<string, number>();
-  for (const message of recalledIn(history)) {
+  for (const message of recalled) {
     if (seen.has(message) || lost.has(message)) continue;
     const topic = history.messages.get(message)?.topic ?? "";
     counts.set(topic, (counts.get(topic) ?? 0) + 1);

@@ -8,14 +8,14 @@ import type { Final } from "./final.ts";
 import type { History } from "./history.ts";
 
 /** Not visible, but accounted for: its recall was ok, or nobody knows. */
-export function recalledIn({ recalls }: History): Set<string> {
-  return new Set(recalls.flatMap(({ message, outcome }) => (outcome === "fail" ? [] : [message])));
-}
+export const recalledIn = ({ recalls }: History): Set<string> =>
+  new Set(recalls.flatMap(({ message, outcome }) => (outcome === "fail" ? [] : [message])));
+
+export const surelyRecalledIn = ({ recalls }: History): Set<string> =>
+  new Set(recalls.flatMap(({ message, outcome }) => (outcome === "ok" ? [message] : [])));
 
 export function recallProblems(history: History, { visible }: Final): string[] {
-  const ok = new Set(
-    history.recalls.flatMap(({ message, outcome }) => (outcome === "ok" ? [message] : [])),
-  );
+  const ok = surelyRecalledIn(history);
   const problems: string[] = [];
   for (const [topic, ids] of visible)
     for (const id of ids)
