@@ -6,6 +6,7 @@ import {
   codeOf,
   type Driver,
   deliveriesOf,
+  message,
   only,
   type Request,
 } from "../support/sim-driver.ts";
@@ -76,6 +77,19 @@ describe("dead letters", () => {
     const replay = driver.ask({ type: "dlq.replay", group: "billing", offsets: [0], ...audit });
     expect(adminValue(replay.reply)).toEqual({ done: 0, missing: [0] });
     expect(driver.credit(driver.consumer("support", "%DLQ%billing"), 5)).toEqual([]);
+  });
+
+  test("what stands behind one too large for its reader's credit comes when that one is purged", () => {
+    const { driver, consumer } = billing(0);
+    const shop = driver.connect();
+    driver.send(shop, "large", message("orders", "a body of 23 characters"));
+    driver.send(shop, "small", message("orders", "body"));
+    for (const { token } of driver.credit(consumer, 2))
+      driver.request(consumer, { type: "bury", token, reason: "no such customer" });
+    const reader = driver.consumer("support", "%DLQ%billing");
+    expect(driver.credit(reader, 5, 10)).toEqual([]);
+    const purged = driver.ask({ type: "dlq.purge", group: "billing", offsets: [0], ...audit });
+    expect(only(deliveriesOf(purged)).offset).toBe(1);
   });
 
   test("a dead letter that is purged while somebody reads it does not come again", () => {

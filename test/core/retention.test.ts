@@ -239,6 +239,16 @@ describe("what a group has not settled", () => {
   });
 });
 
+it("lets what stands behind a message too large for a consumer's credit come, once that one is gone", () => {
+  const shop = new Shop({ retentionMs: DAY, unsettled: "drop" });
+  const billing = shop.consumer("billing", "orders");
+  shop.send(shop.shop, "large", message("orders", "a body of 23 characters"));
+  shop.advance(HOUR);
+  shop.sends(1);
+  expect(shop.credit(billing, 5, 10)).toEqual([]);
+  expect(deliveriesOf(shop.advance(DAY - HOUR + 1_001)).map(({ offset }) => offset)).toEqual([1]);
+});
+
 describe("after retention a group", () => {
   const retired = () => {
     const shop = new Shop({ retentionBytes: 8 });

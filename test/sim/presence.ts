@@ -8,6 +8,8 @@ import { frameOf } from "./causes.ts";
 export interface SubscriptionFacts {
   readonly group: string;
   readonly topics: readonly string[];
+  /** One topic may wait for another's turn. */
+  readonly isWeighted: boolean;
   messages: number;
   bytes: number;
 }
@@ -57,6 +59,7 @@ export class Presence {
       connection.subscriptions.set(frame.subscription, {
         group: frame.instance === undefined ? frame.group : `${frame.group}%${frame.instance}`,
         topics: frame.topics.map(({ topic }) => topic),
+        isWeighted: frame.topics.some(({ weight = 1 }) => weight !== frame.topics[0]?.weight),
         messages: 0,
         bytes: 0,
       });

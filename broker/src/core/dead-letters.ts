@@ -54,7 +54,10 @@ export function replay(state: State, { deadTopicNo, offset }: RecordOf<"replayed
 export function endDeadLetter(state: State, dead: Topic, offset: number): void {
   dead.origins.delete(offset);
   const readers = state.readers.get(dead.no) ?? [];
-  for (const reader of readers) passOver(state, reader, offset);
+  for (const reader of readers) {
+    passOver(state, reader, offset);
+    state.loosened.add(reader);
+  }
   if (!readers.some((reader) => reader.entry(offset) !== undefined)) dead.forget(offset);
 }
 

@@ -68,7 +68,10 @@ export class State {
   /** The block that is being written or recovered. */
   block = 0;
   atMs = 0;
-  /** Cursors in which an end may have made others ready, or room for more; the consumers take them out. */
+  /**
+   * Cursors in which an end may have made others ready, or room for more, or let a message come first that fits
+   * somebody's credit; the consumers take them out.
+   */
   readonly loosened = new Set<Cursor>();
   /** When the broker was started. */
   openedAtMs = 0;
@@ -454,7 +457,7 @@ export class State {
     for (const cursor of this.readers.get(topicNo) ?? []) {
       const fresh = topic.liveBetween(Math.max(first, cursor.nextOffset), beforeOffset);
       topic.expired += cursor.expire(first, beforeOffset, fresh);
-      if (cursor.takesIn) this.loosened.add(cursor);
+      this.loosened.add(cursor);
     }
     for (let offset = first; topic.isDeadLetters && offset < beforeOffset; offset++)
       if (topic.origins.delete(offset)) topic.expired++;
