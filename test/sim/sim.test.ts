@@ -8,7 +8,7 @@ import { expect, test } from "vitest";
 import { World } from "./world.ts";
 
 const FROM = Number(process.env.SIM_FROM ?? 0);
-const SEEDS = Number(process.env.SIM_SEEDS ?? 100);
+const SEEDS = Number(process.env.SIM_SEEDS ?? 300);
 const IS_LONG = process.env.SIM_SEEDS !== undefined;
 
 const HOUR = 3_600_000;
