@@ -23,7 +23,9 @@ import {
 } from "./causes.ts";
 import { compareWithEngine } from "./comparison.ts";
 import { Ledger } from "./ledger.ts";
-import { placeKey } from "./ledger-facts.ts";
+import { ready } from "./ledger-deliveries.ts";
+import { placeKey, whereIs } from "./ledger-facts.ts";
+import { mayGo } from "./ledger-retention.ts";
 import { Presence } from "./presence.ts";
 import { demand } from "./violation.ts";
 
@@ -199,7 +201,7 @@ export class Auditor {
     for (const [at, { token, offset, attempt, place }] of send.deliveries.entries()) {
       const entry = cursor.entries.get(offset);
       demand(record.offsets[at] === offset && entry !== undefined, "D5", () => "not as in the log");
-      const visible = this.ledger.where(topic, offset);
+      const visible = whereIs(topic, offset);
       demand(placeKey(visible) === placeKey(place), "D1", () => `${topic.name}/${offset} moved`);
       demand(
         attempt === entry.failures + 1,
@@ -297,14 +299,14 @@ export class Auditor {
           if (this.ledger.groupName(cursor) !== group) continue;
           if (!topics.includes(this.ledger.topic(cursor.topicNo).name)) continue;
           if (this.ledger.groups.get(cursor.groupNo)?.isPaused === true) continue;
-          const ready = this.ledger.ready(cursor, nowMs);
+          const waiting = ready(this.ledger, cursor, nowMs);
           // Which of them comes first is not said here: one that is too large may hold the others up.
           const { bytes: sizes } = this.ledger.topic(cursor.topicNo);
-          const isHeldUp = ready.some((offset) => (sizes[offset] ?? 0) > bytes);
+          const isHeldUp = waiting.some((offset) => (sizes[offset] ?? 0) > bytes);
           demand(
-            isHeldUp || ready.length === 0,
+            isHeldUp || waiting.length === 0,
             "D12",
-            () => `${ready[0]} waits though ${id} has credit`,
+            () => `${waiting[0]} waits though ${id} has credit`,
           );
         }
       }
@@ -315,7 +317,8 @@ export class Auditor {
   #forgetHeld(nowMs: number): void {
     for (const [no, { offset }] of this.#overdue) {
       const topic = this.ledger.topics.get(no);
-      if (topic === undefined || !this.ledger.mayGo(topic, offset, nowMs)) this.#overdue.delete(no);
+      if (topic === undefined || !mayGo(this.ledger, topic, offset, nowMs))
+        this.#overdue.delete(no);
     }
   }
 
@@ -324,7 +327,7 @@ export class Auditor {
     for (const topic of this.ledger.topics.values()) {
       const { no, name, firstOffset: offset } = topic;
       const known = this.#overdue.get(no);
-      if (!this.ledger.mayGo(topic, offset, nowMs)) this.#overdue.delete(no);
+      if (!mayGo(this.ledger, topic, offset, nowMs)) this.#overdue.delete(no);
       else if (known?.offset !== offset) this.#overdue.set(no, { offset, sinceMs: nowMs });
       else
         demand(

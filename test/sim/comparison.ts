@@ -1,7 +1,8 @@
 /** P8, B1, B2: the engine's state against the ledger's, field by field. */
 import type { State } from "../../broker/src/core/state.ts";
 import type { Ledger } from "./ledger.ts";
-import { type LedgerEntry, placeKey } from "./ledger-facts.ts";
+import { isLive, type LedgerEntry, placeKey, whereIs } from "./ledger-facts.ts";
+import { bytesOf, neededBlock } from "./ledger-retention.ts";
 import { demand } from "./violation.ts";
 
 /** `nowMs`: minus infinity right after a recovery, when what is waiting may have ripened or not. */
@@ -13,9 +14,9 @@ export function compareWithEngine(ledger: Ledger, state: State, nowMs: number): 
   compareTransactions(ledger, state);
   compareScheduled(ledger, state);
   demand(
-    state.neededBlock === ledger.neededBlock,
+    state.neededBlock === neededBlock(ledger),
     "A3",
-    () => `block ${ledger.neededBlock} is needed, not ${state.neededBlock}`,
+    () => `block ${neededBlock(ledger)} is needed, not ${state.neededBlock}`,
   );
   if (nowMs === Number.NEGATIVE_INFINITY)
     for (const [id, digest] of ledger.sends)
@@ -42,14 +43,14 @@ function compareTopics(ledger: Ledger, state: State): void {
       "B1",
       () => `${name} begins at ${topic.firstOffset}, and has lost ${topic.expired}`,
     );
-    demand(topic.bytes === ledger.bytesOf(known), "B2", () => `${name} has ${topic.bytes} bytes`);
+    demand(topic.bytes === bytesOf(ledger, known), "B2", () => `${name} has ${topic.bytes} bytes`);
     let half = 0;
     for (const transaction of ledger.undecided.values())
       for (const message of transaction.messages) if (message.topicNo === no) half++;
     demand(topic.halfMessages === half, "B2", () => `${name} has ${half} half messages`);
     const last = places.length - 1;
-    if (last < 0 || !ledger.isLive(known, last)) continue;
-    const place = ledger.where(known, last);
+    if (last < 0 || !isLive(known, last)) continue;
+    const place = whereIs(known, last);
     const found = topic.placeOf(last);
     demand(
       found.block === place.block && found.slot === place.slot,

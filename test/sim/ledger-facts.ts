@@ -6,6 +6,7 @@ import type {
   Timing,
   TopicSettings,
 } from "../../broker/src/core/records.ts";
+import { demand } from "./violation.ts";
 
 export interface LedgerMessage {
   readonly topicNo: number;
@@ -143,3 +144,22 @@ export const newCursor = (record: RecordOf<"cursorOpened">): LedgerCursor => ({
   told: 0,
   entries: new Map(),
 });
+
+/** Not retired, and not a dead letter that was replayed or purged. */
+export const isLive = (
+  { isDeadLetters, origins, firstOffset }: LedgerTopic,
+  offset: number,
+): boolean => offset >= firstOffset && (!isDeadLetters || origins.has(offset));
+
+/** Where the bytes of an offset are read. */
+export function whereIs(topic: LedgerTopic, offset: number): Place {
+  const place = topic.moved.get(offset) ?? topic.places[offset];
+  demand(place !== undefined, "T1", () => `${topic.name}/${offset} is not visible`);
+  return place;
+}
+
+export function leased(cursor: LedgerCursor, offset: number, invariant: string): LedgerEntry {
+  const entry = cursor.entries.get(offset);
+  demand(entry?.kind === "leased", invariant, () => `cursor ${cursor.no}/${offset} is not leased`);
+  return entry;
+}

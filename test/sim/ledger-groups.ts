@@ -1,7 +1,7 @@
 /** The ledger's groups, cursors, and the instances of groups that are broadcast to. */
 import type { LogRecord, RecordOf } from "../../broker/src/core/records.ts";
 import type { Ledger } from "./ledger.ts";
-import type { LedgerCursor } from "./ledger-facts.ts";
+import { type LedgerCursor, leased } from "./ledger-facts.ts";
 import { forgetOrder } from "./ledger-windows.ts";
 import { demand } from "./violation.ts";
 
@@ -67,7 +67,7 @@ export function applyInstance(ledger: Ledger, record: InstanceRecord, nowMs: num
     case "instanceForgotten":
       return forget(ledger, record.groupNo, nowMs);
     case "abandoned":
-      ledger.demandLeased(record.cursorNo, record.offset, "S3");
+      leased(ledger.cursor(record.cursorNo), record.offset, "S3");
       return abandon(ledger, ledger.cursor(record.cursorNo), record.offset);
     case "gapTold": {
       const cursor = ledger.cursor(record.cursorNo);

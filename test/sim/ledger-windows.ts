@@ -1,7 +1,7 @@
 /** The ledger's reading of what cursors with a filter or an order take in, and of what stands behind what. */
 import type { RecordOf } from "../../broker/src/core/records.ts";
 import type { Ledger } from "./ledger.ts";
-import type { LedgerCursor, LedgerEntry } from "./ledger-facts.ts";
+import { isLive, type LedgerCursor, type LedgerEntry } from "./ledger-facts.ts";
 import { demand } from "./violation.ts";
 
 export const readyEntry = (key: number): LedgerEntry => ({
@@ -37,7 +37,7 @@ export function taken(ledger: Ledger, record: RecordOf<"taken">): void {
   demand(nextOffset > cursor.nextOffset, "V6", () => `${where} takes in twice`);
   let next = cursor.nextOffset;
   for (const [at, offset] of offsets.entries()) {
-    const isNext = offset >= next && offset < nextOffset && ledger.isLive(topic, offset);
+    const isNext = offset >= next && offset < nextOffset && isLive(topic, offset);
     demand(isNext, "V6", () => `${where}/${offset} is taken in out of its order`);
     cursor.entries.set(offset, readyEntry(keys[at] ?? 0));
     next = offset + 1;

@@ -4,19 +4,29 @@
  */
 import type { LogRecord, Place, RecordOf } from "../../broker/src/core/records.ts";
 import {
+  buried,
+  deadLetterEnded,
+  delivered,
+  lapsed,
+  passOver,
+  returned,
+  skipped,
+} from "./ledger-deliveries.ts";
+import {
   type LedgerCursor,
-  type LedgerEntry,
   type LedgerGroup,
   type LedgerTopic,
   type LedgerTransaction,
   type Limits,
+  leased,
   newCursor,
   newTopic,
   placeKey,
 } from "./ledger-facts.ts";
-import { applyInstance, isPaused, leaveAll, updateGroup } from "./ledger-groups.ts";
+import { applyInstance, leaveAll, updateGroup } from "./ledger-groups.ts";
+import { moved, retired } from "./ledger-retention.ts";
 import { LedgerSchedule } from "./ledger-scheduled.ts";
-import { isFirst, isOrdered, readyEntry, taken, takesIn } from "./ledger-windows.ts";
+import { taken } from "./ledger-windows.ts";
 import { demand } from "./violation.ts";
 
 export class Ledger {
@@ -41,7 +51,7 @@ export class Ledger {
   readonly limits: Limits;
   /** One visible place for each message, in one topic (T3); dead letters aside. */
   readonly #visible = new Set<string>();
-  #openedAtMs = 0;
+  openedAtMs = 0;
   #slot = 0;
 
   constructor(limits: Limits) {
@@ -59,7 +69,7 @@ export class Ledger {
     }
     switch (record.kind) {
       case "opened":
-        this.#openedAtMs = record.atMs;
+        this.openedAtMs = record.atMs;
         leaveAll(this, record.atMs, record.pausedMs);
         return this.#opened(record.pausedMs);
       case "clock":
@@ -70,15 +80,15 @@ export class Ledger {
         this.topic(record.topicNo).settings = record.settings;
         return;
       case "retired":
-        return this.#retired(record, nowMs);
+        return retired(this, record, nowMs);
       case "moved":
-        return this.#moved(record);
+        return moved(this, record);
       case "due":
         return this.#due(record, nowMs);
       case "recalled":
         return this.schedule.recall(record);
       case "lapsed":
-        return this.#lapsed(record);
+        return lapsed(this, record);
       case "groupUpdated":
         return updateGroup(this, record);
       case "groupPaused": {
@@ -113,7 +123,7 @@ export class Ledger {
         demand(!this.sends.has(record.sendId), "T3", () => `${record.sendId} is sent twice`);
         this.sends.set(record.sendId, record.digest);
         for (const { topicNo, bytes, timing } of record.messages) {
-          const place = this.#takeSlot(bytes);
+          const place = this.takeSlot(bytes);
           if (!this.schedule.add(timing, topicNo, place, this.atMs)) this.#append(topicNo, place);
         }
         return;
@@ -122,7 +132,7 @@ export class Ledger {
       case "decided":
         return this.#decided(record);
       case "checked": {
-        const transaction = this.#undecidedOne(record.transactionId, "C2");
+        const transaction = this.undecidedOne(record.transactionId, "C2");
         if (record.isCounted) transaction.checks++;
         transaction.nextCheckAtMs = record.nextCheckAtMs;
         return;
@@ -130,7 +140,7 @@ export class Ledger {
       case "parked":
         return this.#parked(record, nowMs);
       case "resumed": {
-        const transaction = this.#undecidedOne(record.transactionId, "T2");
+        const transaction = this.undecidedOne(record.transactionId, "T2");
         demand(transaction.state === "parked", "C3", () => `${transaction.id} was not parked`);
         transaction.state = "undecided";
         transaction.checks = 0;
@@ -143,22 +153,22 @@ export class Ledger {
         else this.endpoints.add(record.group);
         return;
       case "delivered":
-        return this.#delivered(record, nowMs);
+        return delivered(this, record, nowMs);
       case "acked":
         for (const offset of record.offsets) {
-          this.#leased(record.cursorNo, offset, "D3");
+          leased(this.cursor(record.cursorNo), offset, "D3");
           this.cursor(record.cursorNo).entries.delete(offset);
         }
         return;
       case "returned":
-        return this.#returned(record);
+        return returned(this, record);
       case "skipped":
-        return this.#skipped(record);
+        return skipped(this, record);
       case "buried":
-        return this.#buried(record);
+        return buried(this, record);
       case "replayed":
       case "purged":
-        return this.#deadLetterEnded(record);
+        return deadLetterEnded(this, record);
       case "topicDeleted":
       case "groupDeleted":
         throw new Error("The simulation deletes no topics and no groups.");
@@ -191,31 +201,12 @@ export class Ledger {
     return this.groups.get(cursor.groupNo)?.name ?? "";
   }
 
-  /** What a consumer of the group could get now. */
-  ready(cursor: LedgerCursor, nowMs: number): number[] {
-    const ready: number[] = [];
-    for (const [offset, { kind, number }] of cursor.entries)
-      if (kind === "ready" || (kind === "waiting" && number <= nowMs)) ready.push(offset);
-    if (takesIn(this, cursor)) return ready.filter((offset) => isFirst(cursor, offset));
-    const fresh = this.nextFresh(cursor);
-    if (fresh < this.topic(cursor.topicNo).places.length) ready.push(fresh);
-    return ready;
-  }
-
-  /** In a dead-letter topic what was replayed or purged is passed over. */
-  nextFresh(cursor: LedgerCursor): number {
-    const { isDeadLetters, origins, places } = this.topic(cursor.topicNo);
-    let offset = cursor.nextOffset;
-    while (isDeadLetters && offset < places.length && !origins.has(offset)) offset++;
-    return offset;
-  }
-
   #opened(pausedMs: number): void {
     for (const cursor of this.cursors.values()) {
       for (const [offset, entry] of cursor.entries) {
         if (entry.kind === "leased") entry.kind = "ready";
         if (entry.kind === "waiting") entry.number += pausedMs;
-        this.#passOver(cursor, offset);
+        passOver(this, cursor, offset);
       }
     }
     for (const transaction of this.undecided.values()) {
@@ -236,10 +227,11 @@ export class Ledger {
     demand(!this.transactions.has(id), "T7", () => `${id} is prepared twice`);
     const messages = record.messages.map(({ topicNo, bytes, timing }) => ({
       topicNo,
-      place: this.#takeSlot(bytes),
+      place: this.takeSlot(bytes),
       timing,
     }));
-    for (const { cursorNo, offset } of acks) this.#leased(cursorNo, offset, "T9").kind = "pending";
+    for (const { cursorNo, offset } of acks)
+      leased(this.cursor(cursorNo), offset, "T9").kind = "pending";
     const transaction: LedgerTransaction = {
       id,
       group,
@@ -262,7 +254,7 @@ export class Ledger {
   }
 
   #decided({ transactionId, verdict, by, who, fromAtMs }: RecordOf<"decided">): void {
-    const transaction = this.#undecidedOne(transactionId, "T2");
+    const transaction = this.undecidedOne(transactionId, "T2");
     transaction.state = verdict === "commit" ? "committed" : "rolledBack";
     transaction.by = by;
     transaction.who = who;
@@ -283,7 +275,7 @@ export class Ledger {
       demand(entry?.kind === "pending", "T9", () => `an ack that joined ${transactionId} is lost`);
       if (verdict === "commit") cursor.entries.delete(offset);
       else entry.kind = "ready";
-      this.#passOver(cursor, offset);
+      passOver(this, cursor, offset);
     }
   }
 
@@ -293,25 +285,8 @@ export class Ledger {
     return group;
   }
 
-  /** D17: only what is unsettled; what is fresh before it becomes ready. */
-  #skipped({ cursorNo, offsets }: RecordOf<"skipped">): void {
-    const cursor = this.cursor(cursorNo);
-    const { places } = this.topic(cursor.topicNo);
-    for (const offset of offsets) {
-      for (let fresh = this.nextFresh(cursor); fresh <= offset; fresh = this.nextFresh(cursor)) {
-        demand(fresh < places.length, "D17", () => `${offset} is skipped, and not visible yet`);
-        cursor.nextOffset = fresh + 1;
-        cursor.entries.set(fresh, readyEntry(0));
-      }
-      const kind = cursor.entries.get(offset)?.kind;
-      demand(kind !== undefined, "D17", () => `cursor ${cursorNo}/${offset} is skipped, settled`);
-      demand(kind !== "pending", "T9", () => `cursor ${cursorNo}/${offset} is skipped, pending`);
-      cursor.entries.delete(offset);
-    }
-  }
-
   #parked({ transactionId, cause }: RecordOf<"parked">, nowMs: number): void {
-    const transaction = this.#undecidedOne(transactionId, "T2");
+    const transaction = this.undecidedOne(transactionId, "T2");
     demand(transaction.state === "undecided", "C3", () => `${transactionId} is parked twice`);
     demand(transaction.onUndecided === "park", "C3", () => `${transactionId} asked for rollback`);
     demand(
@@ -324,231 +299,7 @@ export class Ledger {
     transaction.state = "parked";
   }
 
-  #delivered(record: RecordOf<"delivered">, nowMs: number): void {
-    const cursor = this.cursor(record.cursorNo);
-    const where = `cursor ${record.cursorNo}`;
-    demand(
-      !isPaused(this, cursor.groupNo),
-      "D16",
-      () => `${where} is given something, and is paused`,
-    );
-    demand(record.firstDeliveryNo >= cursor.nextDeliveryNo, "D3", () => "a number comes again");
-    for (const [at, offset] of record.offsets.entries()) {
-      const deliveryNo = record.firstDeliveryNo + at;
-      cursor.nextDeliveryNo = deliveryNo + 1;
-      const entry = cursor.entries.get(offset);
-      if (entry === undefined) {
-        demand(offset === this.nextFresh(cursor), "D4", () => `${where}/${offset} was settled`);
-        demand(!takesIn(this, cursor), "V6", () => `${where}/${offset} was not taken in`);
-        const size = this.topic(cursor.topicNo).places.length;
-        demand(offset < size, "T1", () => `${where}/${offset} is not visible yet`);
-        cursor.nextOffset = offset + 1;
-        cursor.entries.set(offset, {
-          kind: "leased",
-          number: deliveryNo,
-          deliveries: 1,
-          failures: 0,
-          key: 0,
-        });
-        continue;
-      }
-      demand(isFirst(cursor, offset), "D9", () => `${where}/${offset} overtakes one of its key`);
-      demand(entry.kind !== "pending", "T9", () => `${where}/${offset} has a pending ack`);
-      demand(entry.kind !== "leased", "D3", () => `${where}/${offset} is leased already`);
-      demand(
-        entry.kind === "ready" || entry.number <= nowMs + this.slackMs,
-        "D7",
-        () => `${where}/${offset} comes ${entry.number - nowMs} ms before its time`,
-      );
-      entry.kind = "leased";
-      entry.number = deliveryNo;
-      entry.deliveries++;
-    }
-  }
-
-  #returned(record: RecordOf<"returned">): void {
-    const entry = this.#leased(record.cursorNo, record.offset, "D5");
-    if (record.isCounted) entry.failures++;
-    entry.kind = record.readyAtMs > 0 ? "waiting" : "ready";
-    entry.number = record.readyAtMs;
-    this.#passOver(this.cursor(record.cursorNo), record.offset);
-  }
-
-  #buried({ cursorNo, offset, deadTopicNo }: RecordOf<"buried">): void {
-    this.#leased(cursorNo, offset, "D8");
-    const cursor = this.cursor(cursorNo);
-    const key = cursor.entries.get(offset)?.key ?? 0;
-    cursor.entries.delete(offset);
-    const dead = this.topic(deadTopicNo);
-    demand(dead.name === `%DLQ%${this.groupName(cursor)}`, "D11", () => `buried in ${dead.name}`);
-    const place = this.topic(cursor.topicNo).places[offset];
-    demand(place !== undefined, "D8", () => "what is buried was never visible");
-    dead.moved.set(dead.places.length, this.where(this.topic(cursor.topicNo), offset));
-    dead.origins.set(dead.places.length, { topicNo: cursor.topicNo, offset, key });
-    dead.places.push(place);
-    dead.bytes.push(this.bytesAt.get(placeKey(place)) ?? 0);
-    dead.atMs.push(this.atMs);
-  }
-
-  #deadLetterEnded({ kind, deadTopicNo, offset }: RecordOf<"replayed" | "purged">): void {
-    const dead = this.topic(deadTopicNo);
-    const origin = dead.origins.get(offset);
-    demand(origin !== undefined, "D8", () => `${dead.name}/${offset} is ${kind}, but not there`);
-    const topic = this.topic(origin.topicNo);
-    // What its own topic has let go of is read where the dead letter stands.
-    const isGone = !this.isLive(topic, origin.offset);
-    if (kind === "replayed" && isGone) topic.moved.set(origin.offset, this.where(dead, offset));
-    dead.origins.delete(offset);
-    for (const cursor of this.cursors.values()) {
-      if (cursor.topicNo === deadTopicNo) this.#passOver(cursor, offset);
-      if (kind === "purged" || cursor.topicNo !== origin.topicNo) continue;
-      if (`%DLQ%${this.groupName(cursor)}` !== dead.name) continue;
-      if (cursor.entries.has(origin.offset) || origin.offset >= cursor.nextOffset) continue;
-      const key = isOrdered(this, cursor) ? origin.key : 0;
-      cursor.entries.set(origin.offset, readyEntry(key));
-    }
-  }
-
-  /** E1 to E3: what may be retired, and what each group loses by it. `nowMs`: as in `apply`. */
-  #retired({ topicNo, beforeOffset }: RecordOf<"retired">, nowMs: number): void {
-    const topic = this.topic(topicNo);
-    const { firstOffset: first, places, name, settings } = topic;
-    demand(beforeOffset > first && beforeOffset <= places.length, "E1", () => `${name} is retired`);
-    const isKept =
-      settings.unsettled === "keep" || nowMs < this.#openedAtMs + this.limits.dropAfterStartMs;
-    let bytes = this.bytesOf(topic);
-    for (let offset = first; offset < beforeOffset; offset++) {
-      const where = (): string => `${name}/${offset}`;
-      const isDue =
-        nowMs - (topic.atMs[offset] ?? 0) > settings.retentionMs ||
-        (settings.retentionBytes > 0 && bytes > settings.retentionBytes);
-      demand(isDue || !this.isLive(topic, offset), "E0", () => `${where()} is still in its time`);
-      if (this.isLive(topic, offset)) bytes -= topic.bytes[offset] ?? 0;
-      for (const cursor of this.cursors.values())
-        if (cursor.topicNo === topicNo)
-          this.#expire(topic, cursor, offset, isKept && !this.isInstance(cursor));
-      const origin = topic.origins.get(offset);
-      if (origin !== undefined) {
-        topic.origins.delete(offset);
-        const group = name.slice("%DLQ%".length);
-        this.gone.add(`${group} ${this.topic(origin.topicNo).name}@${origin.offset}`);
-        demand(!isKept, "E2", () => `the dead letter ${where()} is retired`);
-        topic.expired++;
-      }
-    }
-    topic.firstOffset = beforeOffset;
-  }
-
-  #expire(topic: LedgerTopic, cursor: LedgerCursor, offset: number, isKept: boolean): void {
-    const where = (): string => `${this.groupName(cursor)} in ${topic.name}/${offset}`;
-    const kind = cursor.entries.get(offset)?.kind;
-    demand(kind !== "leased" && kind !== "pending", "E1", () => `${where()} is retired, ${kind}`);
-    const isFresh = offset >= cursor.nextOffset && this.isLive(topic, offset);
-    cursor.nextOffset = Math.max(cursor.nextOffset, offset + 1);
-    if (kind === undefined && !isFresh) return;
-    demand(!isKept, "E2", () => `${where()} is retired unsettled`);
-    this.gone.add(`${this.groupName(cursor)} ${topic.name}@${offset}`);
-    cursor.entries.delete(offset);
-    cursor.expired++;
-    topic.expired++;
-  }
-
-  /** Due by its age, settled by every group, and in no instance's hands. */
-  mayGo({ no, atMs, settings, places }: LedgerTopic, offset: number, nowMs: number): boolean {
-    if (offset >= places.length || this.topic(no).isDeadLetters) return false;
-    if (nowMs - (atMs[offset] ?? 0) <= settings.retentionMs) return false;
-    for (const cursor of this.cursors.values()) {
-      const kind = cursor.topicNo === no ? cursor.entries.get(offset)?.kind : undefined;
-      if (kind === "leased" || kind === "pending") return false;
-      if (cursor.topicNo !== no || this.isInstance(cursor)) continue;
-      if (offset >= cursor.nextOffset || kind !== undefined) return false;
-    }
-    return true;
-  }
-
-  /** Not retired, and not a dead letter that was replayed or purged. */
-  isLive({ isDeadLetters, origins, firstOffset }: LedgerTopic, offset: number): boolean {
-    return offset >= firstOffset && (!isDeadLetters || origins.has(offset));
-  }
-
-  /** Of what is live, or revived and not settled yet. */
-  bytesOf(topic: LedgerTopic): number {
-    let bytes = 0;
-    const { firstOffset, places } = topic;
-    const cursors = this.#cursorsOf(topic);
-    for (let offset = firstOffset; offset < places.length; offset++)
-      if (this.#isNeeded(topic, cursors, offset)) bytes += topic.bytes[offset] ?? 0;
-    return bytes;
-  }
-
-  /** Where the bytes of an offset are read. */
-  where(topic: LedgerTopic, offset: number): Place {
-    const place = topic.moved.get(offset) ?? topic.places[offset];
-    demand(place !== undefined, "T1", () => `${topic.name}/${offset} is not visible`);
-    return place;
-  }
-
-  /** F1: what is copied forward is there, and nothing but its place changes. */
-  #moved({ messages, entries, transactions, scheduled }: RecordOf<"moved">): void {
-    const { block } = this;
-    const first = this.#slot;
-    for (const { bytes } of messages) this.#takeSlot(bytes);
-    for (const { topicNo, offset, at, from } of entries) {
-      const topic = this.topic(topicNo);
-      const isNeeded = this.#isNeeded(topic, this.#cursorsOf(topic), offset);
-      demand(isNeeded, "F2", () => `${topic.name}/${offset} is moved, and nobody needs it`);
-      const isThere = placeKey(this.where(topic, offset)) === placeKey(from);
-      demand(isThere, "F2", () => `${topic.name}/${offset} is moved from where it is not`);
-      topic.moved.set(offset, { block, slot: first + at });
-    }
-    for (const { transactionId, at } of transactions)
-      this.#undecidedOne(transactionId, "F2").movedTo = { block, slot: first + at };
-    for (const one of scheduled) this.schedule.move(one, { block, slot: first + one.at });
-  }
-
-  /** Somebody may still read its bytes. */
-  #isNeeded(topic: LedgerTopic, cursors: readonly LedgerCursor[], offset: number): boolean {
-    const isThere = offset < topic.places.length && this.isLive(topic, offset);
-    return isThere || cursors.some(({ entries }) => entries.has(offset));
-  }
-
-  #cursorsOf({ no }: LedgerTopic): LedgerCursor[] {
-    return [...this.cursors.values()].filter(({ topicNo }) => topicNo === no);
-  }
-
-  /** No block before it is read again (A3). */
-  get neededBlock(): number {
-    let needed = Math.min(this.block + 1, this.schedule.neededBlock);
-    for (const topic of this.topics.values()) {
-      for (let offset = topic.firstOffset; offset < topic.places.length; offset++)
-        if (this.isLive(topic, offset)) needed = Math.min(needed, this.where(topic, offset).block);
-      for (const { entries } of this.#cursorsOf(topic))
-        for (const offset of entries.keys())
-          needed = Math.min(needed, this.where(topic, offset).block);
-    }
-    for (const { messages, movedTo } of this.undecided.values())
-      for (const { place } of messages) needed = Math.min(needed, (movedTo ?? place).block);
-    return needed;
-  }
-
-  #passOver(cursor: LedgerCursor, offset: number): void {
-    const { isDeadLetters, origins } = this.topic(cursor.topicNo);
-    if (!isDeadLetters || origins.has(offset)) return;
-    const kind = cursor.entries.get(offset)?.kind;
-    if (kind === "ready" || kind === "waiting") cursor.entries.delete(offset);
-  }
-
-  demandLeased(cursorNo: number, offset: number, invariant: string): void {
-    this.#leased(cursorNo, offset, invariant);
-  }
-
-  #leased(cursorNo: number, offset: number, invariant: string): LedgerEntry {
-    const entry = this.cursor(cursorNo).entries.get(offset);
-    demand(entry?.kind === "leased", invariant, () => `cursor ${cursorNo}/${offset} is not leased`);
-    return entry;
-  }
-
-  #undecidedOne(id: string, invariant: string): LedgerTransaction {
+  undecidedOne(id: string, invariant: string): LedgerTransaction {
     const transaction = this.undecided.get(id);
     demand(transaction !== undefined, invariant, () => `${id} is not undecided`);
     return transaction;
@@ -557,17 +308,6 @@ export class Ledger {
   #due(record: RecordOf<"due">, nowMs: number): void {
     const { topicNo, place, movedTo } = this.schedule.due(record, nowMs);
     this.#append(topicNo, place, movedTo);
-  }
-
-  /** That it really was too old is judged where it would have been sent. */
-  #lapsed({ cursorNo, offsets }: RecordOf<"lapsed">): void {
-    const cursor = this.cursor(cursorNo);
-    for (const offset of offsets) {
-      this.#leased(cursorNo, offset, "D15");
-      cursor.entries.delete(offset);
-      cursor.lapsed++;
-      this.gone.add(`${this.groupName(cursor)} ${this.topic(cursor.topicNo).name}@${offset}`);
-    }
   }
 
   #append(topicNo: number, place: Place, movedTo: Place | null = null): void {
@@ -581,7 +321,7 @@ export class Ledger {
     topic.atMs.push(this.atMs);
   }
 
-  #takeSlot(bytes: number): Place {
+  takeSlot(bytes: number): Place {
     const place = { block: this.block, slot: this.#slot++ };
     this.bytesAt.set(placeKey(place), bytes);
     return place;

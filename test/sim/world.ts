@@ -17,6 +17,7 @@ import { FAULTS, policyOf } from "./chances.ts";
 import { Consumer } from "./consumer.ts";
 import { finalOf, lostOf } from "./final-of.ts";
 import { Kinds, withHeaders } from "./kinds.ts";
+import { nextFresh } from "./ledger-deliveries.ts";
 import { isBehindPending, isFullOfHeld } from "./ledger-windows.ts";
 import { Link, type LinkEnds } from "./link.ts";
 import { Machine, type MachineOptions, openStore } from "./machine.ts";
@@ -334,7 +335,7 @@ export class World {
     for (const cursor of ledger.cursors.values()) {
       const { name, places } = ledger.topic(cursor.topicNo);
       const isFull = isFullOfHeld(cursor, this.auditor.policy.takenInMax);
-      if (ledger.nextFresh(cursor) < places.length && !isFull)
+      if (nextFresh(ledger, cursor) < places.length && !isFull)
         return `${ledger.groupName(cursor)} in ${name}`;
       for (const [offset, { kind }] of cursor.entries)
         if (kind !== "pending" && !isBehindPending(cursor, offset))
