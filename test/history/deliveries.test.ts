@@ -107,6 +107,17 @@ describe("a delivery", () => {
       { transaction: "committed" },
     ],
     [
+      "is buried, comes again after a reset, is buried once more, and one of the two dead letters is brought back",
+      (story) => {
+        story.ended(story.delivered("m", 0), "bury");
+        story.history.ended(story.history.intervenes("reset", GROUP, TOPIC), "ok");
+        story.ended(story.delivered("m", 0), "bury");
+        story.history.ended(story.history.intervenes("replay", GROUP, TOPIC, 0), "ok");
+        story.ended(story.delivered("m", 0), "ack");
+      },
+      { standing: "dead" },
+    ],
+    [
       "is skipped, and its ack is stale then",
       (story) => {
         const delivery = story.delivered("m", 0);

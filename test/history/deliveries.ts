@@ -23,8 +23,8 @@ type Step = Operation &
 interface Entry {
   readonly kind: "free" | "leased" | "pending" | "joined" | "settled";
   readonly no: number;
-  /** A dead letter stays one when the group is taken back behind it. */
-  readonly isDead: boolean;
+  /** Its dead letters: one stays when the group is taken back behind it, and there may be another one then. */
+  readonly dead: number;
 }
 
 export function deliveryProblems(history: History, final: Final): string[] {
@@ -127,13 +127,14 @@ function joinsOf({ deliveryNo: no, key }: Delivery, { steps }: Transaction, stat
 }
 
 const MACHINE: Machine<Step, Entry> = {
-  start: { kind: "free", no: 0, isDead: false },
+  start: { kind: "free", no: 0, dead: 0 },
   next: followUps,
-  textOf: ({ kind, no, isDead }) => `${kind} ${no} ${isDead}`,
+  textOf: ({ kind, no, dead }) => `${kind} ${no} ${dead}`,
 };
 
 function followUps(now: Entry, step: Step): readonly Entry[] {
-  const to = (kind: Entry["kind"], isDead = now.isDead): Entry => ({ kind, no: now.no, isDead });
+  const { no, dead } = now;
+  const to = (kind: Entry["kind"], deadThen = dead): Entry => ({ kind, no, dead: deadThen });
   switch (step.kind) {
     case "deliver":
       // That a lease ended is nobody's operation.
@@ -146,21 +147,21 @@ function followUps(now: Entry, step: Step): readonly Entry[] {
     case "bury":
     case "join":
       if (now.kind !== "leased" || now.no !== step.no) return step.outcome === "info" ? [now] : [];
-      return [to(endOf(step), now.isDead || step.kind === "bury")];
+      return [to(endOf(step), step.kind === "bury" ? dead + 1 : dead)];
     case "giveBack":
       return now.kind === "pending" ? [to("free")] : [now];
     case "giveUp":
-      return now.kind === "leased" || now.kind === "free" ? [to("settled", true)] : [now];
+      return now.kind === "leased" || now.kind === "free" ? [to("settled", dead + 1)] : [now];
     case "skip":
       if (now.kind === "free" || now.kind === "leased") return [to("settled")];
       return step.outcome === "info" ? [now] : [];
     case "replay":
-      if (!now.isDead) return [now];
+      if (dead === 0) return [now];
       // When the transaction was decided nobody says: before it, or after it.
-      if (now.kind === "joined") return [to("free", false), to("joined", false)];
-      return [to(now.kind === "settled" ? "free" : now.kind, false)];
+      if (now.kind === "joined") return [to("free", dead - 1), to("joined", dead - 1)];
+      return [to(now.kind === "settled" ? "free" : now.kind, dead - 1)];
     case "purge":
-      return [to(now.kind, false)];
+      return [to(now.kind, Math.max(0, dead - 1))];
     case "reset":
       // Back or forward, as seen from this message.
       return [to("free"), to("settled")];
@@ -175,13 +176,13 @@ function endOf(step: Extract<Step, { readonly no: number }>): Entry["kind"] {
   return "free";
 }
 
-function isSuch({ kind, isDead }: Entry, standing: Standing | "settled"): boolean {
+function isSuch({ kind, dead }: Entry, standing: Standing | "settled"): boolean {
   const isSettled = kind === "settled" || kind === "joined";
   switch (standing) {
     case "settled":
-      return isSettled && !isDead;
+      return isSettled && dead === 0;
     case "dead":
-      return isDead;
+      return dead > 0;
     case "unsettled":
       return !isSettled;
     case "gone":

@@ -1,5 +1,5 @@
 /** Somebody at the console: decides, resumes, replays, purges, resets, pauses, skips, looks, and sets endpoints. */
-import type { ClientFrames, SkipView } from "@escrowmq/protocol";
+import type { ClientFrames, ReplayView, SkipView } from "@escrowmq/protocol";
 import type { Intervention } from "../history/history.ts";
 import { Peer, type Reply, type Request } from "./peer.ts";
 import { outcomeOf, toldBy } from "./trader.ts";
@@ -144,14 +144,23 @@ export class Operator extends Peer {
   #endDeadLetters(act: "replay" | "purge", group: string, offsets: readonly number[]): void {
     const { ledger } = this.world.auditor;
     const no = ledger.topicNos.get(`%DLQ%${group}`) ?? 0;
-    const origins = new Set(offsets.map((offset) => ledger.topic(no).origins.get(offset)));
-    const all: Intervention[] = [];
-    for (const origin of origins)
-      if (origin !== undefined) {
-        const { name } = ledger.topic(origin.topicNo);
-        all.push(this.world.history.intervenes(act, group, name, origin.offset));
-      }
-    this.#intervene({ type: `dlq.${act}`, group, offsets: [...offsets], ...audit }, all);
+    const { history } = this.world;
+    const all = new Map<number, Intervention>();
+    for (const offset of new Set(offsets)) {
+      const origin = ledger.topic(no).origins.get(offset);
+      if (origin === undefined) continue;
+      const { name } = ledger.topic(origin.topicNo);
+      all.set(offset, history.intervenes(act, group, name, origin.offset));
+    }
+    const request = { type: `dlq.${act}`, group, offsets: [...offsets], ...audit } as const;
+    this.#ask(request, false, (reply) => {
+      const missing = reply?.type === "ok" ? (reply.value as ReplayView).missing : [];
+      // What is named twice is done once, and missing then.
+      const isDone = (offset: number): boolean =>
+        timesIn(offsets, offset) > timesIn(missing, offset);
+      for (const [offset, one] of all)
+        history.ended(one, isDone(offset) ? outcomeOf(reply) : "fail");
+    });
   }
 
   #reset(group: string, topic: string): void {
@@ -163,7 +172,10 @@ export class Operator extends Peer {
     const all = dryRun ? [] : moved.map((one) => history.intervenes("reset", group, one));
     const at = isOfAll ? this.world.time.nowMs - random.below(60_000) : random.below(20);
     const where = isOfAll ? {} : { topic };
-    this.#intervene({ type: "group.reset", group, ...where, from, at, dryRun, ...audit }, all);
+    const request = { type: "group.reset", group, ...where, from, at, dryRun, ...audit } as const;
+    this.#ask(request, false, (reply) => {
+      for (const one of all) history.ended(one, outcomeOf(reply));
+    });
   }
 
   /** For a while; sometimes somebody else has to end it. */
@@ -205,11 +217,7 @@ export class Operator extends Peer {
         history.ended(one, left.includes(one.offset ?? 0) ? "fail" : outcomeOf(reply));
     });
   }
-
-  #intervene(request: Request, all: readonly Intervention[]): void {
-    const { history } = this.world;
-    this.#ask(request, false, (reply) => {
-      for (const one of all) history.ended(one, outcomeOf(reply));
-    });
-  }
 }
+
+const timesIn = (all: readonly number[], one: number): number =>
+  all.filter((other) => other === one).length;

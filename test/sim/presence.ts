@@ -59,7 +59,7 @@ export class Presence {
       connection.subscriptions.set(frame.subscription, {
         group: frame.instance === undefined ? frame.group : `${frame.group}%${frame.instance}`,
         topics: frame.topics.map(({ topic }) => topic),
-        isWeighted: frame.topics.some(({ weight = 1 }) => weight !== frame.topics[0]?.weight),
+        isWeighted: new Set(frame.topics.map(({ weight = 1 }) => weight)).size > 1,
         messages: 0,
         bytes: 0,
       });
