@@ -166,11 +166,13 @@ export class Operator extends Peer {
   #reset(group: string, topic: string): void {
     const { random, history, topics } = this.world;
     const isOfAll = random.chance(0.3);
-    const from = isOfAll ? "time" : random.chance(0.6) ? "offset" : "latest";
+    const from = isOfAll
+      ? "time"
+      : random.pick(["offset", "offset", "latest", "earliest", "time"] as const);
     const dryRun = random.chance(0.4);
     const moved = isOfAll ? topics : [topic];
     const all = dryRun ? [] : moved.map((one) => history.intervenes("reset", group, one));
-    const at = isOfAll ? this.world.time.nowMs - random.below(60_000) : random.below(20);
+    const at = from === "time" ? this.world.brokerMs - random.below(60_000) : random.below(20);
     const where = isOfAll ? {} : { topic };
     const request = { type: "group.reset", group, ...where, from, at, dryRun, ...audit } as const;
     this.#ask(request, false, (reply) => {

@@ -139,6 +139,11 @@ export class World {
     };
   }
 
+  /** By the broker's clock. */
+  get brokerMs(): number {
+    return Math.round(this.#machine.process.nowMs());
+  }
+
   newId(kind: string): string {
     return `${kind}-${this.#nextId++}`;
   }
