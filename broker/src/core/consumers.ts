@@ -169,8 +169,11 @@ export class Consumers {
   }
 
   stirSubscription(subscription: Subscription): void {
-    const { starved, lastFed, weights } = subscription;
-    weights?.stuck.clear();
+    subscription.weights?.stuck.clear();
+    this.#stirStarved(subscription);
+  }
+
+  #stirStarved({ starved, lastFed }: Subscription): void {
     // Else a backlog in one topic would take all credit (D12).
     if (lastFed !== null && starved.delete(lastFed)) starved.add(lastFed);
     for (const feed of starved) this.#stirred.add(feed);
@@ -184,6 +187,8 @@ export class Consumers {
     entry.holder = null;
     holder.leased.delete(entry.place);
     this.#core().alarms.cancel(entry.place);
+    if (holder.leased.size === 0)
+      for (const { cursor } of holder.weights?.stuck ?? []) this.stir(cursor);
     return true;
   }
 
@@ -279,14 +284,16 @@ export class Consumers {
   #shareOf(subscription: Subscription, feed: Feed): number {
     const { creditMessages, feeds, weights, leased } = subscription;
     if (weights === null || creditMessages === 0) return UNCOUNTED;
-    const others = feeds.filter((other) => other !== feed && isSomethingThere(other));
+    const isAsked = (other: Feed): boolean => leased.size > 0 || !weights.stuck.has(other);
+    const others = feeds.filter(
+      (other) => other !== feed && isSomethingThere(other) && isAsked(other),
+    );
     if (others.length === 0) return UNCOUNTED;
     const before = weights.before(feed, others);
     if (before.length === 0) return weights.turnOf(feed);
     weights.isAwaited = true;
     // Who waits for the end of what is under way is not asked again before: two consumers would do so in turns.
-    for (const other of before)
-      if (leased.size === 0 || !weights.stuck.has(other)) this.#stirred.add(other);
+    for (const other of before) if (!weights.stuck.has(other)) this.#stirred.add(other);
     return 0;
   }
 
@@ -294,14 +301,14 @@ export class Consumers {
   #cannot(subscription: Subscription, feed: Feed, share: number): void {
     const { weights, creditMessages, leased } = subscription;
     if (weights === null || creditMessages === 0 || share === 0) return;
-    if (isSomethingThere(feed) && leased.size > 0) {
+    if (isSomethingThere(feed)) {
       weights.stuck.add(feed);
-      return;
+      if (leased.size > 0) return;
     }
     weights.pass(feed);
     if (!weights.isAwaited) return;
     weights.isAwaited = false;
-    this.stirSubscription(subscription);
+    this.#stirStarved(subscription);
   }
 
   #deliver(feed: Feed, subscription: Subscription, offsets: readonly number[], turn: Turn): void {
