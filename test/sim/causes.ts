@@ -21,7 +21,6 @@ export interface TokenFacts {
 
 export interface LeaseFacts {
   readonly connection: ConnectionId;
-  readonly subscription: number;
   readonly leaseMs: number;
   untilMs: number;
 }

@@ -23,11 +23,14 @@ import type { Group } from "./state.ts";
 import { tokenOf } from "./token.ts";
 import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
-import type { Delivery } from "./types.ts";
+import type { Delivery, Unsent } from "./types.ts";
 import { Weights } from "./weights.ts";
 
 export interface Subscription {
+  /** The client's, of this connection; free again when it has ended. */
   readonly no: number;
+  /** Of this run of the broker, and never used again. */
+  readonly holderNo: number;
   readonly connection: Connection;
   readonly group: Group;
   readonly leaseMs: number | undefined;
@@ -72,6 +75,8 @@ const UNCOUNTED = Number.POSITIVE_INFINITY;
 export class Consumers {
   readonly #core: () => Core;
   readonly #feeds = new Map<number, Feed>();
+  readonly #holders = new Map<number, Subscription>();
+  #nextHolderNo = 1;
   /** The feeds that may have something to deliver. */
   readonly #stirred = new Set<Feed>();
 
@@ -95,6 +100,7 @@ export class Consumers {
     const feeds = cursors.map((cursor) => this.#feedOf(cursor));
     const subscription: Subscription = {
       no,
+      holderNo: this.#nextHolderNo++,
       connection,
       group,
       leaseMs,
@@ -107,6 +113,7 @@ export class Consumers {
       leased: new Set<number>(),
     };
     connection.subscriptions.set(no, subscription);
+    this.#holders.set(subscription.holderNo, subscription);
     for (const feed of feeds) {
       feed.subscriptions.push(subscription);
       // What does not match is passed over without credit.
@@ -118,6 +125,7 @@ export class Consumers {
   /** Takes the subscription away; its leases must have been returned before. */
   unsubscribe(subscription: Subscription): void {
     subscription.connection.subscriptions.delete(subscription.no);
+    this.#holders.delete(subscription.holderNo);
     for (const feed of subscription.feeds) {
       feed.subscriptions.splice(feed.subscriptions.indexOf(subscription), 1);
       if (feed.subscriptions.length > 0) continue;
@@ -192,12 +200,12 @@ export class Consumers {
     return true;
   }
 
-  /** The delivery never reached its consumer, which thus will never grant its credit again. */
-  refund(cursor: Cursor, entry: Entry): void {
-    const holder = holderOf(entry);
-    if (holder === null) return;
-    holder.creditMessages++;
-    holder.creditBytes += this.#core().state.topic(cursor.topicNo).bytesOf(entry.offset);
+  /** These never reached their consumer, which thus will never grant their credit again. */
+  refund({ holderNo, deliveries }: Unsent): void {
+    const holder = this.#holders.get(holderNo);
+    if (holder === undefined) return;
+    holder.creditMessages += deliveries.length;
+    for (const { bytes } of deliveries) holder.creditBytes += bytes;
     this.stirSubscription(holder);
   }
 
@@ -331,6 +339,7 @@ export class Consumers {
       kind: "deliver",
       to: connection.id,
       subscription: subscription.no,
+      holderNo: subscription.holderNo,
       topic: topic.name,
       leaseMs,
       hasTtl: topic.hasTtl,

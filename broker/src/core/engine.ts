@@ -245,9 +245,9 @@ export class Engine {
       case "looked":
         return core.windows.looked(input, turn);
       case "unreadable":
-        return settle.unreadable(core, turn, input.token);
+        return settle.unreadable(core, turn, input);
       case "lapsed":
-        return lapsed(core, turn, input.tokens);
+        return lapsed(core, turn, input);
       default:
         input satisfies never;
     }
