@@ -25,6 +25,7 @@ import { compareWithEngine } from "./comparison.ts";
 import { Ledger } from "./ledger.ts";
 import { ready } from "./ledger-deliveries.ts";
 import { placeKey, whereIs } from "./ledger-facts.ts";
+import { isPaused } from "./ledger-groups.ts";
 import { mayGo } from "./ledger-retention.ts";
 import { Presence, type SubscriptionFacts } from "./presence.ts";
 import { demand } from "./violation.ts";
@@ -299,7 +300,7 @@ export class Auditor {
         for (const cursor of this.ledger.cursors.values()) {
           if (this.ledger.groupName(cursor) !== group) continue;
           if (!topics.includes(this.ledger.topic(cursor.topicNo).name)) continue;
-          if (this.ledger.groups.get(cursor.groupNo)?.isPaused === true) continue;
+          if (isPaused(this.ledger, cursor.groupNo)) continue;
           const waiting = ready(this.ledger, cursor, nowMs);
           // Which of them comes first is not said here: one that is too large may hold the others up.
           const { bytes: sizes } = this.ledger.topic(cursor.topicNo);

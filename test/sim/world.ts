@@ -16,7 +16,7 @@ import { Auditor } from "./auditor.ts";
 import { FAULTS, policyOf } from "./chances.ts";
 import { Consumer } from "./consumer.ts";
 import { finalOf, lostOf } from "./final-of.ts";
-import { Kinds, withHeaders } from "./kinds.ts";
+import { BROADCAST, INSTANCES, Kinds, readersOf, withHeaders } from "./kinds.ts";
 import { nextFresh } from "./ledger-deliveries.ts";
 import { isBehindPending, isFullOfHeld } from "./ledger-windows.ts";
 import { Link, type LinkEnds } from "./link.ts";
@@ -101,14 +101,9 @@ export class World {
     });
     this.topics = ["orders", "mail", "stock"].slice(0, random.between(1, 3));
     this.groups = ["billing", "ledger", "search"].slice(0, random.between(1, 3));
-    this.kinds = new Kinds(random.fork(), [...this.groups, "support"]);
-    for (const group of this.groups) {
-      const filters = this.kinds.filtersOf(group).map(({ wants }) => wants);
-      if (filters.length > 0) this.history.wants.set(group, filters);
-      const order = this.kinds.orderOf(group);
-      if (order === "always") this.history.ordered.add(group);
-      if (order !== "never") this.history.mayHold.add(group);
-    }
+    this.kinds = new Kinds(random.fork(), [...this.groups, "support", BROADCAST]);
+    for (const group of [...this.groups, BROADCAST])
+      for (const reader of readersOf(group)) this.#tellKinds(group, reader);
     this.#operator = new Operator(this, "ann");
     this.#hire();
   }
@@ -207,6 +202,15 @@ export class World {
     return link;
   }
 
+  #tellKinds(group: string, reader: string): void {
+    const { kinds, history } = this;
+    const filters = kinds.filtersOf(group).map(({ wants }) => wants);
+    if (filters.length > 0) history.wants.set(reader, filters);
+    const order = kinds.orderOf(group);
+    if (order === "always") history.ordered.add(reader);
+    if (order !== "never") history.mayHold.add(reader);
+  }
+
   #hire(): void {
     const { random } = this;
     for (let at = random.between(1, 4); at > 0; at--) {
@@ -219,8 +223,10 @@ export class World {
         this.#consumers.push(new Consumer(this, `${group} ${at}`, group, this.topics));
     for (let at = random.pick([0, 2, 3]); at > 0; at--) {
       // Two of one name take each other's place.
-      const instance = `n${random.between(1, at)}`;
-      this.#consumers.push(new Consumer(this, `${instance} ${at}`, "cache", this.topics, instance));
+      const instance = random.pick(INSTANCES.slice(0, at));
+      this.#consumers.push(
+        new Consumer(this, `${instance} ${at}`, BROADCAST, this.topics, instance),
+      );
     }
     const [billing = ""] = this.groups;
     if (random.chance(0.3))
