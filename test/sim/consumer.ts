@@ -119,11 +119,11 @@ export class Consumer extends Trader {
     });
   }
 
-  /** Counts only where the group has never read. */
+  /** Counts only where the group has never read. An instance that was forgotten would read again what it has settled. */
   #start(): Pick<Start, "from" | "at"> {
     const { world } = this;
     const starts = this.#starts;
-    if (starts.chance(0.7)) return {};
+    if (this.#instance !== undefined || starts.chance(0.7)) return {};
     const from = starts.pick(["earliest", "latest", "offset", "time"] as const);
     if (from === "offset") return { from, at: starts.below(20) };
     return from === "time" ? { from, at: world.brokerMs - starts.below(60_000) } : { from };

@@ -1,6 +1,7 @@
 /** Somebody at the console: decides, resumes, replays, purges, resets, pauses, skips, looks, and sets endpoints. */
-import type { ClientFrames, ReplayView, SkipView } from "@escrowmq/protocol";
+import type { ClientFrames, FindView, ReplayView, SkipView } from "@escrowmq/protocol";
 import type { Intervention } from "../history/history.ts";
+import type { Find, Wanted } from "./finds.ts";
 import { BROADCAST, readersOf } from "./kinds.ts";
 import { Peer, type Reply, type Request } from "./peer.ts";
 import { outcomeOf, toldBy } from "./trader.ts";
@@ -12,6 +13,8 @@ type Retention = Partial<
 const audit = { operator: "ann", reason: "simulated" } as const;
 
 export class Operator extends Peer {
+  readonly finds: Find[] = [];
+
   protected override up(): void {
     return;
   }
@@ -59,13 +62,13 @@ export class Operator extends Peer {
       check: 2,
       replay: 4,
       purge: 1,
-      reset: 1,
+      reset: 2,
       pause: 1,
       pauseGroup: 3,
       skip: 2,
       tune: 2,
       retain: 2,
-      look: 2,
+      look: 4,
     });
     if (act === "decide" && undecided.length > 0) {
       this.#decide(random.pick(undecided).id, random.pick(["commit", "rollback"]));
@@ -106,8 +109,26 @@ export class Operator extends Peer {
     const offset = random.below(20);
     this.#ask({ type: "message.show", topic, offset });
     this.#ask({ type: "message.trace", topic, offset });
-    this.#ask({ type: "message.find", topic, limit: random.between(1, 5) });
+    this.#find(topic);
     this.#ask({ type: "doctor" });
+  }
+
+  #find(topic: string): void {
+    const { random, brokerMs } = this.world;
+    const wanted: Wanted = {
+      ...(random.chance(0.2) ? { messageId: `m-${random.below(300)}` } : {}),
+      ...(random.chance(0.3) ? { key: "ann" } : {}),
+      ...(random.chance(0.3) ? { tag: "red" } : {}),
+      ...(random.chance(0.3) ? { sinceMs: brokerMs - random.below(60_000) } : {}),
+      ...(random.chance(0.3) ? { beforeMs: brokerMs - random.below(30_000) } : {}),
+    };
+    this.#ask(
+      { type: "message.find", topic, ...wanted, limit: random.between(1, 50) },
+      false,
+      (reply) => {
+        if (reply?.type === "ok") this.finds.push({ topic, wanted, view: reply.value as FindView });
+      },
+    );
   }
 
   /** For ever, or so short that it meets everything else. */

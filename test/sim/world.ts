@@ -16,6 +16,7 @@ import { Auditor } from "./auditor.ts";
 import { FAULTS, policyOf } from "./chances.ts";
 import { Consumer } from "./consumer.ts";
 import { finalOf, lostOf } from "./final-of.ts";
+import { demandFound } from "./finds.ts";
 import { BROADCAST, INSTANCES, Kinds, readersOf, withHeaders } from "./kinds.ts";
 import { nextFresh } from "./ledger-deliveries.ts";
 import { isBehindPending, isFullOfHeld } from "./ledger-windows.ts";
@@ -115,7 +116,10 @@ export class World {
     this.#operator.dial();
     this.#operator.setUp();
     await time.run(10 * SECOND);
-    for (const peer of [...this.#producers, ...this.#consumers]) peer.dial();
+    for (const producer of this.#producers) producer.dial();
+    // Who comes late finds something there.
+    for (const consumer of this.#consumers)
+      time.after(random.chance(0.2) ? random.between(1, 60) * SECOND : 0, () => consumer.dial());
     for (const producer of this.#producers) producer.work();
     this.#operator.work();
     this.#plague(12 * SECOND);
@@ -368,6 +372,10 @@ export class World {
     const final = finalOf(auditor.ledger, this.#witness, this.groups);
     const [problem] = judge(this.history, final);
     if (problem !== undefined) throw new Violation("history", problem);
+    for (const find of this.#operator.finds)
+      demandFound(find, auditor.ledger, ({ name }, offset) =>
+        this.history.messages.get(final.visible.get(name)?.[offset] ?? ""),
+      );
     this.#machine.start();
     await time.run(10 * SECOND);
     demand(this.#machine.isServing, "P5", () => "it does not start again");
@@ -418,6 +426,8 @@ export class World {
       recalled: this.auditor.ledger.schedule.recalled.size,
       filtered,
       keyed,
+      finds: this.#operator.finds.length,
+      found: this.#operator.finds.reduce((found, { view }) => found + view.items.length, 0),
       abandoned: this.auditor.ledger.abandoned.size,
       gaps: this.history.heard.gaps,
       replies: this.history.talk.heard,
