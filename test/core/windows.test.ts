@@ -1,7 +1,7 @@
 /** Filters: how a cursor takes messages in, and what it passes over (V6, G1 to G3). */
 import { describe, expect, test } from "vitest";
 import type { Policy } from "../../broker/src/core/policy.ts";
-import { billing, fill, MINUTE, offsetsOf, tokensOf } from "../support/sim-billing.ts";
+import { audit, billing, fill, MINUTE, offsetsOf, tokensOf } from "../support/sim-billing.ts";
 import {
   adminValue,
   codeOf,
@@ -10,6 +10,7 @@ import {
   type Effects,
   looksOf,
   only,
+  timed,
 } from "../support/sim-driver.ts";
 import { lookedAt } from "../support/sim-looking.ts";
 
@@ -168,6 +169,54 @@ describe("the filter of a group", () => {
       driver.request(consumer, { type: "bury", token, reason: "test" });
     const support = driver.filtering("support", "%DLQ%billing", "open");
     expect(offsetsOf(driver.credit(support, 9))).toEqual([1]);
+  });
+});
+
+describe("a reset of a filtered group", () => {
+  const reset = (driver: Driver, more: object) =>
+    driver.ask({ type: "group.reset", group: "billing", topic: "orders", ...more, ...audit });
+  const counted = (driver: Driver, more: object) =>
+    only(adminValue(reset(driver, { dryRun: true, ...more }).reply).topics as readonly unknown[]);
+
+  test("to before counts what the filter will pass over again, and says that it is at most so many", () => {
+    const { driver, consumer } = filtered();
+    fill(driver, "orders", 2, "a#paid");
+    fill(driver, "orders", 3, "b#open");
+    driver.ack(consumer, ...tokensOf(driver.credit(consumer, 9)));
+    const back = { from: "earliest" };
+    expect(counted(driver, back)).toMatchObject({ redelivered: 5, skipped: 0, atMost: true });
+    expect(offsetsOf(deliveriesOf(reset(driver, back)))).toEqual([0, 1]);
+  });
+
+  test("to the end counts what was not looked at yet, and says that it is at most so many", () => {
+    const { driver, consumer } = filtered();
+    driver.disconnect(consumer);
+    fill(driver, "orders", 1, "a#paid");
+    fill(driver, "orders", 3, "b#open");
+    expect(counted(driver, { from: "latest" })).toMatchObject({ skipped: 4, atMost: true });
+  });
+
+  test("says so by what it reads: not of a group without a filter, or in another topic", () => {
+    const driver = new Driver();
+    driver.topic("orders", "mail");
+    const topics = [{ topic: "orders", filter: "paid" }, { topic: "mail" }];
+    const subscribe = { type: "subscribe", subscription: 1, group: "billing", topics } as const;
+    driver.request(driver.connect(), subscribe);
+    driver.consumer("ledger", "orders");
+    const atMostOf = (group: string) => {
+      const request = { type: "group.reset", group, from: "earliest", dryRun: true } as const;
+      const { topics: views } = adminValue(driver.ask({ ...request, ...audit }).reply);
+      return (views as readonly { atMost?: true }[]).map(({ atMost }) => atMost);
+    };
+    expect(atMostOf("billing")).toEqual([true, undefined]);
+    expect(atMostOf("ledger")).toEqual([undefined]);
+  });
+
+  test("says so, too, where messages have a time to live: it may be over", () => {
+    const { driver, consumer } = billing(0);
+    driver.send(driver.connect(), "one", timed("orders", { id: "a", ttlMs: 1_000 }));
+    driver.ack(consumer, ...tokensOf(driver.credit(consumer, 9)));
+    expect(counted(driver, { from: "earliest" })).toMatchObject({ redelivered: 1, atMost: true });
   });
 });
 

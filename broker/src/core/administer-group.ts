@@ -229,7 +229,10 @@ function holderOf({ state }: Core, { no }: Cursor, offset: number): string | nul
   return null;
 }
 
-/** Everything settled from there on comes again, everything unsettled before it is passed over. */
+/**
+ * Everything settled from there on comes again, everything unsettled before it is passed over. What a filter
+ * passed over counts as settled, and what it will pass over as unsettled: that stands in the messages.
+ */
 function topicResetView(topic: Topic, cursor: Cursor, toOffset: number): TopicResetView {
   let passedOver = 0;
   let kept = 0;
@@ -243,5 +246,6 @@ function topicResetView(topic: Topic, cursor: Cursor, toOffset: number): TopicRe
     toOffset,
     redelivered: Math.max(0, topic.liveBetween(toOffset, cursor.nextOffset) - kept),
     skipped: passedOver + topic.liveBetween(cursor.nextOffset, toOffset),
+    ...(cursor.filter !== "" || topic.hasTtl ? { atMost: true } : {}),
   };
 }
