@@ -242,6 +242,16 @@ describe("an answer in vain", () => {
     expect(driver.step(lookedAt(driver.blocks, look))).toMatchObject({ records: [], sends: [] });
   });
 
+  test("comes after a skip of what was asked for: it is asked anew, for what is behind it", () => {
+    const { driver, look } = asked();
+    driver.send(driver.connect(), "two", MESSAGE);
+    const skip = { type: "group.skip", group: "billing", topic: "orders", offsets: [0] } as const;
+    driver.ask({ ...skip, ...audit });
+    const effects = driver.step(lookedAt(driver.blocks, look));
+    expect(effects.records).toEqual([]);
+    expect(offsetsOf(deliveriesOf(answer(driver, effects)))).toEqual([1]);
+  });
+
   test("comes for another filter: it is asked anew, with that one", () => {
     const { driver, consumer, look } = asked();
     driver.disconnect(consumer);
@@ -301,6 +311,21 @@ describe("what cannot be read", () => {
     const topics = [{ topic: "orders", filter: "open" }];
     const subscribe = { type: "subscribe", subscription: 1, group: "billing", topics } as const;
     expect(looksOf(driver.request(driver.connect(), subscribe))).toHaveLength(1);
+  });
+
+  test("is given up by a skip, and what the group has in hand stays as it is", () => {
+    const { driver, consumer } = filtered();
+    driver.credit(consumer, 9);
+    driver.isLooking = false;
+    const sent = driver.send(driver.connect(), "one", MESSAGE, MESSAGE, MESSAGE);
+    answer(driver, answer(driver, sent, 1), 0);
+    expect(topicOf(driver)).toMatchObject({ nextOffset: 1, standsBecause: "unreadable" });
+    const skip = { type: "group.skip", group: "billing", topic: "orders", offsets: [1] } as const;
+    const skipped = driver.ask({ ...skip, ...audit });
+    expect(adminValue(skipped.reply)).toEqual({ done: 1, missing: [], pending: [] });
+    expect(topicOf(driver)).toMatchObject({ nextOffset: 2, leased: 1 });
+    expect(topicOf(driver).standsBecause).toBeUndefined();
+    expect(offsetsOf(deliveriesOf(answer(driver, skipped)))).toEqual([2]);
   });
 
   test("holds up no other group", () => {
