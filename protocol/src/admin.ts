@@ -148,10 +148,15 @@ export interface TopicResetView {
   readonly topic: string;
   readonly fromOffset: number;
   readonly toOffset: number;
-  /** Messages that will be delivered although they were settled; with a filter, those that match of them. */
+  /** Messages that will be delivered although they were settled. */
   readonly redelivered: number;
   /** Messages that were not settled and now are passed over. */
   readonly skipped: number;
+  /**
+   * Both counts are upper bounds: the group has a filter there, or messages of the topic have a time to live.
+   * Only a look at each message tells which of them match, and are worth a delivery still. Absent: they are exact.
+   */
+  readonly atMost?: true;
 }
 
 export interface SkipView {

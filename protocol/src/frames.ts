@@ -9,7 +9,6 @@
 import {
   boolean,
   bytes,
-  characters,
   count,
   DELAY_MS,
   type Fields,
@@ -110,8 +109,8 @@ export const CLIENT_FRAMES = {
       record({
         topic: topicName,
         ...startAt,
-        /** Which messages; of the whole group. */
-        filter: optional(characters(LIMITS.filterCharactersMax)),
+        /** Which messages; of the whole group. Its own limit is the language's, with place and reason. */
+        filter: optional(text(LIMITS.stringBytesMax)),
         /** How long its turn is among the topics; of this subscription. */
         weight: optional(integer(1, LIMITS.weightMax)),
       }),

@@ -72,6 +72,21 @@ describe("group reset", () => {
     );
   });
 
+  test("says that it is at most so many where a filter or a time to live decides as well", async () => {
+    const bounded = { ...reset, skipped: 1, atMost: true as const };
+    const { io } = await run(`${line} --dry-run`, {
+      answers: { ...answers, "group.reset": { topics: [bounded], dryRun: true } },
+    });
+    expect(io.out).toBe(
+      "Would move group billing in orders from offset 20 to 5: at most 15 settled messages delivered again, at most 1 unsettled message skipped.\n",
+    );
+    const none = { ...bounded, redelivered: 0 };
+    const { io: other } = await run(`${line} --dry-run`, {
+      answers: { ...answers, "group.reset": { topics: [none], dryRun: true } },
+    });
+    expect(other.out).toContain(": 0 settled messages delivered again, at most 1 unsettled");
+  });
+
   test("asks with the effect in the question, then does it", async () => {
     const { io } = await run(`${line} --reason r`, { answers, isTty: true, typed: ["billing"] });
     expect(io.questions[0]).toContain("15 settled messages delivered again");

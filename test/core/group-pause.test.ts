@@ -42,6 +42,34 @@ describe("a paused group", () => {
     expect(offsetsOf(driver.credit(consumer, 9))).toEqual([2]);
   });
 
+  test("takes in what its filter lets pass, and passes over the rest, but delivers nothing", () => {
+    const driver = new Driver();
+    driver.topic("orders");
+    const consumer = driver.filtering("billing", "orders", "paid");
+    pause(driver);
+    driver.credit(consumer, 9);
+    fill(driver, "orders", 3, "a#open");
+    fill(driver, "orders", 1, "b#paid");
+    expect(
+      adminValue(driver.ask({ type: "group.describe", group: "billing" }).reply),
+    ).toMatchObject({ topics: [{ nextOffset: 4, filtered: 3, ready: 1, takenIn: 1, leased: 0 }] });
+    expect(offsetsOf(deliveriesOf(resume(driver)))).toEqual([3]);
+  });
+
+  test("takes in a window and no more, as a group without credit does", () => {
+    const driver = new Driver({ windowMessagesMax: 3 });
+    driver.topic("orders");
+    const consumer = driver.filtering("billing", "orders", "paid");
+    driver.credit(consumer, 9);
+    pause(driver);
+    fill(driver, "orders", 8, "b#paid");
+    expect(
+      adminValue(driver.ask({ type: "group.describe", group: "billing" }).reply),
+    ).toMatchObject({ topics: [{ nextOffset: 3, takenIn: 3 }] });
+    expect(driver.hasMore).toBe(false);
+    expect(offsetsOf(deliveriesOf(resume(driver)))).toHaveLength(8);
+  });
+
   test("keeps nobody else waiting", () => {
     const { driver, consumer } = billing(2);
     const ledger = driver.consumer("ledger", "orders");

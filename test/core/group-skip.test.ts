@@ -75,6 +75,56 @@ describe("a skipped message", () => {
   });
 });
 
+describe("a skip for a group that looks at messages first", () => {
+  /** Three that nobody has looked at, behind one that was taken in. */
+  function unread(): { driver: Driver; come: () => number } {
+    const driver = new Driver();
+    driver.topic("orders");
+    const consumer = driver.filtering("billing", "orders", "paid");
+    fill(driver, "orders", 1, "a#paid");
+    driver.disconnect(consumer);
+    fill(driver, "orders", 3, "b#paid");
+    return { driver, come: () => driver.filtering("billing", "orders", "paid") };
+  }
+
+  test("settles what it took in, and the next ones behind that, in one go", () => {
+    const { driver, come } = unread();
+    expect(adminValue(skip(driver, 0, 1, 2).reply)).toMatchObject({ done: 3 });
+    driver.crash();
+    expect(offsetsOf(driver.credit(come(), 9))).toEqual([3]);
+  });
+
+  test("is refused behind one that it has not looked at, says which, and changes nothing", () => {
+    const { driver, come } = unread();
+    const before = driver.saved();
+    const { reply } = skip(driver, 0, 3);
+    expect(reply).toMatchObject({ code: "INVALID_ARGUMENT", detail: { offset: 1 } });
+    expect(reply).toHaveProperty("message", expect.stringContaining("has not looked at offset 1 "));
+    expect(driver.saved()).toEqual(before);
+    const consumer = come();
+    expect(adminValue(skip(driver, 0, 3).reply)).toMatchObject({ done: 2 });
+    expect(offsetsOf(driver.credit(consumer, 9))).toEqual([1, 2]);
+  });
+
+  test("keeps the order of what stays: the next of its key comes", () => {
+    const driver = new Driver();
+    driver.topic("orders");
+    const at = { group: "billing", ...audit };
+    const first = driver.consumer("billing", "orders");
+    driver.ask({ type: "group.update", group: "billing", ordered: true, ...audit });
+    fill(driver, "orders", 2, "a@k");
+    driver.disconnect(first);
+    fill(driver, "orders", 3, "b@k");
+    driver.ask({ type: "group.skip", ...at, topic: "orders", offsets: [0, 2] });
+    const consumer = driver.consumer("billing", "orders");
+    for (const offset of [1, 3, 4]) {
+      const got = driver.credit(consumer, 1);
+      expect(offsetsOf(got)).toEqual([offset]);
+      driver.ack(consumer, ...tokensOf(got));
+    }
+  });
+});
+
 describe("a skip", () => {
   test("names what there is nothing to settle at, and does the rest", () => {
     const { driver, consumer } = billing(2);

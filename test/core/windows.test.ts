@@ -1,7 +1,7 @@
 /** Filters: how a cursor takes messages in, and what it passes over (V6, G1 to G3). */
 import { describe, expect, test } from "vitest";
 import type { Policy } from "../../broker/src/core/policy.ts";
-import { billing, fill, MINUTE, offsetsOf, tokensOf } from "../support/sim-billing.ts";
+import { audit, billing, fill, MINUTE, offsetsOf, tokensOf } from "../support/sim-billing.ts";
 import {
   adminValue,
   codeOf,
@@ -10,6 +10,7 @@ import {
   type Effects,
   looksOf,
   only,
+  timed,
 } from "../support/sim-driver.ts";
 import { lookedAt } from "../support/sim-looking.ts";
 
@@ -171,6 +172,54 @@ describe("the filter of a group", () => {
   });
 });
 
+describe("a reset of a filtered group", () => {
+  const reset = (driver: Driver, more: object) =>
+    driver.ask({ type: "group.reset", group: "billing", topic: "orders", ...more, ...audit });
+  const counted = (driver: Driver, more: object) =>
+    only(adminValue(reset(driver, { dryRun: true, ...more }).reply).topics as readonly unknown[]);
+
+  test("to before counts what the filter will pass over again, and says that it is at most so many", () => {
+    const { driver, consumer } = filtered();
+    fill(driver, "orders", 2, "a#paid");
+    fill(driver, "orders", 3, "b#open");
+    driver.ack(consumer, ...tokensOf(driver.credit(consumer, 9)));
+    const back = { from: "earliest" };
+    expect(counted(driver, back)).toMatchObject({ redelivered: 5, skipped: 0, atMost: true });
+    expect(offsetsOf(deliveriesOf(reset(driver, back)))).toEqual([0, 1]);
+  });
+
+  test("to the end counts what was not looked at yet, and says that it is at most so many", () => {
+    const { driver, consumer } = filtered();
+    driver.disconnect(consumer);
+    fill(driver, "orders", 1, "a#paid");
+    fill(driver, "orders", 3, "b#open");
+    expect(counted(driver, { from: "latest" })).toMatchObject({ skipped: 4, atMost: true });
+  });
+
+  test("says so by what it reads: not of a group without a filter, or in another topic", () => {
+    const driver = new Driver();
+    driver.topic("orders", "mail");
+    const topics = [{ topic: "orders", filter: "paid" }, { topic: "mail" }];
+    const subscribe = { type: "subscribe", subscription: 1, group: "billing", topics } as const;
+    driver.request(driver.connect(), subscribe);
+    driver.consumer("ledger", "orders");
+    const atMostOf = (group: string) => {
+      const request = { type: "group.reset", group, from: "earliest", dryRun: true } as const;
+      const { topics: views } = adminValue(driver.ask({ ...request, ...audit }).reply);
+      return (views as readonly { atMost?: true }[]).map(({ atMost }) => atMost);
+    };
+    expect(atMostOf("billing")).toEqual([true, undefined]);
+    expect(atMostOf("ledger")).toEqual([undefined]);
+  });
+
+  test("says so, too, where messages have a time to live: it may be over", () => {
+    const { driver, consumer } = billing(0);
+    driver.send(driver.connect(), "one", timed("orders", { id: "a", ttlMs: 1_000 }));
+    driver.ack(consumer, ...tokensOf(driver.credit(consumer, 9)));
+    expect(counted(driver, { from: "earliest" })).toMatchObject({ redelivered: 1, atMost: true });
+  });
+});
+
 describe("an answer in vain", () => {
   function asked() {
     const { driver, consumer } = filtered();
@@ -191,6 +240,16 @@ describe("an answer in vain", () => {
     } as const;
     driver.ask({ ...reset, operator: "ann", reason: "test" });
     expect(driver.step(lookedAt(driver.blocks, look))).toMatchObject({ records: [], sends: [] });
+  });
+
+  test("comes after a skip of what was asked for: it is asked anew, for what is behind it", () => {
+    const { driver, look } = asked();
+    driver.send(driver.connect(), "two", MESSAGE);
+    const skip = { type: "group.skip", group: "billing", topic: "orders", offsets: [0] } as const;
+    driver.ask({ ...skip, ...audit });
+    const effects = driver.step(lookedAt(driver.blocks, look));
+    expect(effects.records).toEqual([]);
+    expect(offsetsOf(deliveriesOf(answer(driver, effects)))).toEqual([1]);
   });
 
   test("comes for another filter: it is asked anew, with that one", () => {
@@ -252,6 +311,21 @@ describe("what cannot be read", () => {
     const topics = [{ topic: "orders", filter: "open" }];
     const subscribe = { type: "subscribe", subscription: 1, group: "billing", topics } as const;
     expect(looksOf(driver.request(driver.connect(), subscribe))).toHaveLength(1);
+  });
+
+  test("is given up by a skip, and what the group has in hand stays as it is", () => {
+    const { driver, consumer } = filtered();
+    driver.credit(consumer, 9);
+    driver.isLooking = false;
+    const sent = driver.send(driver.connect(), "one", MESSAGE, MESSAGE, MESSAGE);
+    answer(driver, answer(driver, sent, 1), 0);
+    expect(topicOf(driver)).toMatchObject({ nextOffset: 1, standsBecause: "unreadable" });
+    const skip = { type: "group.skip", group: "billing", topic: "orders", offsets: [1] } as const;
+    const skipped = driver.ask({ ...skip, ...audit });
+    expect(adminValue(skipped.reply)).toEqual({ done: 1, missing: [], pending: [] });
+    expect(topicOf(driver)).toMatchObject({ nextOffset: 2, leased: 1 });
+    expect(topicOf(driver).standsBecause).toBeUndefined();
+    expect(offsetsOf(deliveriesOf(answer(driver, skipped)))).toEqual([2]);
   });
 
   test("holds up no other group", () => {

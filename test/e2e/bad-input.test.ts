@@ -228,7 +228,11 @@ describe("a request that cannot be done", () => {
       code: "FILTER_INVALID",
       detail: { position: 7, reason: expect.any(String) },
     });
-    expect(await subscribe(raw, "x".repeat(2_049))).toMatchObject({ code: "INVALID_ARGUMENT" });
+    for (const length of [2_049, 65_536])
+      expect(await subscribe(raw, "x||".repeat(length).slice(0, length))).toMatchObject({
+        code: "FILTER_INVALID",
+        detail: { position: 2_048, reason: "it is longer than 2048 characters" },
+      });
     await unchanged();
     expect(await subscribe(raw, "paid")).toMatchObject({ type: "ok" });
     expect(await subscribe(other, "open")).toMatchObject({

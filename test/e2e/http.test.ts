@@ -2,18 +2,11 @@
 import { request } from "node:http";
 import { describe, expect, it } from "vitest";
 import { AUDIT, gather, useBench } from "../support/e2e-broker.ts";
+import { httpOf, metric } from "../support/e2e-metrics.ts";
 import { errorOf, RawClient } from "../support/e2e-raw-client.ts";
 import { waitFor } from "../support/e2e-wait.ts";
 
 const bench = useBench();
-const httpOf = (url: string): string => url.replace("ws:", "http:");
-
-/** The value of a metric, by its name with labels; 0 when it was never counted. */
-async function metric(url: string, name: string): Promise<number> {
-  const text = await (await fetch(`${httpOf(url)}/metrics`)).text();
-  const line = text.split("\n").find((one) => one.startsWith(`${name} `));
-  return Number(line?.slice(name.length + 1) ?? 0);
-}
 
 describe("HTTP on the broker's port", () => {
   it("answers health, readiness and metrics, and nothing else", async () => {

@@ -7,6 +7,7 @@ import { encodeMessage } from "@escrowmq/protocol";
 import type { AdminClient } from "@escrowmq/protocol/client";
 import { describe, expect, it } from "vitest";
 import { AUDIT, gather, useBench } from "../support/e2e-broker.ts";
+import { metric } from "../support/e2e-metrics.ts";
 import { Random } from "../support/e2e-random.ts";
 import { RawClient } from "../support/e2e-raw-client.ts";
 import { waitFor } from "../support/e2e-wait.ts";
@@ -93,6 +94,7 @@ describe("a topic that keeps 2 MiB", () => {
     const stats = await admin.request("stats", {});
     expect(stats.storeBytes).toBeLessThan(8 * MIB);
     expect(stats.retired).toBe(firstOffset);
+    expect(await metric(broker.url, "escrowmq_retired_bytes")).toBeGreaterThan(8 * MIB);
     const subscribe = [{ topic: "orders" }];
     const messages = gather(await bench.consumer({ url: broker.url, group: "late", subscribe }));
     await waitFor("what is left", () => messages.length === nextOffset - firstOffset);

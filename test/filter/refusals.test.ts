@@ -156,6 +156,15 @@ describe("the limits of a filter", () => {
     expect(refusalOf(make(max + 1)).detail.reason).toContain(`${max}`);
   });
 
+  test("in characters, told by the first one that is too many", () => {
+    for (const letter of ["x", "🙂"])
+      for (const more of [1, 100_000])
+        expect(refusalOf(letter.repeat(filterCharactersMax + more)).detail).toEqual({
+          position: filterCharactersMax,
+          reason: `it is longer than ${filterCharactersMax} characters`,
+        });
+  });
+
   test("parentheses beside each other are not deep, and a long IN is one condition", () => {
     parseFilter(`sql: ${Array(60).fill("(a=1)").join(" AND ")}`);
     parseFilter(`sql: a IN (${Array(400).fill("1").join(",")})`);

@@ -1,61 +1,7 @@
 /** What the doctor says of messages that wait for their time. */
 import { expect, test } from "vitest";
-import { DEFAULT_POLICY } from "../../broker/src/core/policy.ts";
 import { examine, type Patient } from "../../broker/src/server/doctor.ts";
-
-const HEALTHY: Patient = {
-  stats: {
-    connections: 0,
-    topics: 0,
-    groups: 0,
-    undecided: 0,
-    parked: 0,
-    undecidedBytes: 0,
-    oldestUndecidedAgeMs: 0,
-    decisionsKept: 0,
-    messages: 0,
-    leased: 0,
-    waiting: 0,
-    held: 0,
-    filtered: 0,
-    standing: 0,
-    pausedGroups: 0,
-    deadLetters: 0,
-    blocks: 1,
-    retired: 0,
-    expired: 0,
-    scheduled: 0,
-    scheduledBytes: 0,
-    overdueMs: 0,
-    lapsed: 0,
-    storeBytes: 0,
-    rssBytes: 0,
-  },
-  groups: [],
-  pausedGroups: [],
-  standing: [],
-  policy: DEFAULT_POLICY,
-  freeBytes: 2 ** 40,
-  sendFreeBytesMin: 1,
-  isExposed: false,
-  host: "127.0.0.1",
-  allowedOrigins: [],
-  endpointRanges: [],
-  storeFailures: 0,
-  unreadable: { reads: 0, last: "" },
-  memory: {
-    sending: 0,
-    settling: 0,
-    assembling: 0,
-    blocks: 0,
-    reading: 0,
-    asking: 0,
-    unread: 0,
-  },
-  memoryBytesMax: 2 ** 28,
-  pausedConnections: 0,
-  clockBehindMs: 0,
-};
+import { HEALTHY } from "../support/healthy-patient.ts";
 
 const said = (stats: Partial<Patient["stats"]>, clockBehindMs = 0): string[] =>
   examine({ ...HEALTHY, stats: { ...HEALTHY.stats, ...stats }, clockBehindMs })

@@ -106,12 +106,14 @@ export function skip(
       "INVALID_ARGUMENT",
       `Offset ${last} is ${last - cursor.nextOffset} messages ahead of the group; a skip reaches over at most ${LIMITS.skipAheadMax}.`,
     );
-  if (cursor.takesIn && last >= cursor.nextOffset)
+  const unlooked = cursor.takesIn ? firstUnlooked(topic, cursor, there) : last;
+  if (unlooked < last)
     return turn.refuse(
       from,
       frame.id,
       "INVALID_ARGUMENT",
-      `The group has not taken offset ${last} in yet. With a filter or an order it looks at each message first; skip it then.`,
+      `The group has not looked at offset ${unlooked} yet, which stands before ${last}. With a filter or an order it takes messages in one after the other, while somebody is subscribed: skip it then, or all from ${unlooked} on.`,
+      { offset: unlooked },
     );
   // From here it must succeed.
   const isPending = (offset: number): boolean => cursor.entry(offset)?.kind === "pending";
@@ -143,6 +145,17 @@ function isUnsettled(topic: Topic, cursor: Cursor, offset: number): boolean {
   if (cursor.entry(offset) !== undefined) return true;
   const isFresh = offset >= cursor.nextOffset && offset >= topic.firstOffset;
   return isFresh && offset < topic.nextOffset && topic.nextLive(offset) === offset;
+}
+
+/**
+ * The first that stays behind, although nobody knows yet whether it matches and which key it has. What is
+ * next may be skipped unseen: so an operator gets the group past a message that cannot be read.
+ */
+function firstUnlooked(topic: Topic, cursor: Cursor, skipped: readonly number[]): number {
+  const isSkipped = new Set(skipped);
+  let offset = topic.nextLive(Math.max(cursor.nextOffset, topic.firstOffset));
+  while (isSkipped.has(offset)) offset = topic.nextLive(offset + 1);
+  return offset;
 }
 
 /** What the request is about; else it is refused here, and null. */
@@ -229,7 +242,10 @@ function holderOf({ state }: Core, { no }: Cursor, offset: number): string | nul
   return null;
 }
 
-/** Everything settled from there on comes again, everything unsettled before it is passed over. */
+/**
+ * Everything settled from there on comes again, everything unsettled before it is passed over. What a filter
+ * passed over counts as settled, and what it will pass over as unsettled: that stands in the messages.
+ */
 function topicResetView(topic: Topic, cursor: Cursor, toOffset: number): TopicResetView {
   let passedOver = 0;
   let kept = 0;
@@ -243,5 +259,6 @@ function topicResetView(topic: Topic, cursor: Cursor, toOffset: number): TopicRe
     toOffset,
     redelivered: Math.max(0, topic.liveBetween(toOffset, cursor.nextOffset) - kept),
     skipped: passedOver + topic.liveBetween(cursor.nextOffset, toOffset),
+    ...(cursor.filter !== "" || topic.hasTtl ? { atMost: true } : {}),
   };
 }

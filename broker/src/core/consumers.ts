@@ -7,7 +7,8 @@
  * - D12 Redeliveries and first deliveries take turns; so do the consumers of a group, and the topics of
  *   a consumer, by their weights if it gave them any (weights.ts). A consumer that is slow or congested holds
  *   nothing but its own leases.
- * - D16 Nothing is delivered to a group while it is paused; credit, and leases under way, go on.
+ * - D16 Nothing is delivered to a group while it is paused; credit, leases under way, and what it takes in
+ *   (windows.ts) go on.
  * - Y1 A feed that has something to deliver is stirred, or its group is paused, or it is starved with each of
  *   its subscriptions, for want of credit or because it is the turn of another one: its end stirs those that waited. So
  *   credit costs a look at what waits for it, and not at every topic of the consumer.
@@ -229,8 +230,9 @@ export class Consumers {
         if (budget.messages <= 0 || budget.bytes <= 0) return;
         // It has no more, or nobody has credit: it is quiet until somebody stirs it. Else it goes to
         // the end, so that a small budget serves all feeds in turn (D12).
-        const isQuiet =
-          isPaused(feed.group) || this.#feed(feed, Math.min(share, budget.messages), budget, turn);
+        const isQuiet = isPaused(feed.group)
+          ? this.#rest(feed, turn)
+          : this.#feed(feed, Math.min(share, budget.messages), budget, turn);
         this.#stirred.delete(feed);
         if (!isQuiet) this.#stirred.add(feed);
       }
@@ -286,6 +288,12 @@ export class Consumers {
     feed.turn %= Math.max(1, feed.subscriptions.length);
     if (feed.cursor.takesIn) this.#core().windows.ask(feed.cursor, feed.topic, turn);
     return passed >= feed.subscriptions.length;
+  }
+
+  /** Its group is paused: all that it does is to take in. */
+  #rest({ cursor, topic }: Feed, turn: Turn): true {
+    if (cursor.takesIn) this.#core().windows.ask(cursor, topic, turn);
+    return true;
   }
 
   /** How many messages it may have now from this feed; 0: others come first. */

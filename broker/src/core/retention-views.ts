@@ -98,19 +98,41 @@ export const NEAR_RETENTION = 0.8;
 /** As many as people read; the worst come first. */
 const SHOWN_MAX = 20;
 
+/** Once a topic. What keeps its messages for the group is not even looked at. */
+export function groupsAboutToLose({ state }: Core, nowMs: number): number {
+  let count = 0;
+  for (const cursor of state.cursors.values()) {
+    const topic = state.topic(cursor.topicNo);
+    if (topic.isDeadLetters || unsettledOf(state, topic, cursor) === "keep") continue;
+    const first = firstUnsettled(topic, cursor);
+    if (first >= topic.nextOffset) continue;
+    if (isNear(topic, nowMs - topic.atMsOf(first), bytesBehind(topic, cursor))) count++;
+  }
+  return count;
+}
+
+/** What becomes of what it has not settled, once that is due. */
+const unsettledOf = (state: State, topic: Topic, cursor: Cursor): "keep" | "drop" =>
+  holdsUnsettled(state, cursor) ? topic.settings.unsettled : "drop";
+
+const isNear = (
+  { settings: { retentionMs, retentionBytes } }: Topic,
+  oldestAgeMs: number,
+  behindBytes: number,
+): boolean =>
+  oldestAgeMs >= NEAR_RETENTION * retentionMs ||
+  (retentionBytes > 0 && behindBytes >= NEAR_RETENTION * retentionBytes);
+
 /** Groups that hold messages back, have lost some, or are about to. */
 export function groupsBehind(core: Core, nowMs: number): readonly GroupBehind[] {
   const behind: GroupBehind[] = [];
   for (const cursor of core.state.cursors.values()) {
     const topic = core.state.topic(cursor.topicNo);
     const { retentionMs, retentionBytes } = topic.settings;
-    const unsettled = holdsUnsettled(core.state, cursor) ? topic.settings.unsettled : "drop";
+    const unsettled = unsettledOf(core.state, topic, cursor);
     const { oldestAgeMs, heldBytes } = lagOf(core, topic, cursor, nowMs);
     const behindBytes = bytesBehind(topic, cursor);
-    const isNear =
-      oldestAgeMs >= NEAR_RETENTION * retentionMs ||
-      (retentionBytes > 0 && behindBytes >= NEAR_RETENTION * retentionBytes);
-    const isAtRisk = unsettled === "drop" && isNear;
+    const isAtRisk = unsettled === "drop" && isNear(topic, oldestAgeMs, behindBytes);
     if (topic.isDeadLetters || (heldBytes === 0 && cursor.expired === 0 && !isAtRisk)) continue;
     const group = core.state.group(cursor.groupNo);
     behind.push({

@@ -33,8 +33,9 @@ export function parseFilter(text: string): Filter {
 
 function checkText(text: string): void {
   const max = LIMITS.filterCharactersMax;
-  if (text.length > max * 2 || (text.length > max && [...text].length > max))
-    refuse(text, 0, `it is longer than ${max} characters`);
+  const end =
+    text.length <= max ? text.length : [...text.slice(0, max * 2)].slice(0, max).join("").length;
+  if (text.length > end) refuse(text, end, `it is longer than ${max} characters`);
   if (!text.isWellFormed()) refuse(text, 0, "it holds half a character");
 }
 

@@ -11,7 +11,7 @@
 
 import { type DoctorView, EscrowError, type StatsView } from "@escrowmq/protocol";
 import type { Engine } from "../core/engine.ts";
-import { heldBytes } from "../core/retention-views.ts";
+import { groupsAboutToLose, heldBytes } from "../core/retention-views.ts";
 import type { Admission, ConnectionId, CoreFigures, Input, Inspection } from "../core/types.ts";
 import { stats } from "../core/views.ts";
 import type { BlockStore } from "../store/store.ts";
@@ -406,8 +406,11 @@ class RunningBroker implements Broker, SessionHost {
     const { core } = life.engine;
     const nowMs = this.#clock.nowMs();
     const { known: instances, connected: instancesConnected } = core.instances;
-    const held = heldBytes(core, nowMs);
-    const figures = { ...stats(core, nowMs), heldBytes: held, instances, instancesConnected };
+    const retention = {
+      heldBytes: heldBytes(core, nowMs),
+      aboutToLose: groupsAboutToLose(core, nowMs),
+    };
+    const figures = { ...stats(core, nowMs), ...retention, instances, instancesConnected };
     const { bytes, retiredBytes } = life.store;
     const storeBytes = bytes - retiredBytes;
     const { liveBytes: frontLiveBytes, copiedBytes } = life.copyForward;

@@ -30,6 +30,7 @@ export interface Figures {
   readonly instancesConnected: number;
   readonly retired: number;
   readonly expired: number;
+  readonly aboutToLose: number;
   readonly scheduled: number;
   readonly overdueMs: number;
   readonly lapsed: number;
@@ -62,6 +63,7 @@ export const NO_FIGURES: Figures = {
   instancesConnected: 0,
   retired: 0,
   expired: 0,
+  aboutToLose: 0,
   scheduled: 0,
   overdueMs: 0,
   lapsed: 0,
@@ -123,33 +125,31 @@ export class Metrics {
     registers: [this.#registry],
   });
 
+  readonly #memory = new Gauge({
+    name: "escrowmq_memory_bytes",
+    help: "What peers make the broker hold, by part of memoryBytesMax",
+    labelNames: ["part"],
+    registers: [this.#registry],
+  });
+  readonly #gauges = GAUGES.map(([name, help, read]) => ({
+    gauge: new Gauge({ name: `escrowmq_${name}`, help, registers: [this.#registry] }),
+    read,
+  }));
+  readonly #figures: () => Figures;
+
   constructor(figures: () => Figures) {
-    for (const [name, help, read] of GAUGES) {
-      new Gauge({
-        name: `escrowmq_${name}`,
-        help,
-        registers: [this.#registry],
-        collect() {
-          this.set(read(figures()));
-        },
-      });
-    }
-    const memory = new Gauge({
-      name: "escrowmq_memory_bytes",
-      help: "What peers make the broker hold, by part of memoryBytesMax",
-      labelNames: ["part"],
-      registers: [this.#registry],
-      collect() {
-        for (const [part, bytes] of Object.entries(figures().memory)) memory.set({ part }, bytes);
-      },
-    });
+    this.#figures = figures;
   }
 
   get contentType(): string {
     return this.#registry.contentType;
   }
 
+  /** The figures are gathered once for all gauges: that goes through all topics and groups. */
   text(): Promise<string> {
+    const figures = this.#figures();
+    for (const { gauge, read } of this.#gauges) gauge.set(read(figures));
+    for (const [part, bytes] of Object.entries(figures.memory)) this.#memory.set({ part }, bytes);
     return this.#registry.metrics();
   }
 
@@ -279,6 +279,11 @@ const GAUGES: readonly (readonly [
     "expired_messages",
     "Messages that retention took before a group had settled them, once a group, ever",
     (figures) => figures.expired,
+  ],
+  [
+    "groups_about_to_lose",
+    "Groups, once a topic, whose oldest messages retention is about to drop",
+    (figures) => figures.aboutToLose,
   ],
   ["scheduled_messages", "Messages that wait for their time", (figures) => figures.scheduled],
   [

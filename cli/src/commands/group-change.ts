@@ -78,10 +78,13 @@ function effects(verb: string, group: string, { topics }: ResetView): string {
 
 function effect(group: string, view: TopicResetView): string {
   const path = safe`group ${group} in ${view.topic} from offset ${count(view.fromOffset)} to ${count(view.toOffset)}`;
-  const again = `${plural(view.redelivered, "settled message")} delivered again`;
-  const skipped = `${plural(view.skipped, "unsettled message")} skipped`;
+  const again = `${bounded(view.redelivered, "settled message", view)} delivered again`;
+  const skipped = `${bounded(view.skipped, "unsettled message", view)} skipped`;
   return `${path}: ${again}, ${skipped}.`;
 }
+
+const bounded = (times: number, noun: string, { atMost }: TopicResetView): string =>
+  `${atMost && times > 0 ? "at most " : ""}${plural(times, noun)}`;
 
 async function whatIsLost(session: Session, group: string): Promise<string> {
   const view = await session.request("group.describe", { group });
