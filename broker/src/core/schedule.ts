@@ -7,6 +7,7 @@
 import type { ClientFrames } from "@escrowmq/protocol";
 import { NEVER } from "./alarms.ts";
 import type { Core } from "./core.ts";
+import { recallKey } from "./schedule-records.ts";
 import { clientOf, FULL } from "./transact.ts";
 import type { Turn } from "./turn.ts";
 import type { ConnectionId } from "./types.ts";
@@ -49,7 +50,8 @@ export function recall(
     turn.log({ kind: "recalled", topicNo, messageId, places, client: clientOf(core, from) });
     return turn.ok(from, frame.id);
   }
-  if (state.recalls.get(messageId) === topicNo) return turn.ok(from, frame.id, { duplicate: true });
+  if (state.recalls.get(recallKey(topicNo, messageId)) !== undefined)
+    return turn.ok(from, frame.id, { duplicate: true });
   turn.refuse(
     from,
     frame.id,
