@@ -239,6 +239,29 @@ describe("recall", () => {
     expect(codeOf(driver.recall(LONGEST, "news"))).toBe("MESSAGE_NOT_SCHEDULED");
   });
 
+  test("is remembered from the last time on that it took a message back", () => {
+    const { sendsKeptMs } = DEFAULT_POLICY;
+    const driver = new Shop();
+    const sendAndRecall = (id: string) => {
+      driver.send(
+        driver.shop,
+        `s${driver.nowMs}${id}`,
+        timed("orders", { id, delayMs: 3_600_000 }),
+      );
+      return codeOf(driver.recall(id));
+    };
+    expect(sendAndRecall("m1")).toBe("ok");
+    driver.advance(sendsKeptMs);
+    expect(sendAndRecall("m2")).toBe("ok");
+    driver.advance(sendsKeptMs - 1_000);
+    expect(sendAndRecall("m1")).toBe("ok");
+    driver.advance(1_000);
+    expect(sendAndRecall("m3")).toBe("ok");
+    driver.isRecoverable();
+    driver.advance(sendsKeptMs - 2_000);
+    expect(driver.recall("m1")).toMatchObject({ type: "ok", duplicate: true });
+  });
+
   test("of one id in very many topics costs what as many ids cost", () => {
     const driver = new Shop();
     const topics = Array.from({ length: 1_000 }, (_, at) => `topic-${at}`);

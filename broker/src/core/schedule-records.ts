@@ -50,7 +50,8 @@ export function recalled(state: State, { topicNo, messageId }: RecordOf<"recalle
     state.topic(topicNo).scheduled--;
   }
   const key = recallKey(topicNo, messageId);
-  if (state.recalls.get(key) === undefined) state.recalls.set(key, topicNo, state.atMs);
+  // A message of this id may have been sent and recalled again: the last time counts.
+  if (!state.recalls.isYoung(key)) state.recalls.set(key, topicNo, state.atMs);
 }
 
 /**
