@@ -262,6 +262,19 @@ describe("recall", () => {
     expect(driver.recall("m1")).toMatchObject({ type: "ok", duplicate: true });
   });
 
+  test("that is repeated after its topic was deleted is refused, and still nobody gets the message", () => {
+    const driver = new Shop();
+    driver.topic("mail");
+    driver.send(driver.shop, "s1", timed("mail", { id: "m1", delayMs: MINUTE }));
+    driver.recall("m1", "mail");
+    driver.ask({ type: "topic.delete", topic: "mail", ...audit });
+    expect(codeOf(driver.recall("m1", "mail"))).toBe("TOPIC_NOT_FOUND");
+    driver.topic("mail");
+    expect(codeOf(driver.recall("m1", "mail"))).toBe("MESSAGE_NOT_SCHEDULED");
+    driver.credit(driver.consumer("post", "mail"), 10);
+    expect(driver.got(driver.advance(2 * MINUTE))).toEqual([]);
+  });
+
   test("of one id in very many topics costs what as many ids cost", () => {
     const driver = new Shop();
     const topics = Array.from({ length: 1_000 }, (_, at) => `topic-${at}`);
