@@ -8,7 +8,7 @@ import type { ClientFrames } from "@escrowmq/protocol";
 import { NEVER } from "./alarms.ts";
 import type { Core } from "./core.ts";
 import { recallKey } from "./schedule-records.ts";
-import { clientOf, FULL } from "./transact.ts";
+import { clientOf, refuseFull } from "./transact.ts";
 import type { Turn } from "./turn.ts";
 import type { ConnectionId } from "./types.ts";
 
@@ -46,7 +46,7 @@ export function recall(
     .find(topicNo, messageId)
     .map((row) => state.scheduled.placeOf(row));
   if (places.length > 0) {
-    if (core.admission === "none") return turn.refuse(from, frame.id, FULL.code, FULL.message);
+    if (refuseFull(core, turn, from, frame.id)) return;
     turn.log({ kind: "recalled", topicNo, messageId, places, client: clientOf(core, from) });
     return turn.ok(from, frame.id);
   }
