@@ -7,6 +7,7 @@ import type { AdminClient } from "@escrowmq/protocol/client";
 import type { Final, Standing } from "../history/final.ts";
 import { gapProblems } from "../history/gaps.ts";
 import { type History, type Intervention, type Read, readKey } from "../history/history.ts";
+import { LASTING_TTL_MS } from "./e2e-load-messages.ts";
 import { INSTANCE_GROUPS, READERS } from "./e2e-load-world.ts";
 
 interface PassedOver {
@@ -89,7 +90,8 @@ function lapsedOf(
   const span = { atLeast: 0, atMost: 0 };
   const isMoved = interventions.hasReset({ group, topic });
   for (const [offset, id] of (final.visible.get(topic) ?? []).entries()) {
-    if (history.messages.get(id)?.ttlMs === undefined || !history.mustWant(group, id)) continue;
+    const { ttlMs = LASTING_TTL_MS } = history.messages.get(id) ?? {};
+    if (ttlMs === LASTING_TTL_MS || !history.mustWant(group, id)) continue;
     const key = readKey(group, topic, offset);
     if (final.standings.has(key)) continue;
     const end = otherEndOf(history.reads.get(key), interventions.of(key), final);

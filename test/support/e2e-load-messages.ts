@@ -10,6 +10,9 @@ const DELAYED_SHARE = 0.1;
 /** From what even a quick consumer may miss to what only a pause or a death of the broker makes it miss. */
 const TTL_MS = [5, 1_000] as const;
 const TTL_SHARE = 0.1;
+/** Of those with a time to live: longer than any run, so that nobody may miss them. */
+const LASTING_SHARE = 0.3;
+export const LASTING_TTL_MS = 86_400_000;
 
 export interface LoadMessage {
   readonly id: string;
@@ -32,7 +35,7 @@ export function newMessage(
   topic: string = TOPICS[world.random.between(0, 2)] ?? "t0",
 ): LoadMessage {
   const { history, random } = world;
-  const ttl = random.next() < TTL_SHARE ? { ttlMs: random.between(...TTL_MS) } : {};
+  const ttl = random.next() < TTL_SHARE ? { ttlMs: someTtlMs(world) } : {};
   const message = { ...plainMessage(world, topic), ...ttl };
   const { body, ...about } = message;
   const said = { ...about, digest: crc32(body) };
@@ -48,6 +51,9 @@ export function newMessage(
     ? { ...message, delayMs }
     : { ...message, deliverAt: new Date(Date.now() + delayMs) };
 }
+
+const someTtlMs = ({ random }: World): number =>
+  random.next() < LASTING_SHARE ? LASTING_TTL_MS : random.between(...TTL_MS);
 
 /** A message that somebody is to answer; it is worth nothing to who has given up waiting. */
 export function newQuestion(world: World, ttlMs: number): LoadMessage {
