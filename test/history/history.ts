@@ -41,7 +41,7 @@ export type Wants = (message: SaidMessage) => boolean;
 /** How much earlier than its sender a broker may take its time to be: two clocks, in two processes. */
 const CLOCKS_APART_MS = 50;
 /** How much later than the broker its client may notice: both may have had other things to do. */
-const NOTICED_LATE_MS = 3_000;
+const NOTICED_LATE_MS = 2_000;
 
 export interface Send extends Operation {
   readonly id: string;

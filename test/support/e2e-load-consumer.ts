@@ -4,7 +4,7 @@ import type { Consumer, Gap, ManualMessage } from "@escrowmq/consumer";
 import { EscrowError } from "@escrowmq/protocol";
 import type { Delivery, Reader } from "../history/history.ts";
 import { relay } from "./e2e-load-producer.ts";
-import { LEASE_MS, outcomeOf, REPLYING_GROUP, type World } from "./e2e-load-world.ts";
+import { LEASE_MS, outcomeOf, PICKY_GROUP, REPLYING_GROUP, type World } from "./e2e-load-world.ts";
 
 const ENDS = { ack: 900, retry: 40, bury: 10, join: 40, forget: 2 } as const;
 
@@ -83,12 +83,24 @@ async function settle(
   try {
     if (kind === "ack") await message.ack();
     else if (kind === "bury") await message.bury("by plan");
-    else await message.retry({ delayMs: world.random.between(0, 200) });
+    else await message.retry({ delayMs: retryDelayMs(world, message, delivery) });
     if (kind === "retry") notesReturn(world, message, delivery);
     world.history.ended(end, "ok");
   } catch (error) {
     world.history.ended(end, outcomeOf(error));
   }
+}
+
+/** So late that nobody may see again what lives for a moment only. It would hold up an ordered group. */
+const LATE_RETRY_MS = [3_000, 3_500] as const;
+
+function retryDelayMs(
+  { random }: World,
+  { ttlMs }: ManualMessage<unknown>,
+  { reader }: Delivery,
+): number {
+  const isLate = ttlMs !== undefined && reader.group !== PICKY_GROUP && random.next() < 0.3;
+  return isLate ? random.between(...LATE_RETRY_MS) : random.between(0, 200);
 }
 
 /** The last few are enough. */
