@@ -32,6 +32,24 @@ const credit = (driver: Driver, from: number, messages: number, bytes = 1_000_00
 const topicsOf = ({ sends }: Effects): string[] =>
   sends.flatMap((send) => (send.kind === "deliver" ? send.deliveries.map(() => send.topic) : []));
 
+/** Consumers that have nothing in hand, and credit for the next message of one of their topics. */
+function waitingInVain(driver: Driver): string[] {
+  const { connections } = driver.engine.core;
+  return [...connections.all()].flatMap(({ id, isCongested, subscriptions }) =>
+    [...subscriptions.values()]
+      .filter(
+        ({ creditMessages, leased }) => !isCongested && creditMessages > 0 && leased.size === 0,
+      )
+      .flatMap(({ feeds, creditBytes }) =>
+        feeds.flatMap(({ cursor, topic }) => {
+          const isThere = cursor.nextOffset < topic.nextOffset;
+          const isFitting = isThere && topic.bytesOf(cursor.nextOffset) <= creditBytes;
+          return isFitting ? [`${topic.name}/${cursor.nextOffset} for ${id}`] : [];
+        }),
+      ),
+  );
+}
+
 /** At most 100. */
 function ticksToRest(driver: Driver): number {
   let ticks = 0;
@@ -226,12 +244,15 @@ describe("no topic keeps another waiting", () => {
       fc.record({ send: topic, size: fc.constantFrom(1, 30, 200) }),
       fc.record({
         credit: fc.integer({ min: 0, max: 6 }),
-        bytes: fc.constantFrom(0, 100, 400),
+        bytes: fc.constantFrom(0, 1, 30, 200, 400),
         to: fc.nat(),
       }),
-      fc.record({ ack: fc.integer({ min: 1, max: 4 }) }),
+      fc.record({ ack: fc.constantFrom(1, 2, 60) }),
+      fc.record({ congests: fc.nat(), isCongested: fc.boolean() }),
     );
-    const weights = fc.record({ a: weight, b: weight, c: weight });
+    const weights = fc
+      .record({ a: weight, b: weight, c: weight }, { requiredKeys: [] })
+      .filter((one) => Object.keys(one).length > 0);
     fc.assert(
       fc.property(
         fc.array(weights, { minLength: 1, maxLength: 3 }),
@@ -260,13 +281,17 @@ describe("no topic keeps another waiting", () => {
               granted += one.credit;
               const to = consumers[one.to % consumers.length] ?? first;
               hear(credit(driver, to, one.credit, one.bytes));
+            } else if ("congests" in one) {
+              const connection = consumers[one.congests % consumers.length] ?? first;
+              hear(driver.step({ kind: "congested", connection, isCongested: one.isCongested }));
             } else {
               if (got.length > 0) hear(driver.ack(first, ...got.slice(-one.ack)));
             }
             settle();
             expect(got.length).toBeLessThanOrEqual(granted);
+            expect(waitingInVain(driver)).toEqual([]);
           }
-          hear(credit(driver, first, 1_000));
+          hear(credit(driver, subscribe(driver, { a: 1, b: 1, c: 1 }), 1_000));
           settle();
           expect(got).toHaveLength(sent);
           expect(new Set(got).size).toBe(sent);
