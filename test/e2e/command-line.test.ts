@@ -316,7 +316,7 @@ describe("escrow message", () => {
     const { items } = await admin.request("message.find", { topic: "archive" });
     const lastAtMs = items.at(-1)?.atMs ?? 0;
     await waitFor("a later time", () => Date.now() > lastAtMs + 5);
-    await producer.send({ topic: "archive", body: "late" });
+    await producer.send({ topic: "archive", key: "b", body: "late" });
     const time = new Date(lastAtMs + 1).toISOString();
     const [byId, since, before] = await Promise.all([
       escrow.json<FindView>(`message find archive --id ${ids[3]}`),
