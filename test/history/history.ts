@@ -409,4 +409,10 @@ export class History {
 }
 
 /** Tokens are opaque to clients; a checker knows what the broker makes them of (core/token.ts). */
-const deliveryNoOf = (token: string): number => Number.parseInt(token.split(".")[2] ?? "", 36);
+function deliveryNoOf(token: string): number {
+  const [cursorNo = 0, , no = Number.NaN] = token
+    .split(".")
+    .map((part) => Number.parseInt(part, 36));
+  // An instance that was forgotten counts anew, in a progress of a higher number.
+  return (cursorNo - 1) * 2 ** 32 + no;
+}

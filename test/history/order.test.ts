@@ -34,6 +34,14 @@ describe("order by key", () => {
     expect(problems).toEqual([]);
   });
 
+  it("is kept by an instance that was forgotten, and counts its deliveries anew", () => {
+    const problems = told("aa", (story) => {
+      story.ended(story.delivered("m0", 0, { no: 30 }), "ack");
+      story.delivered("m1", 1, { cursorNo: 2, no: 1 });
+    });
+    expect(problems).toEqual([]);
+  });
+
   it("is broken when the one before it was not ended by anybody", () => {
     const problems = told("aa", (story) => {
       const first = story.delivered("m0", 0);

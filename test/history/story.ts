@@ -64,10 +64,23 @@ export class Story {
   delivered(
     id: string,
     offset: number,
-    given: { no?: number; attempt?: number; atMs?: number; reader?: Reader; digest?: number } = {},
+    given: {
+      no?: number;
+      cursorNo?: number;
+      attempt?: number;
+      atMs?: number;
+      reader?: Reader;
+      digest?: number;
+    } = {},
   ): Delivery {
-    const { no = ++this.#deliveries, attempt = 1, atMs = 0, reader = this.reader } = given;
-    const token = `1.${offset.toString(36)}.${no.toString(36)}`;
+    const {
+      no = ++this.#deliveries,
+      cursorNo = 1,
+      attempt = 1,
+      atMs = 0,
+      reader = this.reader,
+    } = given;
+    const token = `${cursorNo}.${offset.toString(36)}.${no.toString(36)}`;
     const { digest = 1 } = given;
     const message = { id, topic: TOPIC, digest, offset, attempt, token, leaseMs: 1_000 };
     return this.history.delivered(reader, message, atMs);
