@@ -4,16 +4,29 @@
  */
 import type { SealedBlock } from "../../broker/src/core/engine.ts";
 import type { Place } from "../../broker/src/core/records.ts";
-import type { Input, Look } from "../../broker/src/core/types.ts";
+import type { Delivery, Input, Look } from "../../broker/src/core/types.ts";
 import { parseFilter } from "../../broker/src/filter/filter.ts";
 
 const text = new TextDecoder();
 
-export function bodyIn(blocks: readonly SealedBlock[], { block, slot }: Place): string | null {
-  const records = blocks[block - 1]?.records ?? [];
-  const messages = records.flatMap((record) => ("messages" in record ? record.messages : []));
-  const data = messages[slot]?.data;
+export function bodyIn(blocks: readonly SealedBlock[], place: Place): string | null {
+  const data = messageIn(blocks, place)?.data;
   return data === undefined || data === null ? null : text.decode(data);
+}
+
+function messageIn(blocks: readonly SealedBlock[], { block, slot }: Place) {
+  const records = blocks[block - 1]?.records ?? [];
+  return records.flatMap((record) => ("messages" in record ? record.messages : []))[slot];
+}
+
+/** Its time to live is over: the shell does not send it, and tells the core. */
+export function isTooOld(
+  blocks: readonly SealedBlock[],
+  { place, atMs }: Delivery,
+  nowMs: number,
+): boolean {
+  const { ttlMs = 0 } = messageIn(blocks, place)?.timing ?? {};
+  return ttlMs > 0 && nowMs > atMs + ttlMs;
 }
 
 /** The answer; `count`: so many can be read. */

@@ -6,6 +6,7 @@
 import type { Verdict } from "@escrowmq/protocol";
 import type { Policy } from "../../broker/src/core/policy.ts";
 import { Driver, type Effects, message, type Request, timed } from "./sim-driver.ts";
+import { isTooOld } from "./sim-looking.ts";
 import { type Names, sayRecord, saySend } from "./sim-words.ts";
 
 /** The scenario's text with what really happened in place of what stands there. */
@@ -80,7 +81,7 @@ class Stage implements Names {
   };
 
   run(line: string): readonly string[] {
-    const effects = this.#do(read(line));
+    const effects = this.#sent(this.#do(read(line)));
     return [
       // Noted once a minute while something waits: of no interest to a story.
       ...effects.records
@@ -88,6 +89,29 @@ class Stage implements Names {
         .map((record) => `log ${sayRecord(this, record)}`),
       ...effects.sends.flatMap((send) => saySend(this, send)),
     ];
+  }
+
+  /** As the shell sends it: without what is too old, of which it tells the core. */
+  #sent({ records, sends }: Effects): Effects {
+    const { blocks, nowMs } = this.driver;
+    const tokens: string[] = [];
+    const left = sends.map((send) => {
+      if (send.kind !== "deliver" || !send.hasTtl) return send;
+      const old = send.deliveries.filter((delivery) => isTooOld(blocks, delivery, nowMs));
+      tokens.push(...old.map(({ token }) => token));
+      return { ...send, deliveries: send.deliveries.filter((one) => !old.includes(one)) };
+    });
+    if (tokens.length === 0) return { records, sends };
+    const after = this.#sent(this.driver.step({ kind: "lapsed", tokens }));
+    return { records: [...records, ...after.records], sends: [...left, ...after.sends] };
+  }
+
+  /** `latest`, `offset:2`, `time:1m`: a time counts from the start. */
+  #start(word: string) {
+    const [from = "", at = ""] = word.split(":");
+    if (from === "offset") return { from, at: Number(at) } as const;
+    if (from === "time") return { from, at: this.startMs + toMs(at) } as const;
+    return { from: from === "latest" ? "latest" : "earliest" } as const;
   }
 
   #do(words: Words): Effects {
@@ -165,9 +189,11 @@ class Stage implements Names {
       }
       case "subscribe": {
         const filter = named.filter === undefined ? {} : { filter: named.filter };
+        const start = named.from === undefined ? {} : this.#start(named.from);
         const topics = [first, ...rest].map((text) => {
           const [topic = "", weight] = text.split("*");
-          return { topic, ...filter, ...(weight === undefined ? {} : { weight: Number(weight) }) };
+          const its = weight === undefined ? {} : { weight: Number(weight) };
+          return { topic, ...start, ...filter, ...its };
         });
         const instance = named.instance === undefined ? {} : { instance: named.instance };
         const group = named.group ?? "";
@@ -176,7 +202,12 @@ class Stage implements Names {
       case "unsubscribe":
         return { type: "unsubscribe", subscription: 1 };
       case "retain":
-        return { type: "topic.update", topic: first, retentionMs: toMs(rest[0] ?? "") };
+        return {
+          type: "topic.update",
+          topic: first,
+          retentionMs: toMs(rest[0] ?? ""),
+          unsettled: named.unsettled === "drop" ? "drop" : "keep",
+        };
       case "inbox":
         return { type: "inbox" };
       case "reply":
@@ -207,10 +238,12 @@ class Stage implements Names {
       }
       case "reset": {
         const where = named.topic === undefined ? {} : { topic: named.topic };
-        const from = first === "latest" ? "latest" : "earliest";
+        const to = this.#start(first);
         const dryRun = named.dryRun === "yes";
-        return { type: "group.reset", group: named.group ?? "", ...where, from, dryRun, ...audit };
+        return { type: "group.reset", group: named.group ?? "", ...where, ...to, dryRun, ...audit };
       }
+      case "show-group":
+        return { type: "group.describe", group: first };
       case "show-message":
         return { type: "message.show", topic: first, offset: Number(rest[0] ?? 0) };
       case "parked":
