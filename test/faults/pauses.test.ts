@@ -4,13 +4,12 @@
  *
  *   PAUSES=20 npx vitest run test/faults/pauses.test.ts
  */
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { type BrokerProcess, useBench } from "../support/e2e-broker.ts";
 import { RawClient } from "../support/e2e-raw-client.ts";
 import { staysTrue, waitFor } from "../support/e2e-wait.ts";
-import { itUnless, type Obstacle, useFolders } from "./support/machine.ts";
+import { FakeClock, noFakeClock } from "./support/fake-clock.ts";
+import { itUnless, useFolders } from "./support/machine.ts";
 
 const PAUSES = Number(process.env.PAUSES ?? 1);
 const PAUSE_MS = 3_000;
@@ -171,45 +170,24 @@ describe("a broker that is stopped for a while", () => {
   );
 });
 
-function fakeTime(): string | null {
-  for (const folder of existsSync("/usr/lib") ? readdirSync("/usr/lib") : []) {
-    const path = join("/usr/lib", folder, "faketime", "libfaketimeMT.so.1");
-    if (existsSync(path)) return path;
-  }
-  return null;
-}
-
 describe("a wall clock that jumps", () => {
-  const library = fakeTime();
-  const obstacle: Obstacle = library === null ? "no libfaketime" : null;
   const jumps = Array.from({ length: PAUSES }, () => [HOUR_S, -HOUR_S]).flat();
   // In a short run one jump while it runs and one while it does not.
   const whileRunning = PAUSES === 1 ? [HOUR_S] : jumps;
   const whileStopped = PAUSES === 1 ? [-HOUR_S] : jumps;
 
   itUnless(
-    obstacle,
+    noFakeClock(),
     `moves no check and no lease, also across a restart (${whileRunning.length} and ${whileStopped.length} jumps)`,
     async () => {
-      const clock = join(newFolder(), "clock");
-      writeFileSync(clock, "+0s\n");
-      const broker = await bench.brokerProcess(
-        {},
-        {
-          LD_PRELOAD: library ?? "",
-          FAKETIME_TIMESTAMP_FILE: clock,
-          FAKETIME_NO_CACHE: "1",
-          FAKETIME_DONT_FAKE_MONOTONIC: "1",
-        },
-      );
+      const clock = new FakeClock(newFolder());
+      const broker = await bench.brokerProcess({}, clock.environment);
       await bench.admin(broker.url, "t", "work");
       const { asked, leave, allAsked } = await createShop(broker.url);
       const { delivered, finish } = await atWork(broker.url, MESSAGES);
-      const jumpBy = (seconds: number): void =>
-        writeFileSync(clock, `${seconds > 0 ? "+" : ""}${seconds}s\n`);
       for (const jump of whileRunning) {
         await leave();
-        jumpBy(jump);
+        clock.jumpTo(jump);
         await staysTrue("nothing is asked", CHECK_AFTER_MS / 2, () => asked.length === 0);
         await allAsked();
       }
@@ -219,7 +197,7 @@ describe("a wall clock that jumps", () => {
       for (const jump of whileStopped) {
         await leave();
         await broker.kill();
-        jumpBy(jump);
+        clock.jumpTo(jump);
         await broker.restart();
         await staysTrue("nothing is asked", CHECK_AFTER_MS / 2, () => asked.length === 0);
         await allAsked();

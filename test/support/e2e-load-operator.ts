@@ -19,6 +19,8 @@ import { waitFor } from "./e2e-wait.ts";
 
 const ACTS = { nothing: 70, pause: 10, skip: 18, reset: 2 } as const;
 const RESUMED_SHARE = 0.25;
+/** After a start: what D16 is about is that nobody who begins to read gets anything. */
+const STAYS_PAUSED_MS = 200;
 /** What was moved counts for little in D2 and D9, so that the others stay where they are. */
 const RESET = { group: "b", topic: "t2" } as const;
 const RESET_BY_MAX = 200;
@@ -36,6 +38,7 @@ export class LoadOperator {
   readonly #paused = new Set<string>();
   readonly #unheard: GroupPause[] = [];
   #connection: AdminClient | null = null;
+  #connectedMs = 0;
 
   constructor(world: World) {
     this.#world = world;
@@ -52,8 +55,7 @@ export class LoadOperator {
         await admin.request("stats", {});
         await admin.request("tx.list", { limit: 10 });
         for (const group of GROUPS) await this.#replaySome(admin, group);
-        for (const group of this.#paused)
-          if (this.#world.random.next() < RESUMED_SHARE) await this.#resume(admin, group);
+        await this.#resumeSome(admin);
         await this.#intervene(admin);
       } catch (error) {
         // The broker is gone; what was asked of it is noted where it was asked.
@@ -74,6 +76,7 @@ export class LoadOperator {
   #noticeDeath(admin: AdminClient): void {
     if (admin === this.#connection) return;
     this.#connection = admin;
+    this.#connectedMs = performance.now();
     for (const resume of this.#unheard.splice(0)) resume.endedAt = this.#world.history.now();
   }
 
@@ -113,6 +116,12 @@ export class LoadOperator {
     const pauses = readersOf(group).map((reader) => history.pauses(reader, true));
     this.#paused.add(group);
     await this.#ends(pauses, admin.request("group.pause", { group, ...AUDIT }));
+  }
+
+  async #resumeSome(admin: AdminClient): Promise<void> {
+    if (performance.now() < this.#connectedMs + STAYS_PAUSED_MS) return;
+    for (const group of this.#paused)
+      if (this.#world.random.next() < RESUMED_SHARE) await this.#resume(admin, group);
   }
 
   async #resume(admin: AdminClient, group: string): Promise<void> {

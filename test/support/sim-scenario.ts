@@ -5,6 +5,7 @@
  */
 import type { Verdict } from "@escrowmq/protocol";
 import type { Policy } from "../../broker/src/core/policy.ts";
+import type { Unsent } from "../../broker/src/core/types.ts";
 import { Driver, type Effects, message, type Request, timed } from "./sim-driver.ts";
 import { isTooOld } from "./sim-looking.ts";
 import { type Names, sayRecord, saySend } from "./sim-words.ts";
@@ -94,16 +95,18 @@ class Stage implements Names {
   /** As the shell sends it: without what is too old, of which it tells the core. */
   #sent({ records, sends }: Effects): Effects {
     const { blocks, nowMs } = this.driver;
-    const tokens: string[] = [];
+    const unsent: Unsent[] = [];
     const left = sends.map((send) => {
       if (send.kind !== "deliver" || !send.hasTtl) return send;
       const old = send.deliveries.filter((delivery) => isTooOld(blocks, delivery, nowMs));
-      tokens.push(...old.map(({ token }) => token));
+      if (old.length > 0) unsent.push({ holderNo: send.holderNo, deliveries: old });
       return { ...send, deliveries: send.deliveries.filter((one) => !old.includes(one)) };
     });
-    if (tokens.length === 0) return { records, sends };
-    const after = this.#sent(this.driver.step({ kind: "lapsed", tokens }));
-    return { records: [...records, ...after.records], sends: [...left, ...after.sends] };
+    const after = unsent.map((one) => this.#sent(this.driver.step({ kind: "lapsed", ...one })));
+    return {
+      records: [...records, ...after.flatMap((effects) => effects.records)],
+      sends: [...left, ...after.flatMap((effects) => effects.sends)],
+    };
   }
 
   /** `latest`, `offset:2`, `time:1m`: a time counts from the start. */
