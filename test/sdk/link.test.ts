@@ -462,6 +462,17 @@ describe("a request", () => {
       return outcome;
     }
 
+    it.each(["TOPIC_PAUSED", "DISK_FULL", "UNDECIDED_LIMIT", "SCHEDULED_LIMIT"])(
+      "refused for now (%s) is OUTCOME_UNKNOWN: the broker may come to the first copy later, and do it",
+      async (code) => {
+        expect(await repeated(code)).toMatchObject({ code: "OUTCOME_UNKNOWN", cause: { code } });
+        expect(await repeated(code, true)).toMatchObject({
+          code: "OUTCOME_UNKNOWN",
+          cause: { code },
+        });
+      },
+    );
+
     it("refused because nobody waits for the reply is OUTCOME_UNKNOWN: who waited may have got the first copy", async () => {
       const cause = { code: "INBOX_NOT_FOUND" };
       expect(await repeated("INBOX_NOT_FOUND", true)).toMatchObject({

@@ -64,8 +64,6 @@ export interface Session {
 }
 
 const PASSING: ReadonlySet<ErrorCode> = new Set(["OVERLOADED", "SHUTTING_DOWN", "STORE_FAILED"]);
-/** Who waited at the inbox may have had the first copy, and gone. */
-const REPEATED_ONLY: ReadonlySet<ErrorCode> = new Set(["INBOX_NOT_FOUND"]);
 
 interface Opening {
   readonly resolve: () => void;
@@ -356,9 +354,14 @@ function unanswered(call: Call, error: EscrowError): EscrowError {
   return outcomeUnknown(error);
 }
 
-/** What is true of a request that is refused: of one in doubt only what the copy before met, too (Q3). */
+/**
+ * What is true of a request that is refused (Q3). The broker may come to what a lost connection had sent after the
+ * repetition, when what is refused for now is refused no more. Who waited at an inbox may have had the first copy,
+ * and gone.
+ */
 function refusalOf(call: Call, error: EscrowError): EscrowError {
-  return call.isInDoubt && REPEATED_ONLY.has(error.code) ? outcomeUnknown(error) : error;
+  const isOfThisCopy = error.retriable || error.code === "INBOX_NOT_FOUND";
+  return call.isInDoubt && isOfThisCopy ? outcomeUnknown(error) : error;
 }
 
 const outcomeUnknown = (cause: EscrowError): EscrowError =>
