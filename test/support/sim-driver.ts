@@ -230,7 +230,11 @@ export class Driver {
     return this.step({ kind: "frame", from, frame });
   }
 
-  setEndpoint(group: string, url: string | null = "https://checks.example/"): Effects {
+  setEndpoint(
+    group: string,
+    url: string | null = "https://checks.example/",
+    secret = "5ec2e7",
+  ): Effects & { readonly reply: Reply } {
     const operator = this.connect("operator");
     const id = this.#nextRequest++;
     const frame = {
@@ -245,7 +249,7 @@ export class Driver {
       from: operator,
       frame,
       url,
-      secret: "5ec2e7",
+      secret,
     });
     this.disconnect(operator);
     return this.#withReply(id, effects);
