@@ -65,7 +65,8 @@ export interface Context {
   /**
    * Replies to a request; a Uint8Array is sent as it is, all else as JSON, or by the codec. It is handed to
    * the sender's connection, at most once, and kept nowhere. Rejects with INBOX_NOT_FOUND when nobody waits any
-   * more, NOT_A_REQUEST, BODY_TOO_LARGE. The reply does not end the delivery: the handler's end does.
+   * more, OUTCOME_UNKNOWN when it was sent again after a lost connection and may have come the first time,
+   * NOT_A_REQUEST, BODY_TOO_LARGE. The reply does not end the delivery: the handler's end does.
    */
   reply<T>(body: T, codec?: Codec<T>): Promise<void>;
 }

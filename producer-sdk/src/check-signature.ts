@@ -10,7 +10,7 @@
 export const CHECK_AGE_MAX_MS = 300_000;
 const NONCES_MAX = 100_000;
 const NONCE_CHARACTERS_MAX = 128;
-/** The broker has at most two keys at a time; each signature costs a computation. */
+/** The broker has at most three keys at a time; each signature costs a computation. */
 const SIGNATURES_MAX = 4;
 
 /** Which nonces were seen. Instances that share an endpoint can share one over a store of theirs. */

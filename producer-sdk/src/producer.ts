@@ -127,7 +127,8 @@ export interface Producer {
   /**
    * Sends a message, and resolves with the reply of whoever handles it first. The request is durable like any
    * message; the reply is not. Rejects as `send` does, and with NO_REPLY when none came in time or INBOX_LOST when
-   * the connection broke: the request may have been worked on in both cases.
+   * the connection broke: the request may have been worked on in both cases. Ask again under another id: a request
+   * names the inbox of its connection, so that the same id is TX_CONFLICT on the next one.
    */
   request<T, R = Uint8Array>(message: RequestMessage<T, R>): Promise<Answer<R>>;
   /**

@@ -131,7 +131,7 @@ export const ERROR_TABLE = {
   // Made by the SDKs, never on the wire.
   CLOSED: refusal("The client was closed, or its signal aborted, before the request was sent."),
   OUTCOME_UNKNOWN: retriable(
-    "The request was sent and no answer came: it may or may not have happened.",
+    "The request was sent and its answer was lost: it may or may not have happened. If a repetition was refused, the cause says how.",
   ),
   UNREACHABLE: retriable(
     "The broker could not be reached within the time allowed; nothing was sent.",

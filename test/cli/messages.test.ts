@@ -190,7 +190,7 @@ class FakeReceiver implements Receiver {
   /** Offsets, and how often it had been drained by then. */
   readonly givenBack: [number, number][] = [];
   readonly replies: string[] = [];
-  isNobodyWaiting = false;
+  nobodyWaits: EscrowError | null = null;
   readonly #lent: Promise<void>[] = [];
   readonly firstAck: Promise<void>;
   readonly #messages: readonly AckableMessage[];
@@ -216,7 +216,7 @@ class FakeReceiver implements Receiver {
       body: typeof body === "string" ? Buffer.from(body) : body,
       isRequest: offset === 0,
       reply: async (reply) => {
-        if (this.isNobodyWaiting) throw new EscrowError("INBOX_NOT_FOUND");
+        if (this.nobodyWaits !== null) throw this.nobodyWaits;
         this.replies.push(`${offset}: ${Buffer.from(reply)}`);
       },
       ack: async () => {
@@ -347,9 +347,13 @@ describe("consume", () => {
     expect(io.err).toBe("2 messages acked.\n");
   });
 
-  test("--reply says when nobody waits any more, and acks all the same", async () => {
+  const gone = new EscrowError("INBOX_NOT_FOUND");
+  test.each([
+    ["", gone],
+    [", over a lost connection, too", new EscrowError("OUTCOME_UNKNOWN", "", { cause: gone })],
+  ])("--reply says when nobody waits any more, and acks all the same%s", async (_, refusal) => {
     const receiver = new FakeReceiver(["price?"]);
-    receiver.isNobodyWaiting = true;
+    receiver.nobodyWaits = refusal;
     const { io, code } = await run(`${line} --reply 7 --max 1`, receiver.world);
     expect(code).toBe(0);
     expect(receiver.acked).toEqual([0]);

@@ -439,6 +439,53 @@ describe("a request", () => {
     expect(await sent).toBe("OUTCOME_UNKNOWN");
   });
 
+  describe("whose answer was lost, and which is then", () => {
+    /** The first copy's answer is lost with its connection, the second copy is refused. */
+    async function repeated(code: string, isPatient = false) {
+      const broker = new FakeBroker();
+      const { calls } = client(broker);
+      await broker.settle();
+      const reply = {
+        type: "reply",
+        inbox: "i1",
+        correlation: "c1",
+        body: new Uint8Array(1),
+      } as const;
+      const outcome = calls
+        .request((id) => ({ ...reply, id }), { onReconnect: "resend", isPatient, timeoutMs: 9_000 })
+        .catch((error: unknown) => error as EscrowError);
+      await broker.settle();
+      broker.on("reply", ({ id }, to) => to.send({ type: "error", re: id, code, message: "no" }));
+      broker.connection.drop();
+      await broker.advance(10_000);
+      expect(broker.connections[1]?.received("reply").length).toBeGreaterThan(0);
+      return outcome;
+    }
+
+    it.each(["TOPIC_PAUSED", "DISK_FULL", "UNDECIDED_LIMIT", "SCHEDULED_LIMIT"])(
+      "refused for now (%s) is OUTCOME_UNKNOWN: the broker may come to the first copy later, and do it",
+      async (code) => {
+        expect(await repeated(code)).toMatchObject({ code: "OUTCOME_UNKNOWN", cause: { code } });
+        expect(await repeated(code, true)).toMatchObject({
+          code: "OUTCOME_UNKNOWN",
+          cause: { code },
+        });
+      },
+    );
+
+    it("refused because nobody waits for the reply is OUTCOME_UNKNOWN: who waited may have got the first copy", async () => {
+      const cause = { code: "INBOX_NOT_FOUND" };
+      expect(await repeated("INBOX_NOT_FOUND", true)).toMatchObject({
+        code: "OUTCOME_UNKNOWN",
+        cause,
+      });
+    });
+
+    it("refused for good is refused: the first copy met, or will meet, the same", async () => {
+      expect(await repeated("TOPIC_NOT_FOUND")).toMatchObject({ code: "TOPIC_NOT_FOUND" });
+    });
+  });
+
   it("keeps a code that is unknown here in the text", async () => {
     const broker = new FakeBroker();
     const { calls } = client(broker);

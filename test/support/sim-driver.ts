@@ -235,7 +235,11 @@ export class Driver {
     return this.step({ kind: "frame", from, frame });
   }
 
-  setEndpoint(group: string, url: string | null = "https://checks.example/"): Effects {
+  setEndpoint(
+    group: string,
+    url: string | null = "https://checks.example/",
+    secret = "5ec2e7",
+  ): Effects & { readonly reply: Reply } {
     const operator = this.connect("operator");
     const id = this.#nextRequest++;
     const frame = {
@@ -250,7 +254,7 @@ export class Driver {
       from: operator,
       frame,
       url,
-      secret: "5ec2e7",
+      secret,
     });
     this.disconnect(operator);
     return this.#withReply(id, effects);

@@ -130,6 +130,12 @@ export function deleteGroup(
   turn.ok(from, frame.id, { value: { group: frame.group } });
 }
 
+/**
+ * Old keys stay valid beside the new one, so that keys can be rotated without a gap: the one in use, and one that
+ * nobody knows, because its answer was lost and the request repeated.
+ */
+const FORMER_KEYS_MAX = 2;
+
 export function setEndpoint(
   core: Core,
   turn: Turn,
@@ -139,12 +145,19 @@ export function setEndpoint(
   const { group, operator, reason } = frame;
   const known = core.state.endpoints.get(group);
   if (url === null) {
-    if (known === undefined) return refuseGroup(turn, from, frame.id, group);
+    if (known === undefined)
+      return turn.refuse(
+        from,
+        frame.id,
+        "GROUP_NOT_FOUND",
+        `No check-back endpoint is set for ${group}.`,
+      );
+    if (refuseFull(core, turn, from, frame.id)) return;
     turn.log({ kind: "endpointSet", group, endpoint: null, operator, reason });
     return turn.ok(from, frame.id, { value: { group } });
   }
-  // The old key stays valid beside the new one, so that keys can be rotated without a gap.
-  const secrets = [secret, ...(known?.secrets.slice(0, 1) ?? [])];
+  if (refuseFull(core, turn, from, frame.id)) return;
+  const secrets = [secret, ...(known?.secrets.slice(0, FORMER_KEYS_MAX) ?? [])];
   const endpoint = { url, isIdsOnly: frame.idsOnly ?? false, secrets };
   turn.log({ kind: "endpointSet", group, endpoint, operator, reason });
   core.checks.stir(group);

@@ -64,7 +64,7 @@ export interface GroupPolicy {
 export interface Endpoint {
   readonly url: string;
   readonly isIdsOnly: boolean;
-  /** Signing keys (hex), newest first; two while a rotation is under way. */
+  /** Signing keys (hex), newest first; up to three after rotations. */
   readonly secrets: readonly string[];
 }
 

@@ -149,10 +149,15 @@ async function reply(session: Session, message: Printable, body: string): Promis
     await message.reply(new TextEncoder().encode(body));
   } catch (error) {
     // Its sender is gone, or has waited long enough: the message is to be acked all the same.
-    if (!EscrowError.is(error, "INBOX_NOT_FOUND")) throw error;
+    if (!isNobodyWaiting(error)) throw error;
     session.print.note(safe`Nobody waits for the reply to ${message.id} any more.`);
   }
 }
+
+/** After a lost connection it is not known whether the sender waited no more, or had the reply before. */
+const isNobodyWaiting = (error: unknown): boolean =>
+  EscrowError.is(error, "INBOX_NOT_FOUND") ||
+  (EscrowError.is(error, "OUTCOME_UNKNOWN") && EscrowError.is(error.cause, "INBOX_NOT_FOUND"));
 
 interface Held {
   readonly messages: AsyncIterator<Printable>;

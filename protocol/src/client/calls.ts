@@ -5,7 +5,8 @@
  * - Q1 Each request has exactly one outcome, whatever the connection does.
  * - Q2 A request with `onReconnect: "resend"` is sent again, as it was, on each new connection until it
  *   is answered: its own ids make it idempotent. One with "fail" lives and dies with its connection.
- * - Q3 UNREACHABLE and CLOSED mean that nothing was sent; OUTCOME_UNKNOWN that it may have happened.
+ * - Q3 UNREACHABLE and CLOSED mean that nothing was sent; OUTCOME_UNKNOWN that it may have happened. So a
+ *   request in doubt does not end with a refusal that the copy before need not have met.
  * - Q4 A refusal for the moment (PASSING) is waited out within the deadline. The other retriable
  *   refusals (a pause, full disk, too much undecided work) go to the caller, who may be holding
  *   database locks that the way out needs; only a patient request waits them out, too.
@@ -239,7 +240,7 @@ export class Calls {
     }
     const error = errorOf(frame);
     if (this.#isWaitedOut(call, error)) this.#rest(call, error);
-    else this.#settle(frame.re, call, { kind: "refused", error });
+    else this.#settle(frame.re, call, { kind: "refused", error: refusalOf(call, error) });
   }
 
   // Q4
@@ -350,8 +351,21 @@ const isBulk = ({ frame }: Call): boolean => frame.type === "send" || frame.type
 /** What is true of a request that ends without an answer (Q3). */
 function unanswered(call: Call, error: EscrowError): EscrowError {
   if (call.stage !== "sent" && !call.isInDoubt) return error;
-  return new EscrowError("OUTCOME_UNKNOWN", undefined, { cause: error });
+  return outcomeUnknown(error);
 }
+
+/**
+ * What is true of a request that is refused (Q3). The broker may come to what a lost connection had sent after the
+ * repetition, when what is refused for now is refused no more. Who waited at an inbox may have had the first copy,
+ * and gone.
+ */
+function refusalOf(call: Call, error: EscrowError): EscrowError {
+  const isOfThisCopy = error.retriable || error.code === "INBOX_NOT_FOUND";
+  return call.isInDoubt && isOfThisCopy ? outcomeUnknown(error) : error;
+}
+
+const outcomeUnknown = (cause: EscrowError): EscrowError =>
+  new EscrowError("OUTCOME_UNKNOWN", undefined, { cause });
 
 /** A link that ended by itself refuses with its own reason; one that was closed says so. */
 const afterClose = (error: EscrowError): EscrowError =>
