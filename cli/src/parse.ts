@@ -99,7 +99,6 @@ export function time(text: string): number {
   return atMs;
 }
 
-/** `earliest`, `latest`, `offset:N` or `time:ISO`; a time without a zone is local. */
 /** `urgent=4`, or a name alone. */
 export function weightedTopic(text: string): WeightedTopic {
   const [topic = "", weight, ...rest] = text.split("=");
@@ -112,6 +111,7 @@ export function weightedTopic(text: string): WeightedTopic {
   return { topic, weight: value };
 }
 
+/** `earliest`, `latest`, `offset:N` or `time:ISO`; a time without a zone is local. */
 export function position(text: string): Position {
   if (text === "earliest" || text === "latest") return { from: text };
   const [, kind, rest] = /^(offset|time):(.+)$/.exec(text) ?? [];

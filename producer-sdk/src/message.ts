@@ -1,6 +1,7 @@
 /** Messages as an application gives them, and as it sees them again in a check. */
 import { EscrowError, encodeMessage, LIMITS, type WireMessage } from "@escrowmq/protocol";
 import { encodeBody, type Topic, topicNameOf } from "@escrowmq/protocol/client";
+import { sha256 } from "./sha-256.ts";
 
 /** A message to send. `T` is the topic's body type; by a topic's mere name it may be anything. */
 export interface OutgoingMessage<T = unknown> {
@@ -13,7 +14,10 @@ export interface OutgoingMessage<T = unknown> {
   readonly tag?: string | undefined;
   /** Text to text, at most 64 and 16 KiB together. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
-  /** 1 to 64 of `A-Z a-z 0-9 _ -`, unique for ever. Default: 128 random bits. */
+  /**
+   * 1 to 64 of `A-Z a-z 0-9 _ -`, unique for ever. Default: 128 random bits, or made of the id that you gave the
+   * call or the transaction.
+   */
   readonly id?: string | undefined;
   /** Consumers see it so many ms after it is sent, or after its transaction is committed; at most a year. */
   readonly delayMs?: number | undefined;
@@ -59,19 +63,35 @@ export function encodeOutgoing<T>(message: OutgoingMessage<T>, id: string): Uint
 }
 
 /**
- * The encoded messages of one transaction. A transaction that no WebSocket message could carry is
- * refused here: sent, it would cost the connection. Throws also TRANSACTION_TOO_LARGE.
+ * The encoded messages of one transaction; `newId` gives those an id that have none. A transaction that no
+ * WebSocket message could carry is refused here: sent, it would cost the connection. Throws also
+ * TRANSACTION_TOO_LARGE.
  */
 export function encodeTransaction(
   messages: readonly OutgoingMessage[],
-  newId: () => string,
+  newId: (place: number) => string,
 ): Uint8Array[] {
   if (messages.length > LIMITS.transactionMessagesMax)
     throw tooLarge(`${LIMITS.transactionMessagesMax} messages`);
-  const encoded = messages.map((message) => encodeOutgoing(message, message.id ?? newId()));
+  const encoded = messages.map((message, place) =>
+    encodeOutgoing(message, message.id ?? newId(place)),
+  );
   const bytes = encoded.reduce((total, { length }) => total + length, 0);
   if (bytes > LIMITS.transactionBytesMax) throw tooLarge(`${LIMITS.transactionBytesMax} bytes`);
   return encoded;
+}
+
+/**
+ * Ids for the messages of a call that has an id of its own. The same call again must be byte for byte the same,
+ * or the broker takes it for another one under a used id. It is a hash, because consumers see a message's id,
+ * and nobody may guess a transaction's.
+ */
+export function idsUnder(kind: "send" | "prepare", id: string): (place: number) => string {
+  let prefix: string | null = null;
+  return (place) => {
+    prefix ??= sha256(`${kind} ${id}`).slice(0, 28);
+    return prefix + place.toString(16).padStart(4, "0");
+  };
 }
 
 const tooLarge = (most: string): EscrowError =>

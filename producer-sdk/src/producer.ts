@@ -2,7 +2,8 @@
  * A producer: sends, transactions and answers to checks, for one producer group.
  *
  * Invariants
- * - G1 Ids are made before anything is sent, so that a repeated send is recognized as one.
+ * - G1 Ids are made before anything is sent, so that a repeated send is recognized as one. Under an id of the
+ *   caller's they are made of it, so that the caller can repeat the call.
  * - G2 The group is announced on each connection before anything else.
  * - G3 A check is answered on the connection that asked, or not at all: the broker asks again.
  *
@@ -40,6 +41,7 @@ import {
   checkedMessage,
   encodeOutgoing,
   encodeTransaction,
+  idsUnder,
   type OutgoingMessage,
 } from "./message.ts";
 import { type Answer, answerOf, type RequestMessage, Requests } from "./requests.ts";
@@ -66,7 +68,10 @@ export interface SendOptions {
 }
 
 export interface SendAllOptions extends SendOptions {
-  /** Idempotency key of the whole call. Default: 128 random bits. */
+  /**
+   * Idempotency key of the whole call, unique for ever: 1 to 64 of `A-Z a-z 0-9 _ -`. The same messages again
+   * under it are stored once. Default: 128 random bits.
+   */
   readonly id?: string;
 }
 
@@ -197,7 +202,7 @@ class ConnectedProducer implements Producer, Session {
       calls,
       group: options.group,
       logger: this.#logger,
-      encode: (messages) => encodeTransaction(messages, this.#newId),
+      encode: (messages, givenId) => this.#encode("prepare", messages, givenId),
     };
   }
 
@@ -239,11 +244,8 @@ class ConnectedProducer implements Producer, Session {
     messages: OutgoingMessages<T>,
     options: SendAllOptions = {},
   ): Promise<Sent> {
-    return this.#send(
-      options.id ?? this.#newId(),
-      () => encodeTransaction(messages, this.#newId),
-      options,
-    );
+    const { id } = options;
+    return this.#send(id ?? this.#newId(), () => this.#encode("send", messages, id), options);
   }
 
   recall({ topic, id }: Recall, { signal }: SendOptions = {}): Promise<Recalled> {
@@ -342,6 +344,17 @@ class ConnectedProducer implements Producer, Session {
         },
       );
     });
+  }
+
+  #encode(
+    kind: "send" | "prepare",
+    messages: readonly OutgoingMessage[],
+    givenId: string | undefined,
+  ): Uint8Array[] {
+    return encodeTransaction(
+      messages,
+      givenId === undefined ? this.#newId : idsUnder(kind, givenId),
+    );
   }
 
   #ended(result: TransactionResult | null): void {

@@ -75,7 +75,10 @@ export interface TransactionOptions {
   readonly onUndecided?: "park" | "rollback";
   /** Stops waiting; a prepared transaction is left to its verdict or the check-back. */
   readonly signal?: AbortSignal;
-  /** 22 to 64 of `A-Z a-z 0-9 _ -`, unguessable. Default: 128 random bits. */
+  /**
+   * 22 to 64 of `A-Z a-z 0-9 _ -`, unguessable, unique for ever. The same messages prepared again under it are
+   * taken for the same transaction. Default: 128 random bits.
+   */
   readonly transactionId?: string;
 }
 
@@ -93,7 +96,8 @@ export interface ScopeContext {
   readonly calls: Calls;
   readonly group: string;
   readonly logger: Logger;
-  readonly encode: (messages: readonly OutgoingMessage[]) => Uint8Array[];
+  /** `givenId`: the transaction's, if the caller gave it. */
+  readonly encode: (messages: readonly OutgoingMessage[], givenId?: string) => Uint8Array[];
 }
 
 /** How a scope ends: with a result, or with what the caller is to be thrown. */
@@ -153,7 +157,7 @@ export class Scope implements Transaction {
       if (this.#state !== "open" || this.#hasEnded) throw new EscrowError("NESTED_PREPARE");
       if (messages.length === 0 && acks.length === 0)
         throw new EscrowError("INVALID_ARGUMENT", "There is nothing to prepare.");
-      const encoded = this.#context.encode(messages);
+      const encoded = this.#context.encode(messages, this.#options.transactionId);
       // From here it may reach the broker.
       this.#state = "preparing";
       this.#prepare(encoded, acks, (prepared) => {

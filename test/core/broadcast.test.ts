@@ -126,7 +126,7 @@ describe("an instance", () => {
     fill(driver, "prices", 1, "x#silver");
     fill(driver, "prices", 2, "x#gold");
     const [lapsed, skipped] = driver.credit(connection, 9);
-    driver.step({ kind: "lapsed", tokens: [lapsed?.token ?? ""] });
+    driver.unsent("lapsed", lapsed?.token ?? "");
     const offsets = [skipped?.offset ?? 0];
     const skip = { type: "group.skip", group: "cache%node-1", topic: "prices", offsets } as const;
     expect(adminValue(driver.ask({ ...skip, ...audit }).reply)).toMatchObject({ done: 1 });

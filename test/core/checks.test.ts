@@ -232,6 +232,17 @@ describe("how many", () => {
     expect(endpointChecksOf(driver.endpointAnswers(first, "unknown")).length).toBe(1);
   });
 
+  test("a connection that answers for two groups is asked about the other one as soon as it is free", () => {
+    const { driver, producer } = shop({ checksPerConnectionMax: 1 });
+    driver.request(producer, { type: "announce", group: "other", checker: true });
+    driver.prepare(producer, "t1", { messages });
+    driver.prepare(producer, "t2", { messages, group: "other" });
+    const first = only(checksOf(driver.advance(6_000)));
+    expect(first.transactionId).toBe("t1");
+    const effects = driver.answer(producer, first, "commit");
+    expect(only(checksOf(effects)).transactionId).toBe("t2");
+  });
+
   test("an absent and a silent group delay no other", () => {
     const { driver, producer } = shop({ checksPerConnectionMax: 1 });
     const silent = driver.producer("silent");

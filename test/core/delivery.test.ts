@@ -48,7 +48,7 @@ describe("credit", () => {
   test("a delivery whose body cannot be read costs the consumer no credit", () => {
     const { driver, consumer } = billing(2);
     const { token } = only(driver.credit(consumer, 1, 4));
-    expect(offsetsOf(deliveriesOf(driver.step({ kind: "unreadable", token })))).toEqual([1]);
+    expect(offsetsOf(deliveriesOf(driver.unsent("unreadable", token)))).toEqual([1]);
     expect(codeOf(retry(driver, consumer, token).reply)).toBe("STALE_DELIVERY");
     driver.credit(consumer, 1);
     const later = only(deliveriesOf(driver.advance(MINUTE)));

@@ -1,6 +1,15 @@
 /** Messages with a time to live: whoever finds them too old to be sent says so, and the group is done with them. */
 import { expect, test } from "vitest";
-import { adminValue, codeOf, Driver, message, only, timed } from "../support/sim-driver.ts";
+import { audit } from "../support/sim-billing.ts";
+import {
+  adminValue,
+  codeOf,
+  Driver,
+  deliveriesOf,
+  message,
+  only,
+  timed,
+} from "../support/sim-driver.ts";
 
 function shop() {
   const driver = new Driver();
@@ -37,7 +46,7 @@ test("a lapsed delivery is settled and counted, its consumer gets its credit bac
   driver.send(producer, "s1", timed("orders", { id: "m1", ttlMs: 1_000 }));
   driver.send(producer, "s2", message("orders"));
   const first = only(driver.credit(consumer, 1));
-  const { records, sends } = driver.step({ kind: "lapsed", tokens: [first.token] });
+  const { records, sends } = driver.unsent("lapsed", first.token);
   expect(records).toMatchObject([
     { kind: "lapsed", offsets: [0] },
     { kind: "delivered", offsets: [1] },
@@ -55,8 +64,30 @@ test("what was given back or settled before it was found too old is left alone",
   driver.send(producer, "s1", timed("orders", { id: "m1", ttlMs: 1_000 }));
   const { token } = only(driver.credit(consumer, 1));
   driver.disconnect(consumer);
-  expect(driver.step({ kind: "lapsed", tokens: [token, "1.2.3"] }).records).toEqual([]);
+  expect(driver.unsent("lapsed", token).records).toEqual([]);
   expect(groupOf(driver)).toMatchObject({ lapsed: 0, ready: 1 });
+});
+
+test.each(["lapsed", "unreadable"] as const)(
+  "a consumer that was never sent what it had credit for gets the next message: %s, and skipped meanwhile",
+  (kind) => {
+    const { driver, producer, consumer } = shop();
+    driver.send(producer, "s1", timed("orders", { id: "m1", ttlMs: 1_000 }));
+    driver.send(producer, "s2", message("orders"));
+    const { token } = only(driver.credit(consumer, 1, 4));
+    driver.ask({ type: "group.skip", group: "billing", topic: "orders", offsets: [0], ...audit });
+    expect(only(deliveriesOf(driver.unsent(kind, token))).offset).toBe(1);
+  },
+);
+
+test("credit of a subscription that has ended is not given to the next one of its number", () => {
+  const { driver, producer, consumer } = shop();
+  driver.send(producer, "s1", timed("orders", { id: "m1", ttlMs: 1_000 }));
+  const { token } = only(driver.credit(consumer, 1));
+  driver.request(consumer, { type: "unsubscribe", subscription: 1 });
+  const topics = [{ topic: "orders" }];
+  driver.request(consumer, { type: "subscribe", subscription: 1, group: "billing", topics });
+  expect(deliveriesOf(driver.unsent("lapsed", token))).toEqual([]);
 });
 
 test("a dead letter has no time to live", () => {

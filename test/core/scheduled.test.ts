@@ -17,6 +17,7 @@ import {
 
 const TX = "transaction-0123456789";
 const MINUTE = 60_000;
+const LONGEST = "x".repeat(64);
 
 class Shop extends Driver {
   readonly shop: number;
@@ -223,6 +224,70 @@ describe("recall", () => {
     expect(driver.recall("m1")).toMatchObject({ type: "ok", duplicate: true });
   });
 
+  test("that is repeated is ok again in each topic that has had a message of this id", () => {
+    const driver = new Shop();
+    driver.topic("mail", "news");
+    for (const topic of ["orders", "mail"])
+      driver.send(driver.shop, topic, timed(topic, { id: LONGEST, delayMs: MINUTE }));
+    const recalled = () => ["orders", "mail"].map((topic) => driver.recall(LONGEST, topic));
+    expect(recalled().map(codeOf)).toEqual(["ok", "ok"]);
+    for (let time = 0; time < 2; time++)
+      for (const reply of recalled()) expect(reply).toMatchObject({ type: "ok", duplicate: true });
+    driver.isRecoverable();
+    driver.crash();
+    for (const reply of recalled()) expect(reply).toMatchObject({ type: "ok", duplicate: true });
+    expect(codeOf(driver.recall(LONGEST, "news"))).toBe("MESSAGE_NOT_SCHEDULED");
+  });
+
+  test("is remembered from the last time on that it took a message back", () => {
+    const { sendsKeptMs } = DEFAULT_POLICY;
+    const driver = new Shop();
+    const sendAndRecall = (id: string) => {
+      driver.send(
+        driver.shop,
+        `s${driver.nowMs}${id}`,
+        timed("orders", { id, delayMs: 3_600_000 }),
+      );
+      return codeOf(driver.recall(id));
+    };
+    expect(sendAndRecall("m1")).toBe("ok");
+    driver.advance(sendsKeptMs);
+    expect(sendAndRecall("m2")).toBe("ok");
+    driver.advance(sendsKeptMs - 1_000);
+    expect(sendAndRecall("m1")).toBe("ok");
+    driver.advance(1_000);
+    expect(sendAndRecall("m3")).toBe("ok");
+    driver.isRecoverable();
+    driver.advance(sendsKeptMs - 2_000);
+    expect(driver.recall("m1")).toMatchObject({ type: "ok", duplicate: true });
+  });
+
+  test("that is repeated after its topic was deleted is refused, and still nobody gets the message", () => {
+    const driver = new Shop();
+    driver.topic("mail");
+    driver.send(driver.shop, "s1", timed("mail", { id: "m1", delayMs: MINUTE }));
+    driver.recall("m1", "mail");
+    driver.ask({ type: "topic.delete", topic: "mail", ...audit });
+    expect(codeOf(driver.recall("m1", "mail"))).toBe("TOPIC_NOT_FOUND");
+    driver.topic("mail");
+    expect(codeOf(driver.recall("m1", "mail"))).toBe("MESSAGE_NOT_SCHEDULED");
+    driver.credit(driver.consumer("post", "mail"), 10);
+    expect(driver.got(driver.advance(2 * MINUTE))).toEqual([]);
+  });
+
+  test("of one id in very many topics costs what as many ids cost", () => {
+    const driver = new Shop();
+    const topics = Array.from({ length: 1_000 }, (_, at) => `topic-${at}`);
+    driver.topic(...topics);
+    for (const topic of topics) {
+      driver.send(driver.shop, topic, timed(topic, { id: "m1", delayMs: MINUTE }));
+      driver.recall("m1", topic);
+    }
+    for (const topic of topics)
+      expect(driver.recall("m1", topic)).toMatchObject({ duplicate: true });
+    driver.isRecoverable();
+  });
+
   /** Who hears DISK_FULL takes it for "it did not happen" (D14). */
   test("that is repeated is ok again even when the disk has no room at all; a new one is not", () => {
     const driver = new Shop();
@@ -255,14 +320,13 @@ describe("recall", () => {
 
   test("finds a committed one, and all of one id, and none of another", () => {
     const driver = new Shop();
-    const long = "x".repeat(64);
-    const messages = [timed("orders", { id: long, delayMs: 1_000 })];
+    const messages = [timed("orders", { id: LONGEST, delayMs: 1_000 })];
     driver.prepare(driver.shop, TX, { messages, checkAfterMs: 3_600_000 });
     driver.verdict(driver.shop, TX, "commit");
-    driver.send(driver.shop, "s1", timed("orders", { id: long, delayMs: 2_000 }));
-    driver.send(driver.shop, "s2", timed("orders", { id: long.slice(1), delayMs: 3_000 }));
-    expect(codeOf(driver.recall(long))).toBe("ok");
-    expect(driver.got(driver.advance(MINUTE))).toEqual([long.slice(1)]);
+    driver.send(driver.shop, "s1", timed("orders", { id: LONGEST, delayMs: 2_000 }));
+    driver.send(driver.shop, "s2", timed("orders", { id: LONGEST.slice(1), delayMs: 3_000 }));
+    expect(codeOf(driver.recall(LONGEST))).toBe("ok");
+    expect(driver.got(driver.advance(MINUTE))).toEqual([LONGEST.slice(1)]);
     driver.isRecoverable();
   });
 });

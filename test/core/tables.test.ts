@@ -52,6 +52,20 @@ describe("remembered", () => {
     expect(remembered.get("key 0")).toBeUndefined();
   });
 
+  test("one that is made anew is kept for its time from then on, and stands once in a generation", () => {
+    const random = new Random(5);
+    const remembered = new Remembered(() => new DigestColumns(), 100, 1_000);
+    const madeAtMs = new Map<string, number>();
+    for (let atMs = 1_000; atMs < 5_000; atMs += 7) {
+      const id = `id-${random.below(12)}`;
+      if (!remembered.isYoung(id)) remembered.set(id, 0, atMs);
+      madeAtMs.set(id, atMs);
+      for (const [made, sinceMs] of madeAtMs)
+        if (atMs - sinceMs < 100) expect(remembered.get(made)).toBe(0);
+      expect(remembered.size).toBeLessThanOrEqual(24);
+    }
+  });
+
   test("zero and other falsy values are remembered, too", () => {
     const remembered = new Remembered(() => new DigestColumns(), 100, 10);
     remembered.set("zero", 0, 1);

@@ -32,6 +32,31 @@ const credit = (driver: Driver, from: number, messages: number, bytes = 1_000_00
 const topicsOf = ({ sends }: Effects): string[] =>
   sends.flatMap((send) => (send.kind === "deliver" ? send.deliveries.map(() => send.topic) : []));
 
+/** Consumers that have nothing in hand, and credit for the next message of one of their topics. */
+function waitingInVain(driver: Driver): string[] {
+  const { connections } = driver.engine.core;
+  return [...connections.all()].flatMap(({ id, isCongested, subscriptions }) =>
+    [...subscriptions.values()]
+      .filter(
+        ({ creditMessages, leased }) => !isCongested && creditMessages > 0 && leased.size === 0,
+      )
+      .flatMap(({ feeds, creditBytes }) =>
+        feeds.flatMap(({ cursor, topic }) => {
+          const isThere = cursor.nextOffset < topic.nextOffset;
+          const isFitting = isThere && topic.bytesOf(cursor.nextOffset) <= creditBytes;
+          return isFitting ? [`${topic.name}/${cursor.nextOffset} for ${id}`] : [];
+        }),
+      ),
+  );
+}
+
+/** At most 100. */
+function ticksToRest(driver: Driver): number {
+  let ticks = 0;
+  for (; driver.hasMore && ticks < 100; ticks++) driver.step({ kind: "tick" });
+  return ticks;
+}
+
 const countsOf = (topics: readonly string[]): Record<string, number> => {
   const counts: Record<string, number> = {};
   for (const topic of topics) counts[topic] = (counts[topic] ?? 0) + 1;
@@ -156,9 +181,41 @@ describe("no topic keeps another waiting", () => {
     // It is the turn of what is too large, and it may fit when the first one ends.
     const first = deliveriesOf(credit(driver, consumer, 10, 400));
     expect(first).toHaveLength(1);
-    expect(topicsOf(driver.ack(consumer, ...tokensOf(first)))).toEqual([]);
-    expect(topicsOf(credit(driver, consumer, 1, 1))).toEqual(["bulk", "bulk"]);
+    expect(topicsOf(credit(driver, consumer, 1, 4))).toEqual([]);
+    expect(topicsOf(driver.ack(consumer, ...tokensOf(first)))).toEqual(["bulk", "bulk"]);
     expect(topicsOf(credit(driver, consumer, 1, 1_000))).toEqual(["urgent"]);
+  });
+
+  test("consumers that have nothing in hand, and cannot be served, leave the broker at rest", () => {
+    const { driver, consumer } = stage({ a: 1, c: 2 });
+    driver.topic("b");
+    const other = subscribe(driver, { a: 1, b: 2 });
+    fill(driver, "b", 1, "x".repeat(50));
+    fill(driver, "c", 1, "xx");
+    credit(driver, other, 1, 1);
+    credit(driver, consumer, 1, 0);
+    fill(driver, "a", 1, "x".repeat(50));
+    expect(ticksToRest(driver)).toBeLessThan(5);
+    expect(topicsOf(credit(driver, consumer, 0, 2))).toEqual(["c"]);
+    expect(topicsOf(credit(driver, other, 0, 50))).toHaveLength(1);
+  });
+
+  test("nor do consumers whose connections are congested keep it busy", () => {
+    const { driver, consumer } = stage({ a: 2, b: 1 });
+    driver.topic("c");
+    const other = subscribe(driver, { b: 2, c: 1 });
+    const congested = (connection: number, isCongested: boolean) =>
+      driver.step({ kind: "congested", connection, isCongested });
+    fill(driver, "a", 1);
+    congested(consumer, true);
+    credit(driver, other, 5);
+    congested(other, true);
+    fill(driver, "c", 1);
+    credit(driver, consumer, 5);
+    fill(driver, "b", 1);
+    expect(ticksToRest(driver)).toBeLessThan(5);
+    expect(countsOf(topicsOf(congested(consumer, false)))).toEqual({ a: 1, b: 1 });
+    expect(topicsOf(congested(other, false))).toEqual(["c"]);
   });
 
   test("consumers of a group that are short of bytes do not send each other round in circles", () => {
@@ -187,12 +244,15 @@ describe("no topic keeps another waiting", () => {
       fc.record({ send: topic, size: fc.constantFrom(1, 30, 200) }),
       fc.record({
         credit: fc.integer({ min: 0, max: 6 }),
-        bytes: fc.constantFrom(0, 100, 400),
+        bytes: fc.constantFrom(0, 1, 30, 200, 400),
         to: fc.nat(),
       }),
-      fc.record({ ack: fc.integer({ min: 1, max: 4 }) }),
+      fc.record({ ack: fc.constantFrom(1, 2, 60) }),
+      fc.record({ congests: fc.nat(), isCongested: fc.boolean() }),
     );
-    const weights = fc.record({ a: weight, b: weight, c: weight });
+    const weights = fc
+      .record({ a: weight, b: weight, c: weight }, { requiredKeys: [] })
+      .filter((one) => Object.keys(one).length > 0);
     fc.assert(
       fc.property(
         fc.array(weights, { minLength: 1, maxLength: 3 }),
@@ -221,13 +281,17 @@ describe("no topic keeps another waiting", () => {
               granted += one.credit;
               const to = consumers[one.to % consumers.length] ?? first;
               hear(credit(driver, to, one.credit, one.bytes));
+            } else if ("congests" in one) {
+              const connection = consumers[one.congests % consumers.length] ?? first;
+              hear(driver.step({ kind: "congested", connection, isCongested: one.isCongested }));
             } else {
               if (got.length > 0) hear(driver.ack(first, ...got.slice(-one.ack)));
             }
             settle();
             expect(got.length).toBeLessThanOrEqual(granted);
+            expect(waitingInVain(driver)).toEqual([]);
           }
-          hear(credit(driver, first, 1_000));
+          hear(credit(driver, subscribe(driver, { a: 1, b: 1, c: 1 }), 1_000));
           settle();
           expect(got).toHaveLength(sent);
           expect(new Set(got).size).toBe(sent);

@@ -159,6 +159,42 @@ describe("a message with a time to live", () => {
     expect(await admin.request("stats", {})).toMatchObject({ lapsed: 1, deadLetters: 0 });
   });
 
+  it("whose consumer was killed after its time never comes again, nor after SIGKILLs of the broker", async () => {
+    const broker = await bench.brokerProcess();
+    const { url } = broker;
+    const admin = await bench.admin(url, topic);
+    await admin.request("group.update", { group: "billing", retryDelaysMs: [0] });
+    const program = bench.program("e2e-consumer-process.mjs", [url, "billing", "2"]);
+    const group = async (client = admin) =>
+      (await client.request("group.describe", { group: "billing" }).catch(() => null))?.topics[0];
+    await waitFor("the consumer", async () => (await group()) !== undefined);
+    const producer = await bench.producer({ url, group: "shop" });
+    const ttlMs = 1_500;
+    await producer.sendAll([1, 2].map((body) => ({ topic, body, ttlMs })));
+    const overMs = performance.now() + ttlMs;
+    await waitFor("both in its hands", () => program.lines.length === 2);
+    await waitFor("the end of their time", () => performance.now() > overMs);
+    await program.kill();
+    await waitFor("both back", async () => (await group())?.ready === 2);
+    await broker.kill();
+    await broker.restart();
+    // Nobody was there who could have been sent them: they lapse only now.
+    const got = gather(await bench.consumer({ url, group: "billing", subscribe }));
+    const after = await bench.admin(url);
+    await waitFor("their end", async () => (await group(after))?.lapsed === 2);
+    await producer.send({ topic, body: "first" });
+    await waitFor("what is sent later", () => got.length === 1);
+    await waitFor("its ack", async () => (await group(after))?.lag === 0);
+    await broker.kill();
+    await broker.restart();
+    await producer.send({ topic, body: "second" });
+    await waitFor("what is sent last", () => got.length === 2);
+    expect(bodiesOf(got)).toEqual(["first", "second"]);
+    const last = await bench.admin(url);
+    await waitFor("its ack", async () => (await group(last))?.lag === 0);
+    expect(await group(last)).toMatchObject({ lapsed: 2, expired: 0 });
+  });
+
   it("lapses when its retry comes back too late", async () => {
     const broker = await bench.broker();
     const { url } = broker;

@@ -1,5 +1,6 @@
 /** Delivery as consumers see it: promise 6, leases, sharing, draining, and restarts under way. */
 import { Bury, type Consumer, Retry } from "@escrowmq/consumer";
+import type { AdminClient } from "@escrowmq/protocol/client";
 import { describe, expect, it } from "vitest";
 import { gather, useBench } from "../support/e2e-broker.ts";
 import { errorOf, RawClient } from "../support/e2e-raw-client.ts";
@@ -19,6 +20,9 @@ async function orders(count: number) {
     (await admin.request("group.describe", { group })).topics[0]?.lag;
   return { url: broker.url, admin, producer, lag, ids: sent.map(({ id }) => id) };
 }
+
+const lastAtMs = async (admin: AdminClient): Promise<number> =>
+  (await admin.request("message.find", { topic: "orders" })).items.at(-1)?.atMs ?? 0;
 
 const idsOf = (messages: readonly { id: string }[]): string[] => messages.map(({ id }) => id);
 
@@ -57,7 +61,9 @@ describe("deliveries", () => {
   });
 
   it("begin where a new group says: the latest, an offset, a time", async () => {
-    const { url, producer } = await orders(3);
+    const { url, producer, admin } = await orders(3);
+    const beforeMs = await lastAtMs(admin);
+    await waitFor("a later time", () => Date.now() > beforeMs + 5);
     await producer.send({ topic: "orders", body: "mark" });
     const late = gather(
       await bench.consumer({ url, group: "l", subscribe: [{ topic: "orders", from: "latest" }] }),
@@ -69,10 +75,18 @@ describe("deliveries", () => {
         subscribe: [{ topic: "orders", from: "offset", at: 2 }],
       }),
     );
+    const time = gather(
+      await bench.consumer({
+        url,
+        group: "t",
+        subscribe: [{ topic: "orders", from: "time", at: beforeMs + 1 }],
+      }),
+    );
     await producer.send({ topic: "orders", body: "new" });
-    await waitFor("both", () => late.length === 1 && offset.length === 3);
+    await waitFor("all of them", () => late.length + offset.length + time.length === 6);
     expect(late.map(({ offset }) => offset)).toEqual([4]);
     expect(offset.map(({ offset }) => offset)).toEqual([2, 3, 4]);
+    expect(time.map(({ offset }) => offset)).toEqual([3, 4]);
   });
 
   it("of a slow handler keep their lease until it is done", async () => {
@@ -222,6 +236,54 @@ describe("a handler's throw", () => {
 });
 
 describe("a broker that is killed and comes back", () => {
+  it("has each group begin where it said: the latest, an offset, a time", async () => {
+    const broker = await bench.brokerProcess();
+    const { url } = broker;
+    const admin = await bench.admin(url, "orders");
+    const producer = await bench.producer({ url, group: "shop" });
+    const send = (...bodies: readonly number[]) =>
+      producer.sendAll(bodies.map((body) => ({ topic: "orders", body })));
+    await send(0, 1);
+    const beforeMs = await lastAtMs(admin);
+    await waitFor("a later time", () => Date.now() > beforeMs + 5);
+    await send(2, 3);
+    const positions = {
+      earliest: { from: "earliest" },
+      offset: { from: "offset", at: 1 },
+      time: { from: "time", at: beforeMs + 1 },
+      latest: { from: "latest" },
+    } as const;
+    // Each is known, and has been given nothing yet: it has no credit.
+    const raw = await RawClient.open(url);
+    for (const [at, [group, position]] of Object.entries(positions).entries()) {
+      const topics = [{ topic: "orders", ...position }];
+      const answer = await raw.ask({ type: "subscribe", subscription: at, group, topics });
+      expect(answer).toMatchObject({ type: "ok" });
+    }
+    await broker.kill();
+    await broker.restart();
+    await send(4);
+    const got = new Map<string, readonly { readonly offset: number }[]>();
+    for (const group of Object.keys(positions))
+      got.set(group, gather(await bench.consumer({ url, group, subscribe })));
+    const back = await bench.admin(url);
+    await waitFor("the acks of all", async () => {
+      const { items } = await back.request("group.list", {});
+      return items.every(({ topics }) => topics[0]?.lag === 0);
+    });
+    const offsets = [...got].map(([group, messages]) => [
+      group,
+      // What is read from disk may come behind what is not.
+      messages.map(({ offset }) => offset).sort(),
+    ]);
+    expect(Object.fromEntries(offsets)).toEqual({
+      earliest: [0, 1, 2, 3, 4],
+      offset: [1, 2, 3, 4],
+      time: [2, 3, 4],
+      latest: [4],
+    });
+  });
+
   it("loses nothing of a producer and a consumer that kept running", async () => {
     const broker = await bench.brokerProcess();
     await bench.admin(broker.url, "orders");

@@ -11,12 +11,12 @@ import { rmSync } from "node:fs";
 import { verifyStore } from "@escrowmq/broker";
 import { createAdmin } from "@escrowmq/protocol/client";
 import { describe, expect, it } from "vitest";
-import { History } from "../history/history.ts";
+import { History, type Operation } from "../history/history.ts";
 import { judge } from "../history/judge.ts";
 import { type BrokerProcess, useBench } from "../support/e2e-broker.ts";
 import { finalOf } from "../support/e2e-final.ts";
 import { Load, settled } from "../support/e2e-load.ts";
-import { GROUPS, LEASE_MS, PICKY_GROUP, TOPICS } from "../support/e2e-load-world.ts";
+import { setUpLoad } from "../support/e2e-load-world.ts";
 import { Random } from "../support/e2e-random.ts";
 import { waitFor } from "../support/e2e-wait.ts";
 import {
@@ -79,6 +79,27 @@ class Figures {
   unknown = 0;
   refused = 0;
   aliveMs = 0;
+  /** What is rare, by name: a load in which it never happened would promise what it does not test. */
+  readonly rare = new Map<string, number>();
+
+  add(history: History, lapsed: number): void {
+    const { ok, info, fail } = history.counts;
+    this.acked += ok;
+    this.unknown += info;
+    this.refused += fail;
+    const isOk = ({ outcome }: Operation): boolean => outcome === "ok";
+    const interventions = history.interventions.filter(isOk);
+    for (const { kind } of interventions) this.#adds(kind, 1);
+    this.#adds("pause", history.groupPauses.filter((one) => one.isPaused && isOk(one)).length);
+    this.#adds("recall", history.recalls.filter(isOk).length);
+    this.#adds("reply", history.talk.heard);
+    this.#adds("gap", history.heard.gaps);
+    this.#adds("lapse", lapsed);
+  }
+
+  #adds(name: string, count: number): void {
+    this.rare.set(name, (this.rare.get(name) ?? 0) + count);
+  }
 
   print(): void {
     for (const times of [this.readyMs, this.recoveredMs]) times.sort((one, other) => one - other);
@@ -89,6 +110,7 @@ class Figures {
         `${this.acked} ops acked, ${this.unknown} unknown, ${this.refused} refused, ` +
         `${Math.round((this.acked / this.aliveMs) * 1_000)} acked/s while alive, ` +
         `ready again p50 ${part(readyMs, 0.5)} ms p99 ${part(readyMs, 0.99)} ms (recovery p50 ${part(recoveredMs, 0.5)} ms p99 ${part(recoveredMs, 0.99)} ms)` +
+        `; ${[...this.rare].map(([name, times]) => `${name} ${times}`).join(", ")}` +
         (this.missed.length === 0 ? "" : `; not come to: ${this.missed.join(", ")}`),
     );
   }
@@ -178,14 +200,8 @@ async function round(plan: readonly (KillPoint | null)[], random: Random, figure
     checkpointEveryBytes: MIB / 2,
     segmentBytesMax: 1.5 * MIB,
   });
-  const setup = await bench.admin(broker.url, ...TOPICS);
-  for (const group of GROUPS)
-    await setup.request("group.update", {
-      group,
-      leaseMs: LEASE_MS,
-      attemptsMax: 1_000,
-      ordered: group === PICKY_GROUP,
-    });
+  const setup = await bench.admin(broker.url);
+  await setUpLoad(setup);
   await setup.close();
   await broker.kill();
   const history = new History();
@@ -203,13 +219,11 @@ async function round(plan: readonly (KillPoint | null)[], random: Random, figure
   const admin = await createAdmin({ url: broker.url });
   await settled(admin, 60_000);
   const final = await finalOf(broker.url, admin, history);
+  const { lapsed } = await admin.request("stats", {});
   await admin.close();
   await load.close();
   expect((await broker.kill("SIGTERM")).code).toBe(0);
-  const { ok, info, fail } = history.counts;
-  figures.acked += ok;
-  figures.unknown += info;
-  figures.refused += fail;
+  figures.add(history, lapsed);
   expect(killed.complaints).toEqual([]);
   const problems = judge(history, final);
   expect(problems.slice(0, 20), `${problems.length} problems`).toEqual([]);

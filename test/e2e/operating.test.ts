@@ -1,6 +1,6 @@
 /** Operators at work over real sockets, with consumers and kills beside it: pause, skip, reset, and questions. */
 import { decodeMessage } from "@escrowmq/protocol";
-import type { AdminClient } from "@escrowmq/protocol/client";
+import type { AdminClient, AdminFields } from "@escrowmq/protocol/client";
 import { describe, expect, it } from "vitest";
 import { AUDIT, gather, useBench } from "../support/e2e-broker.ts";
 import { RawClient } from "../support/e2e-raw-client.ts";
@@ -20,6 +20,7 @@ async function shop() {
   return { broker, admin, producer, send };
 }
 
+type Find = AdminFields<"message.find">;
 const lagOf = async (admin: AdminClient): Promise<number | undefined> =>
   (await admin.request("group.describe", BILLING)).topics[0]?.lag;
 
@@ -69,6 +70,37 @@ describe("a group that is paused", () => {
     expect(findings).toContainEqual(
       expect.objectContaining({ area: "paused groups", level: "warning" }),
     );
+  });
+});
+
+describe("a consumer that is killed while its group is paused", () => {
+  it("gives back what it held: it comes after the resume, but for what was skipped", async () => {
+    const { broker, admin, send } = await shop();
+    await admin.request("group.update", { ...BILLING, retryDelaysMs: [0] });
+    const program = bench.program("e2e-consumer-process.mjs", [broker.url, "billing", "3"]);
+    for (const body of [0, 1, 2]) await send(body);
+    await waitFor("all in its hands", () => program.lines.length === 3);
+    await admin.request("group.pause", { ...BILLING, ...AUDIT });
+    await program.kill();
+    const topicOf = async () => (await admin.request("group.describe", BILLING)).topics[0];
+    await waitFor("all back", async () => (await topicOf())?.ready === 3);
+    const skipped = await admin.request("group.skip", { ...AT, offsets: [1], ...AUDIT });
+    expect(skipped).toEqual({ done: 1, missing: [], pending: [] });
+    const got = gather(await bench.consumer({ url: broker.url, ...BILLING, subscribe }));
+    await staysTrue("the pause", 200, () => got.length === 0);
+    await admin.request("group.resume", { ...BILLING, ...AUDIT });
+    await waitFor("the acks", async () => (await topicOf())?.lag === 0);
+    expect(got.map(({ offset, attempt }) => [offset, attempt])).toEqual([
+      [0, 2],
+      [2, 2],
+    ]);
+    const { timeline } = await admin.request("message.trace", { topic: "orders", offset: 1 });
+    expect(timeline.map(({ event }) => event)).toEqual([
+      "sent",
+      "delivered",
+      "returned",
+      "skipped",
+    ]);
   });
 });
 
@@ -132,6 +164,37 @@ describe("a reset", () => {
   });
 });
 
+describe("a reset that was answered", () => {
+  it("holds across a SIGKILL of the broker: exactly what it said comes again, once", async () => {
+    const { broker, admin, send } = await shop();
+    const consumer = await bench.consumer({ url: broker.url, ...BILLING, subscribe });
+    const before = gather(consumer);
+    for (const body of [0, 1, 2, 3, 4]) await send(body);
+    await waitFor("all", () => before.length === 5);
+    await waitFor("the acks", async () => (await lagOf(admin)) === 0);
+    await consumer.close();
+    await send(5);
+    const request = { ...AT, from: "offset", at: 2, ...AUDIT } as const;
+    const { topics } = await admin.request("group.reset", request);
+    expect(topics).toMatchObject([{ fromOffset: 5, toOffset: 2, redelivered: 3, skipped: 0 }]);
+    await broker.kill();
+    await broker.restart();
+    const back = await bench.admin(broker.url);
+    expect(await back.request("group.describe", BILLING)).toMatchObject({
+      topics: [{ nextOffset: 2, lag: 4 }],
+      changes: [{ what: "reset", topic: "orders", offset: 2, ...AUDIT }],
+    });
+    const got = gather(await bench.consumer({ url: broker.url, ...BILLING, subscribe }));
+    await waitFor("the acks", async () => (await lagOf(back)) === 0);
+    await broker.kill();
+    await broker.restart();
+    await send(6);
+    await waitFor("the next one", () => got.some(({ offset }) => offset === 6));
+    // Those that are read from disk may pass each other.
+    expect(got.map(({ offset }) => offset).sort()).toEqual([2, 3, 4, 5, 6]);
+  });
+});
+
 describe("questions about messages", () => {
   it("find by id, key, tag and time, over many pages, while consumers read", async () => {
     const { broker, admin, producer } = await shop();
@@ -141,7 +204,7 @@ describe("questions about messages", () => {
         producer.send({ topic: "orders", body, key: `k-${body % 1_000}`, tag: "paid" }),
       ),
     );
-    const all = async (fields: { key?: string; messageId?: string; tag?: string }) => {
+    const all = async (fields: Omit<Find, "topic" | "after">) => {
       const items = [];
       let pages = 0;
       for (let after: string | undefined; ; ) {
@@ -160,8 +223,16 @@ describe("questions about messages", () => {
     const [one] = (await all({ messageId: id })).items;
     expect(one).toMatchObject({ id, key: "k-321", tag: "paid" });
     expect((await all({ tag: "open" })).items).toEqual([]);
+    const sinceMs = (await all({})).items.at(-1)?.atMs ?? 0;
+    await waitFor("a later time", () => Date.now() > sinceMs + 5);
+    const late = await producer.send({ topic: "orders", body: "late", key: "k-7" });
+    const after = await all({ sinceMs: sinceMs + 1 });
+    expect(after.items.map(({ id }) => id)).toEqual([late.id]);
+    const before = await all({ key: "k-7", beforeMs: sinceMs + 1 });
+    expect(before.items).toEqual(byKey.items);
+    expect((await all({ key: "k-7", sinceMs, beforeMs: sinceMs })).items).toEqual([]);
     const offset = one?.offset ?? 0;
-    await waitFor("all deliveries", () => got.length === 5_000);
+    await waitFor("all deliveries", () => got.length === 5_001);
     await waitFor("all acks", async () => (await lagOf(admin)) === 0);
     const shown = await admin.request("message.show", { topic: "orders", offset });
     expect(decodeMessage(shown.message ?? new Uint8Array())).toMatchObject({ id, key: "k-321" });

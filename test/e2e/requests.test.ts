@@ -1,6 +1,6 @@
 /** Request and reply over real sockets: one answer or one error, whatever dies on the way. */
 import { json, topic } from "@escrowmq/consumer";
-import { LIMITS } from "@escrowmq/protocol";
+import { decodeMessage, LIMITS } from "@escrowmq/protocol";
 import { describe, expect, it } from "vitest";
 import { useBench } from "../support/e2e-broker.ts";
 import { errorOf, RawClient } from "../support/e2e-raw-client.ts";
@@ -13,6 +13,8 @@ const codeOf = (promise: Promise<unknown>): Promise<string> =>
     () => "ok",
     (error: { code: string }) => error.code,
   );
+
+const NONE = { token: "", message: new Uint8Array() };
 
 async function world(url: string) {
   const admin = await bench.admin(url, "orders");
@@ -95,6 +97,42 @@ describe("a request", () => {
     void isKilled;
     const again = await producer.request({ topic: "orders", body: 2, timeoutMs: 10_000 });
     expect(again.json()).toBe(1);
+  });
+
+  it("whose sender was killed leaves nothing: the reply finds nobody, and what waited is not handed out", async () => {
+    const { url } = await bench.broker();
+    const { admin } = await world(url);
+    const timeoutMs = 2_000;
+    const asker = bench.program("e2e-requester-process.mjs", [url, String(timeoutMs)]);
+    await asker.line("asked");
+    const overMs = performance.now() + timeoutMs;
+    // By hand, so that the second request waits at the broker.
+    const handler = await RawClient.open(url);
+    const subscription = { type: "subscribe", subscription: 1, group: "prices" } as const;
+    await handler.ask({ ...subscription, topics: subscribe });
+    const credit = { type: "credit", subscription: 1, messages: 1, bytes: 1_000_000 } as const;
+    handler.say(credit);
+    const { token, message } = (await handler.heard("deliver")).deliveries[0] ?? NONE;
+    const { headers = {} } = decodeMessage(message);
+    const inbox = headers["escrowmq-inbox"] ?? "";
+    const correlation = headers["escrowmq-correlation"] ?? "";
+    await asker.kill();
+    const reply = { type: "reply", inbox, correlation, body: new Uint8Array(1) } as const;
+    await waitFor("the end of the inbox", async () => {
+      return errorOf(await handler.ask(reply)) === "INBOX_NOT_FOUND";
+    });
+    await handler.ask({ type: "ack", tokens: [token] });
+    await waitFor("the end of the second one's time", () => performance.now() > overMs);
+    handler.say(credit);
+    const topicOf = async () =>
+      (await admin.request("group.describe", { group: "prices" })).topics[0];
+    await waitFor("the end of both", async () => (await topicOf())?.lag === 0);
+    expect(handler.frames.filter(({ type }) => type === "deliver")).toHaveLength(1);
+    expect(await topicOf()).toMatchObject({ lapsed: 1, leased: 0, waiting: 0 });
+    const { connections, deadLetters } = await admin.request("stats", {});
+    // Of the two that this test has left, and the producer that it did not ask.
+    expect([connections, deadLetters]).toEqual([3, 0]);
+    handler.close();
   });
 
   it("whose handler was killed is answered by the next attempt, once", async () => {

@@ -6,7 +6,7 @@ import { Bury } from "@escrowmq/consumer";
 import { encodeMessage } from "@escrowmq/protocol";
 import type { AdminClient } from "@escrowmq/protocol/client";
 import { describe, expect, it } from "vitest";
-import { AUDIT, gather, useBench } from "../support/e2e-broker.ts";
+import { AUDIT, gather, said, useBench } from "../support/e2e-broker.ts";
 import { metric } from "../support/e2e-metrics.ts";
 import { Random } from "../support/e2e-random.ts";
 import { RawClient } from "../support/e2e-raw-client.ts";
@@ -55,13 +55,15 @@ const segmentsOf = (dataDir: string): readonly number[] =>
 
 const viewOf = (admin: AdminClient) => admin.request("topic.describe", { topic: "orders" });
 
-/** 64 messages of 16 KiB for each MiB, some at a time, each one answered. */
-async function sendAll(url: string, mib: number): Promise<void> {
+/** 64 messages of 16 KiB for each MiB, some at a time, each one answered; adds to `sent` what was. */
+async function sendAll(url: string, mib: number, sent = new Set<string>()): Promise<void> {
   const producer = await bench.producer({ url, group: "shop", requestTimeoutMs: 2_000 });
   const some = Array.from({ length: 32 });
   try {
     for (let left = mib * 64; left > 0; left -= some.length)
-      await Promise.all(some.map(() => producer.send({ topic: "orders", body: BODY })));
+      await Promise.all(
+        some.map(async () => sent.add((await producer.send({ topic: "orders", body: BODY })).id)),
+      );
   } finally {
     await producer.close();
   }
@@ -141,6 +143,53 @@ describe("a topic that keeps 2 MiB", () => {
   });
 });
 
+describe("retention by age", () => {
+  it("counts the time that a killed broker was down, keeps what is unsettled, and does not undo itself", async () => {
+    const broker = await bench.brokerProcess({ policy: HASTY });
+    const { url } = broker;
+    const setup = await bench.admin(url);
+    const retentionMs = 2_000;
+    for (const topic of ["orders", "mail"])
+      await setup.request("topic.create", { topic, retentionMs });
+    const billing = { url, group: "billing", subscribe: [{ topic: "mail" }] };
+    await (await bench.consumer(billing)).close();
+    const producer = await bench.producer({ url, group: "shop" });
+    const send = (body: string) =>
+      producer.sendAll(["orders", "orders", "mail"].map((topic) => ({ topic, body })));
+    await send("old");
+    const oldMs = performance.now();
+    await broker.kill();
+    await waitFor("their age", () => performance.now() > oldMs + retentionMs);
+    await broker.restart();
+    const readyMs = performance.now();
+    const admin = await bench.admin(url);
+    const mail = () => admin.request("topic.describe", { topic: "mail" });
+    await waitFor("retention", async () => (await viewOf(admin)).firstOffset === 2);
+    expect(performance.now() - readyMs).toBeLessThan(retentionMs);
+    await waitFor("the hold", async () => (await mail()).heldBytes > 0);
+    expect(await mail()).toMatchObject({ firstOffset: 0, heldBy: ["billing"], expired: 0 });
+    await admin.request("topic.update", { topic: "orders", retentionMs: 3_600_000 });
+    await send("young");
+    await broker.kill();
+    await broker.restart();
+    const after = await bench.admin(url);
+    expect(await viewOf(after)).toMatchObject({
+      ...{ firstOffset: 2, nextOffset: 4, expired: 0, retentionMs: 3_600_000 },
+    });
+    const subscribe = [{ topic: "orders" }];
+    const got = gather(await bench.consumer({ url, group: "late", subscribe }));
+    const held = gather(await bench.consumer(billing));
+    await waitFor("what is left", () => got.length === 2 && held.length === 2);
+    expect(said(got)).toEqual(["young", "young"]);
+    // What is read from disk may come behind what is not.
+    expect(said(held).sort()).toEqual(["old", "young"]);
+    await waitFor("the rest", async () => {
+      const view = await after.request("topic.describe", { topic: "mail" });
+      return view.firstOffset === 2 && view.expired === 0;
+    });
+  });
+});
+
 describe("a broker that is killed while it retires", () => {
   it(
     `loses nothing that is needed, and frees all the rest (${KILLS} kills, seed ${SEED})`,
@@ -158,7 +207,9 @@ describe("a broker that is killed while it retires", () => {
         group: "billing",
         subscribe: [{ topic: "orders" }],
       });
+      const seen = new Set<string>();
       void billing.run((message) => {
+        seen.add(message.id);
         if (message.text().includes("broken")) throw new Bury("no luck");
       });
       await waitFor("the dead letter", async () => {
@@ -168,8 +219,9 @@ describe("a broker that is killed while it retires", () => {
       await setup.close();
 
       let isOver = false;
+      const sent = new Set<string>();
       const sending = (async () => {
-        while (!isOver) await sendAll(broker.url, 1).catch(() => undefined);
+        while (!isOver) await sendAll(broker.url, 1, sent).catch(() => undefined);
       })();
       const met = new Set<KillPoint>();
       for (let kill = 0; kill < KILLS; kill++) {
@@ -189,8 +241,10 @@ describe("a broker that is killed while it retires", () => {
       console.info(`retention: seed ${SEED}, ${KILLS} kills, died at ${[...met].join("; ")}`);
       isOver = true;
       await sending;
-      await sendAll(broker.url, 8);
+      await sendAll(broker.url, 8, sent);
 
+      // Retention keeps what a group has not settled: whatever was answered came to it.
+      await waitFor("all of it", () => [...sent].every((id) => seen.has(id)), 30_000);
       // The first segment holds a half message and a dead letter: they are copied, and it goes.
       await waitFor("the space", () => fitsIn(broker.dataDir, 8 * MIB), 30_000);
       await waitFor(
@@ -199,6 +253,9 @@ describe("a broker that is killed while it retires", () => {
         30_000,
       );
       const admin = await bench.admin(broker.url);
+      expect(await viewOf(admin)).toMatchObject({ unsettled: "keep", expired: 0 });
+      const { topics } = await admin.request("group.describe", { group: "billing" });
+      expect(topics).toMatchObject([{ topic: "orders", expired: 0 }]);
       const { items } = await admin.request("dlq.list", { group: "billing" });
       expect(items).toHaveLength(1);
       const offset = items[0]?.offset ?? 0;

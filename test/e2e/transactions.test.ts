@@ -40,6 +40,24 @@ type Verdict = Pick<ClientFrames["verdict"], "verdict" | "group">;
 const verdict = (verdict: Verdict["verdict"], group = "shop") =>
   ({ type: "verdict", transactionId: ID, group, verdict }) as const;
 
+it("whatever is called again under its id, by another process even, is there once", async () => {
+  const { broker, producer, got } = await shop();
+  const again = await bench.producer({ url: broker.url, group: "shop", onCheck: () => "unknown" });
+  for (const [at, one] of [producer, again].entries()) {
+    const sent = await one.sendAll([{ topic: "orders", body: "sent" }], { id: "day-7" });
+    expect(sent).toEqual({ id: "day-7", duplicate: at > 0 });
+    const result = await one.transaction(
+      async (tx) => {
+        const { duplicate } = await tx.prepare([{ topic: "mail", body: "prepared" }]);
+        expect(duplicate).toBe(at > 0);
+      },
+      { transactionId: ID },
+    );
+    expect(result).toEqual({ state: "committed", id: ID });
+  }
+  expect((await all(producer, got)).sort()).toEqual(["prepared", "sent"]);
+});
+
 describe("a transaction", () => {
   it("shows all its messages in all their topics on commit, and none before", async () => {
     const { admin, producer, got } = await shop();

@@ -31,6 +31,8 @@ export interface SaidMessage {
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** Nobody may be given it earlier. */
   readonly notBeforeMs?: number;
+  /** Nobody may be given it so long after it became visible. */
+  readonly ttlMs?: number | undefined;
 }
 
 /** What a group's filter lets pass, by a reading of its own: never by the broker's. */
@@ -38,6 +40,8 @@ export type Wants = (message: SaidMessage) => boolean;
 
 /** How much earlier than its sender a broker may take its time to be: two clocks, in two processes. */
 const CLOCKS_APART_MS = 50;
+/** How much later than the broker its client may notice: both may have had other things to do. */
+const NOTICED_LATE_MS = 2_000;
 
 export interface Send extends Operation {
   readonly id: string;
@@ -173,6 +177,8 @@ export class History {
   readonly counts: Record<Outcome, number> = { ok: 0, fail: 0, info: 0 };
   /** By message: the transaction that is to bring it, until it has been seen. */
   readonly #unseen = new Map<string, Transaction>();
+  /** By message with a time to live: when it was visible at the latest. */
+  readonly #visibleByMs = new Map<string, number>();
   #at = 0;
 
   /** Later than everything so far. */
@@ -182,6 +188,11 @@ export class History {
 
   says(message: SaidMessage): void {
     this.messages.set(message.id, message);
+  }
+
+  /** Its sender has just heard so, and it had not to wait for its time. */
+  visible(message: string, atMs: number): void {
+    this.#visibleByMs.set(message, atMs);
   }
 
   send(id: string, messages: readonly string[]): Send {
@@ -279,6 +290,8 @@ export class History {
     if (said === undefined) this.problem(`D1: ${topic}@${offset} is ${id}, which nobody sent`);
     else if (atMs < (said.notBeforeMs ?? 0) - CLOCKS_APART_MS)
       this.problem(`D13: ${id} comes ${(said.notBeforeMs ?? 0) - atMs} ms before its time`);
+    else if (atMs > this.#lapsesByMs(said) + NOTICED_LATE_MS)
+      this.problem(`D15: ${id} comes ${atMs - this.#lapsesByMs(said)} ms after its time to live`);
     else if (said.digest !== given.digest) this.problem(`D1: the content of ${id} is another one`);
     else if (said.topic !== topic && !topic.startsWith("%DLQ%"))
       this.problem(`D1: ${id} was for ${said.topic}, and is in ${topic}`);
@@ -361,10 +374,16 @@ export class History {
     for (const [group, wants] of this.wants) copy.wants.set(group, wants);
     for (const group of this.ordered) copy.ordered.add(group);
     for (const group of this.mayHold) copy.mayHold.add(group);
+    for (const [key, total] of this.heard.totals) copy.heard.totals.set(key, total);
+    for (const [message, atMs] of this.#visibleByMs) copy.#visibleByMs.set(message, atMs);
     for (const [message, transaction] of stillUnseen) copy.#unseen.set(message, transaction);
     for (const { deliveries } of copy.reads.values())
       for (const { reader } of deliveries) copy.left(reader);
     return copy;
+  }
+
+  #lapsesByMs({ id, ttlMs = Number.POSITIVE_INFINITY }: SaidMessage): number {
+    return (this.#visibleByMs.get(id) ?? Number.POSITIVE_INFINITY) + ttlMs;
   }
 
   /** Once is enough: what was committed stays so. */

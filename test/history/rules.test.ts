@@ -425,6 +425,12 @@ describe("gaps", () => {
     expect(problems(2)).toEqual([]);
     expect(problems(1)).toEqual(["S3"]);
   });
+
+  it("are known to who goes on from a moment of the history", () => {
+    const before = told([undefined, 0], [2, 2]);
+    const lost = new Map([["cache%n orders", 2]]);
+    expect(rulesIn(gapProblems(before.cut(), lost))).toEqual([]);
+  });
 });
 
 describe("replies", () => {

@@ -241,6 +241,28 @@ describe("a send", () => {
     expect(frames[0]?.sendId).toBe((await sent).id);
   });
 
+  it("of messages together is the same to the byte when it is repeated under its id", async () => {
+    const broker = new FakeBroker();
+    const producer = await start(broker);
+    const messages = [
+      { topic: "orders", body: 1 },
+      { topic: "orders", body: 1 },
+      { topic: "orders", body: 1, id: "own" },
+    ];
+    for (const id of ["day-7", "day-7", "day-8"]) producer.sendAll(messages, { id });
+    for (let time = 0; time < 2; time++) producer.sendAll(messages);
+    await broker.settle();
+    const sends = broker.received("send").map(({ messages }) => messages);
+    expect(sends[1]).toEqual(sends[0]);
+    const ids = [sends[0], ...sends.slice(2)].flatMap((sent = []) =>
+      sent.map((message) => decodeMessage(message).id),
+    );
+    const made = ids.filter((id) => id !== "own");
+    expect(made).toHaveLength(8);
+    expect(new Set(made).size).toBe(8);
+    for (const id of made) expect(id).toMatch(/^[0-9a-f]{32}$/);
+  });
+
   it("fails with the broker's code", async () => {
     const broker = new FakeBroker();
     const producer = await start(broker);

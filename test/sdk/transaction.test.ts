@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { createProducer, Rollback, type Transaction } from "../../producer-sdk/src/index.ts";
+import { decodeMessage } from "../../protocol/src/index.ts";
 import { codeOf, deferred, FakeBroker, type FakeConnection, url } from "./fake-broker.ts";
 
 async function start() {
@@ -44,6 +45,25 @@ describe("a transaction", () => {
     expect(broker.received("verdict")).toMatchObject([
       { transactionId: id, group: "shop", verdict: "commit" },
     ]);
+  });
+
+  it("that is repeated under its id prepares the same to the byte, and gives its id away to no consumer", async () => {
+    const { broker, producer } = await start();
+    const transactionId = "a-secret-0123456789-abcdef";
+    const place = () => producer.transaction((tx) => tx.prepare([order, order]), { transactionId });
+    const both = [place(), place()];
+    await broker.settle();
+    expect(await Promise.all(both)).toEqual(
+      Array(2).fill({ state: "committed", id: transactionId }),
+    );
+    const [first, second] = broker.received("prepare").map(({ messages }) => messages);
+    expect(second).toEqual(first);
+    producer.sendAll([order], { id: transactionId });
+    await broker.settle();
+    const others = broker.received("send")[0]?.messages ?? [];
+    const ids = [...(first ?? []), ...others].map((message) => decodeMessage(message).id);
+    expect(new Set(ids).size).toBe(3);
+    for (const id of ids) expect(id).not.toContain("secret");
   });
 
   it("says rollback, with the reason, for a thrown Rollback", async () => {

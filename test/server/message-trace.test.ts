@@ -155,7 +155,7 @@ describe("a trace", () => {
     fill(bench, "orders", 3);
     bench.advance(MINUTE);
     for (const { offset, token } of bench.credit(bench.billing, 4))
-      if (offset === 3) bench.step({ kind: "lapsed", tokens: [token] });
+      if (offset === 3) bench.unsent("lapsed", token);
     const told = [
       "sent as send-1",
       "due in orders",

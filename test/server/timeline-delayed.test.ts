@@ -100,7 +100,7 @@ test("tells what lapsed, what was reset, and which acks joined another transacti
   driver.verdict(shop, TX, "commit");
   const consumer = driver.consumer("billing", "orders");
   const tokens = driver.credit(consumer, 3).map(({ token }) => token);
-  driver.step({ kind: "lapsed", tokens: tokens.slice(0, 1) });
+  driver.unsent("lapsed", tokens[0] ?? "");
   driver.prepare(shop, "another-0123456789abcd", { acks: tokens.slice(1, 2) });
   driver.verdict(shop, "another-0123456789abcd", "commit");
   const by = { operator: "ann", reason: "test" };

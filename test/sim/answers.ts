@@ -2,6 +2,7 @@
 import type { BrokerFrames, ClientFrames, RequestFrame } from "@escrowmq/protocol";
 import type { Admission, Input, Ready } from "../../broker/src/core/types.ts";
 import { frameOf, type Moment } from "./causes.ts";
+import { demandResetView } from "./positions.ts";
 import { demand } from "./violation.ts";
 
 type Reply = BrokerFrames["ok"] | BrokerFrames["error"];
@@ -51,6 +52,9 @@ export function demandReply(input: Input, ready: Ready, moment: Moment): Reply |
       break;
     case "recall":
       demandRecall(frame, reply, moment);
+      break;
+    case "group.reset":
+      demandResetView(frame, reply, moment.ledger);
       break;
     case "ack":
     case "release":

@@ -11,7 +11,7 @@ import type { ClientFrames } from "@escrowmq/protocol";
 import type { Engine, SealedBlock } from "../../broker/src/core/engine.ts";
 import type { Policy } from "../../broker/src/core/policy.ts";
 import type { LogRecord, RecordOf } from "../../broker/src/core/records.ts";
-import type { Input, Ready, Send } from "../../broker/src/core/types.ts";
+import type { Input, Ready, Send, Unsent } from "../../broker/src/core/types.ts";
 import { demandReply } from "./answers.ts";
 import {
   demandCause,
@@ -25,8 +25,9 @@ import { compareWithEngine } from "./comparison.ts";
 import { Ledger } from "./ledger.ts";
 import { ready } from "./ledger-deliveries.ts";
 import { placeKey, whereIs } from "./ledger-facts.ts";
+import { isPaused } from "./ledger-groups.ts";
 import { mayGo } from "./ledger-retention.ts";
-import { Presence } from "./presence.ts";
+import { Presence, type SubscriptionFacts } from "./presence.ts";
 import { demand } from "./violation.ts";
 
 /** No message of these worlds is larger. */
@@ -42,6 +43,8 @@ export class Auditor {
   readonly presence = new Presence();
   readonly #tokens = new Map<string, TokenFacts>();
   readonly #leases = new Map<string, LeaseFacts>();
+  /** Who was given something, by the number that the engine has for that. */
+  readonly #holders = new Map<number, SubscriptionFacts>();
   /** By topic: the first message that is there although it may go, and since when that is known. */
   readonly #overdue = new Map<number, { readonly offset: number; readonly sinceMs: number }>();
   #hasMore = false;
@@ -59,11 +62,12 @@ export class Auditor {
     for (const record of ready.records) {
       demandCause(record, moment);
       this.ledger.apply(record, block, atMs, nowMs);
-      this.#after(record, moment);
+      this.#after(record);
       if (record.kind === "delivered") delivered.push(record);
     }
     const reply = demandReply(input, ready, moment);
     this.presence.took(input, reply?.type === "error");
+    if (input.kind === "lapsed" || input.kind === "unreadable") this.#refund(input);
     for (const send of ready.sends) {
       if (send.kind === "deliver") this.#delivery(send, delivered, nowMs);
       if (send.kind === "check" || send.kind === "askEndpoint") this.#asked(send, nowMs);
@@ -77,6 +81,7 @@ export class Auditor {
   /** The engine is gone: what is not on disk never happened. */
   crashed(durable: readonly SealedBlock[]): void {
     this.presence.crashed();
+    this.#holders.clear();
     this.#overdue.clear();
     this.#leases.clear();
     const end = durable.at(-1);
@@ -131,7 +136,7 @@ export class Auditor {
     return { input, nowMs, ledger, presence, policy, valid, lease };
   }
 
-  #after(record: LogRecord, { input }: Moment): void {
+  #after(record: LogRecord): void {
     switch (record.kind) {
       case "topicUpdated":
       case "cursorOpened":
@@ -142,16 +147,11 @@ export class Auditor {
         for (const offset of record.offsets) this.#leases.delete(entryKey(record.cursorNo, offset));
         return;
       case "returned": {
-        const key = entryKey(record.cursorNo, record.offset);
-        if (input.kind === "unreadable") this.#refund(key);
-        this.#leases.delete(key);
+        this.#leases.delete(entryKey(record.cursorNo, record.offset));
         return;
       }
       case "lapsed":
-        for (const offset of record.offsets) {
-          this.#refund(entryKey(record.cursorNo, offset));
-          this.#leases.delete(entryKey(record.cursorNo, offset));
-        }
+        for (const offset of record.offsets) this.#leases.delete(entryKey(record.cursorNo, offset));
         return;
       case "abandoned":
       case "buried":
@@ -198,6 +198,9 @@ export class Auditor {
       "D11",
       () => `${topic.name} is delivered to ${subscription.group}`,
     );
+    const holder = this.#holders.get(send.holderNo) ?? subscription;
+    demand(holder === subscription, "D10", () => "two subscriptions of one number");
+    this.#holders.set(send.holderNo, subscription);
     for (const [at, { token, offset, attempt, place }] of send.deliveries.entries()) {
       const entry = cursor.entries.get(offset);
       demand(record.offsets[at] === offset && entry !== undefined, "D5", () => "not as in the log");
@@ -212,7 +215,6 @@ export class Auditor {
       this.#tokens.set(token, { cursorNo: cursor.no, offset, deliveryNo });
       this.#leases.set(entryKey(cursor.no, offset), {
         connection: send.to,
-        subscription: send.subscription,
         leaseMs: send.leaseMs,
         untilMs: nowMs + send.leaseMs,
       });
@@ -298,7 +300,7 @@ export class Auditor {
         for (const cursor of this.ledger.cursors.values()) {
           if (this.ledger.groupName(cursor) !== group) continue;
           if (!topics.includes(this.ledger.topic(cursor.topicNo).name)) continue;
-          if (this.ledger.groups.get(cursor.groupNo)?.isPaused === true) continue;
+          if (isPaused(this.ledger, cursor.groupNo)) continue;
           const waiting = ready(this.ledger, cursor, nowMs);
           // Which of them comes first is not said here: one that is too large may hold the others up.
           const { bytes: sizes } = this.ledger.topic(cursor.topicNo);
@@ -349,23 +351,20 @@ export class Auditor {
     }
   }
 
-  #refund(key: string): void {
-    const lease = this.#leases.get(key);
-    const [cursorNo = 0, offset = 0] = key.split(".").map(Number);
-    const place = this.ledger.topic(this.ledger.cursor(cursorNo).topicNo).places[offset];
-    if (lease === undefined || place === undefined) return;
-    const connection = this.presence.connections.get(lease.connection);
-    const subscription = connection?.subscriptions.get(lease.subscription);
-    if (subscription === undefined) return;
-    subscription.messages++;
-    subscription.bytes += this.ledger.bytesAt.get(placeKey(place)) ?? 0;
+  /** What never went out was not granted for nothing, whatever has become of it since. */
+  #refund({ holderNo, deliveries }: Unsent): void {
+    const holder = this.#holders.get(holderNo);
+    if (holder === undefined) return;
+    holder.messages += deliveries.length;
+    for (const { bytes } of deliveries) holder.bytes += bytes;
   }
 }
 
 function tokensOf(input: Input): readonly string[] {
   const frame = frameOf(input);
-  if (input.kind === "lapsed") return input.tokens;
-  if (frame === null) return input.kind === "unreadable" ? [input.token] : [];
+  if (input.kind === "lapsed" || input.kind === "unreadable")
+    return input.deliveries.map(({ token }) => token);
+  if (frame === null) return [];
   if ("tokens" in frame) return frame.tokens;
   if ("token" in frame && frame.token !== undefined) return [frame.token];
   return frame.type === "prepare" ? (frame.acks ?? []) : [];

@@ -9,6 +9,7 @@ import type { LogRecord, RecordOf } from "../../broker/src/core/records.ts";
 import type { ConnectionId, Input } from "../../broker/src/core/types.ts";
 import type { Ledger } from "./ledger.ts";
 import type { LedgerCursor } from "./ledger-facts.ts";
+import { demandOpened, demandReset } from "./positions.ts";
 import type { Presence } from "./presence.ts";
 import { demand } from "./violation.ts";
 
@@ -20,7 +21,6 @@ export interface TokenFacts {
 
 export interface LeaseFacts {
   readonly connection: ConnectionId;
-  readonly subscription: number;
   readonly leaseMs: number;
   untilMs: number;
 }
@@ -136,8 +136,10 @@ export function demandCause(record: LogRecord, moment: Moment): void {
     }
     case "cursorFiltered":
       return demand(frame?.type === "subscribe", "V6", () => "filtered by nobody");
+    case "cursorOpened":
+      return demandOpened(record, frame, ledger);
     case "cursorReset":
-      return demand(frame?.type === "group.reset", "D4", () => "reset by nobody");
+      return demandReset(record, frame, ledger);
     default:
       return;
   }

@@ -13,12 +13,15 @@ import type { Random } from "./random.ts";
 import { type Held, Trader } from "./trader.ts";
 import type { World } from "./world.ts";
 
+type Start = Extract<Request, { readonly type: "subscribe" }>["topics"][number];
+
 export class Consumer extends Trader {
   readonly group: string;
   readonly #instance: string | undefined;
   readonly #topics: readonly string[];
   /** For each topic; by chances of its own, as the kinds of messages. Undefined: it says none. */
   readonly #weights: readonly (number | undefined)[];
+  readonly #starts: Random;
   readonly #window: number;
   readonly #windowBytes: number;
   #isSubscribed = false;
@@ -42,6 +45,7 @@ export class Consumer extends Trader {
     this.#instance = instance;
     this.#topics = topics;
     this.#weights = weightsOf(world.random.fork(), topics.length);
+    this.#starts = world.random.fork();
     this.#window = world.random.pick([1, 2, 8, 30]);
     this.#windowBytes = world.random.pick([300, 10_000]);
     this.#reader = world.history.reader(this.readsAs);
@@ -91,7 +95,12 @@ export class Consumer extends Trader {
   #subscribe(): void {
     const { link, group, world } = this;
     const filter = world.kinds.filterNow(group);
-    const topics = this.#topics.map((topic, at) => ({ topic, filter, weight: this.#weights[at] }));
+    const topics = this.#topics.map((topic, at) => ({
+      topic,
+      filter,
+      weight: this.#weights[at],
+      ...this.#start(),
+    }));
     const leaseMs = world.random.chance(0.3) ? world.random.between(2_000, 20_000) : undefined;
     const subscription = ++this.#subscription;
     this.#reader = world.history.reader(this.readsAs);
@@ -108,6 +117,16 @@ export class Consumer extends Trader {
       this.#isSubscribed = true;
       this.#grant(this.#window, this.#windowBytes);
     });
+  }
+
+  /** Counts only where the group has never read. An instance that was forgotten would read again what it has settled. */
+  #start(): Pick<Start, "from" | "at"> {
+    const { world } = this;
+    const starts = this.#starts;
+    if (this.#instance !== undefined || starts.chance(0.7)) return {};
+    const from = starts.pick(["earliest", "latest", "offset", "time"] as const);
+    if (from === "offset") return { from, at: starts.below(20) };
+    return from === "time" ? { from, at: world.brokerMs - starts.below(60_000) } : { from };
   }
 
   protected override got(

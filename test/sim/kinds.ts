@@ -2,8 +2,18 @@
  * What messages are like, by key, tag and headers, and which of them groups want, and in which order. Of chances
  * of its own: in a world without all that everything is as it was.
  */
+import { instanceGroup } from "@escrowmq/protocol";
 import type { SaidMessage, Wants } from "../history/history.ts";
 import type { Random } from "./random.ts";
+import { REFERENCE_FILTERS, REFERENCE_HEADERS } from "./reference-filters.ts";
+
+/** A group that is broadcast to, and who may read as it. */
+export const BROADCAST = "cache";
+export const INSTANCES = ["n1", "n2", "n3"] as const;
+
+/** As what readers of a group are known to operators, and to the history. */
+export const readersOf = (group: string): readonly string[] =>
+  group === BROADCAST ? INSTANCES.map((instance) => instanceGroup(group, instance)) : [group];
 
 export type Kind = Pick<SaidMessage, "key" | "tag" | "headers">;
 
@@ -54,7 +64,9 @@ export class Kinds {
       const count = random.pick([0, 0, 0, 1, 1, 1, 1, 2]);
       this.#filters.set(
         group,
-        Array.from({ length: count }, () => random.pick(FILTERS)),
+        Array.from({ length: count }, () =>
+          random.pick(random.chance(0.5) ? FILTERS : REFERENCE_FILTERS),
+        ),
       );
       this.#orders.set(group, random.weighted({ never: 5, always: 4, sometimes: 1 }));
     }
@@ -66,6 +78,7 @@ export class Kinds {
     const key = random.chance(0.8) ? random.pick(["ann", "bob", "eve"]) : undefined;
     const tag = random.chance(0.8) ? random.pick(["red", "blue", "yellow"]) : undefined;
     const headers = {
+      ...(random.chance(0.5) ? random.pick(REFERENCE_HEADERS) : {}),
       ...(random.chance(0.7) ? { size: String(random.between(1, 5)) } : {}),
       ...(random.chance(0.5) ? { colour: random.pick(["blue", "brown", "red"]) } : {}),
     };

@@ -1,6 +1,8 @@
 /** Somebody at the console: decides, resumes, replays, purges, resets, pauses, skips, looks, and sets endpoints. */
-import type { ClientFrames, ReplayView, SkipView } from "@escrowmq/protocol";
+import type { ClientFrames, FindView, ReplayView, SkipView } from "@escrowmq/protocol";
 import type { Intervention } from "../history/history.ts";
+import type { Find, Wanted } from "./finds.ts";
+import { BROADCAST, readersOf } from "./kinds.ts";
 import { Peer, type Reply, type Request } from "./peer.ts";
 import { outcomeOf, toldBy } from "./trader.ts";
 
@@ -11,6 +13,8 @@ type Retention = Partial<
 const audit = { operator: "ann", reason: "simulated" } as const;
 
 export class Operator extends Peer {
+  readonly finds: Find[] = [];
+
   protected override up(): void {
     return;
   }
@@ -20,7 +24,7 @@ export class Operator extends Peer {
     const { world } = this;
     for (const topic of world.topics)
       this.#ask({ type: "topic.create", topic, ...this.#retention() }, true);
-    for (const group of world.groups)
+    for (const group of [...world.groups, BROADCAST])
       this.#ask(
         {
           type: "group.update",
@@ -47,6 +51,9 @@ export class Operator extends Peer {
     const parked = undecided.filter(({ state }) => state === "parked");
     const group = random.pick(world.groups);
     const topic = random.pick(world.topics);
+    // Its dead letters aside, what can be done to a group can be done to one that is broadcast to, or to its instances.
+    const any = random.pick([...world.groups, BROADCAST]);
+    const reader = random.pick(readersOf(any));
     const deadNo = ledger.topicNos.get(`%DLQ%${group}`);
     const dead = deadNo === undefined ? [] : [...ledger.topic(deadNo).origins.keys()];
     const act = random.weighted({
@@ -55,13 +62,13 @@ export class Operator extends Peer {
       check: 2,
       replay: 4,
       purge: 1,
-      reset: 1,
+      reset: 2,
       pause: 1,
       pauseGroup: 3,
       skip: 2,
       tune: 2,
       retain: 2,
-      look: 2,
+      look: 4,
     });
     if (act === "decide" && undecided.length > 0) {
       this.#decide(random.pick(undecided).id, random.pick(["commit", "rollback"]));
@@ -72,22 +79,22 @@ export class Operator extends Peer {
       this.#ask({ type: "tx.check", transactionId: random.pick(undecided).id, ...audit });
     if ((act === "replay" || act === "purge") && dead.length > 0)
       this.#endDeadLetters(act, group, [random.pick(dead), random.pick(dead)]);
-    if (act === "reset") this.#reset(group, topic);
+    if (act === "reset") this.#reset(reader, topic);
     if (act === "tune")
       this.#ask({
         type: "group.update",
-        group,
+        group: any,
         leaseMs: random.between(2_000, 30_000),
         attemptsMax: random.between(1, 8),
-        ordered: world.kinds.orderNow(group),
+        ordered: world.kinds.orderNow(any),
       });
     if (act === "retain") {
       const where = random.chance(0.2) && dead.length > 0 ? `%DLQ%${group}` : topic;
       this.#ask({ type: "topic.update", topic: where, ...this.#retention() });
     }
     if (act === "pause") this.#ask({ type: "topic.update", topic, paused: random.chance(0.3) });
-    if (act === "pauseGroup") this.#pauseGroup(group);
-    if (act === "skip") this.#skip(group, topic);
+    if (act === "pauseGroup") this.#pauseGroup(any);
+    if (act === "skip") this.#skip(reader, topic);
     if (act === "look") {
       this.#ask({ type: "tx.list", limit: 5 });
       this.#ask({ type: "dlq.list", group });
@@ -102,8 +109,26 @@ export class Operator extends Peer {
     const offset = random.below(20);
     this.#ask({ type: "message.show", topic, offset });
     this.#ask({ type: "message.trace", topic, offset });
-    this.#ask({ type: "message.find", topic, limit: random.between(1, 5) });
+    this.#find(topic);
     this.#ask({ type: "doctor" });
+  }
+
+  #find(topic: string): void {
+    const { random, brokerMs } = this.world;
+    const wanted: Wanted = {
+      ...(random.chance(0.2) ? { messageId: `m-${random.below(300)}` } : {}),
+      ...(random.chance(0.3) ? { key: "ann" } : {}),
+      ...(random.chance(0.3) ? { tag: "red" } : {}),
+      ...(random.chance(0.3) ? { sinceMs: brokerMs - random.below(60_000) } : {}),
+      ...(random.chance(0.3) ? { beforeMs: brokerMs - random.below(30_000) } : {}),
+    };
+    this.#ask(
+      { type: "message.find", topic, ...wanted, limit: random.between(1, 50) },
+      false,
+      (reply) => {
+        if (reply?.type === "ok") this.finds.push({ topic, wanted, view: reply.value as FindView });
+      },
+    );
   }
 
   /** For ever, or so short that it meets everything else. */
@@ -119,7 +144,7 @@ export class Operator extends Peer {
 
   /** So that the quiet phase can come to its end. */
   calm(): void {
-    for (const group of this.world.groups) this.#resumeGroup(group, true);
+    for (const group of [...this.world.groups, BROADCAST]) this.#resumeGroup(group, true);
     for (const topic of this.world.topics)
       this.#ask({ type: "topic.update", topic, paused: false }, true);
   }
@@ -166,11 +191,13 @@ export class Operator extends Peer {
   #reset(group: string, topic: string): void {
     const { random, history, topics } = this.world;
     const isOfAll = random.chance(0.3);
-    const from = isOfAll ? "time" : random.chance(0.6) ? "offset" : "latest";
+    const from = isOfAll
+      ? "time"
+      : random.pick(["offset", "offset", "latest", "earliest", "time"] as const);
     const dryRun = random.chance(0.4);
     const moved = isOfAll ? topics : [topic];
     const all = dryRun ? [] : moved.map((one) => history.intervenes("reset", group, one));
-    const at = isOfAll ? this.world.time.nowMs - random.below(60_000) : random.below(20);
+    const at = from === "time" ? this.world.brokerMs - random.below(60_000) : random.below(20);
     const where = isOfAll ? {} : { topic };
     const request = { type: "group.reset", group, ...where, from, at, dryRun, ...audit } as const;
     this.#ask(request, false, (reply) => {
@@ -181,20 +208,21 @@ export class Operator extends Peer {
   /** For a while; sometimes somebody else has to end it. */
   #pauseGroup(group: string): void {
     const { random, time, history } = this.world;
-    const pause = history.pauses(group, true);
-    this.#ask({ type: "group.pause", group, ...audit }, false, (reply) =>
-      history.ended(pause, outcomeOf(reply)),
-    );
+    const pauses = readersOf(group).map((reader) => history.pauses(reader, true));
+    this.#ask({ type: "group.pause", group, ...audit }, false, (reply) => {
+      for (const pause of pauses) history.ended(pause, outcomeOf(reply));
+    });
     time.after(random.between(500, 20_000), () => this.#resumeGroup(group, random.chance(0.5)));
   }
 
   #resumeGroup(group: string, isResent: boolean): void {
     const { history } = this.world;
-    const resume = history.pauses(group, false);
+    const resumes = readersOf(group).map((reader) => history.pauses(reader, false));
     this.#ask({ type: "group.resume", group, ...audit }, isResent, (reply) => {
       // What was asked twice may have been done the first time.
       const isRefused = reply?.type === "error";
-      history.ended(resume, isResent && isRefused ? "info" : outcomeOf(reply));
+      for (const resume of resumes)
+        history.ended(resume, isResent && isRefused ? "info" : outcomeOf(reply));
       // Nobody may be left paused, and the disk may have been full.
       if (isResent && isRefused && reply.code === "DISK_FULL")
         this.world.time.after(5_000, () => this.#resumeGroup(group, true));

@@ -6,6 +6,8 @@ import type { SimMessage, World } from "./world.ts";
 export class Producer extends Trader {
   readonly group: string;
   readonly #isChecker: boolean;
+  /** A connection may answer for several groups. */
+  readonly #groups: readonly string[];
   readonly #pauseMs: number;
   /** Those that it may still want back. */
   readonly #delayed: SimMessage[] = [];
@@ -18,12 +20,13 @@ export class Producer extends Trader {
     super(world, name);
     this.group = group;
     this.#isChecker = isChecker;
+    this.#groups = isChecker && world.random.chance(0.3) ? ["shop", "warehouse"] : [group];
     this.#pauseMs = world.random.pick([200, 1_000, 4_000]);
     this.temper = world.random.weighted({ prompt: 6, slow: 2, silent: 1, unknowing: 1 });
   }
 
   protected override up(): void {
-    this.announce(this.group, this.#isChecker);
+    this.#announceAll();
     this.#asker = `${this.name}#${++this.#connections}`;
     this.#inbox = "";
     const asker = this.#asker;
@@ -40,8 +43,12 @@ export class Producer extends Trader {
   /** Faults are over: it answers, and promptly. */
   calm(): void {
     this.temper = "prompt";
-    if (this.link !== null) this.announce(this.group, this.#isChecker);
+    if (this.link !== null) this.#announceAll();
     this.dial();
+  }
+
+  #announceAll(): void {
+    for (const group of this.#groups) this.announce(group, this.#isChecker);
   }
 
   work(): void {

@@ -30,6 +30,7 @@ class Total {
 
   addBroken(seed: number, error: unknown): void {
     const text = error instanceof Error ? error.stack : String(error);
+    if (IS_LONG) process.stderr.write(`Seed ${seed}: ${error}\n`);
     this.broken.push(
       `Seed ${seed}: ${text}\nRerun: SIM_FROM=${seed} SIM_SEEDS=1 npx vitest run test/sim/sim.test.ts`,
     );

@@ -16,7 +16,8 @@ import { Auditor } from "./auditor.ts";
 import { FAULTS, policyOf } from "./chances.ts";
 import { Consumer } from "./consumer.ts";
 import { finalOf, lostOf } from "./final-of.ts";
-import { Kinds, withHeaders } from "./kinds.ts";
+import { demandFound } from "./finds.ts";
+import { BROADCAST, INSTANCES, Kinds, readersOf, withHeaders } from "./kinds.ts";
 import { nextFresh } from "./ledger-deliveries.ts";
 import { isBehindPending, isFullOfHeld } from "./ledger-windows.ts";
 import { Link, type LinkEnds } from "./link.ts";
@@ -101,14 +102,9 @@ export class World {
     });
     this.topics = ["orders", "mail", "stock"].slice(0, random.between(1, 3));
     this.groups = ["billing", "ledger", "search"].slice(0, random.between(1, 3));
-    this.kinds = new Kinds(random.fork(), [...this.groups, "support"]);
-    for (const group of this.groups) {
-      const filters = this.kinds.filtersOf(group).map(({ wants }) => wants);
-      if (filters.length > 0) this.history.wants.set(group, filters);
-      const order = this.kinds.orderOf(group);
-      if (order === "always") this.history.ordered.add(group);
-      if (order !== "never") this.history.mayHold.add(group);
-    }
+    this.kinds = new Kinds(random.fork(), [...this.groups, "support", BROADCAST]);
+    for (const group of [...this.groups, BROADCAST])
+      for (const reader of readersOf(group)) this.#tellKinds(group, reader);
     this.#operator = new Operator(this, "ann");
     this.#hire();
   }
@@ -120,7 +116,10 @@ export class World {
     this.#operator.dial();
     this.#operator.setUp();
     await time.run(10 * SECOND);
-    for (const peer of [...this.#producers, ...this.#consumers]) peer.dial();
+    for (const producer of this.#producers) producer.dial();
+    // Who comes late finds something there.
+    for (const consumer of this.#consumers)
+      time.after(random.chance(0.2) ? random.between(1, 60) * SECOND : 0, () => consumer.dial());
     for (const producer of this.#producers) producer.work();
     this.#operator.work();
     this.#plague(12 * SECOND);
@@ -137,6 +136,11 @@ export class World {
       traceHash: this.#trace.hash,
       counts: this.#counts(),
     };
+  }
+
+  /** By the broker's clock. */
+  get brokerMs(): number {
+    return Math.round(this.#machine.process.nowMs());
   }
 
   newId(kind: string): string {
@@ -202,6 +206,15 @@ export class World {
     return link;
   }
 
+  #tellKinds(group: string, reader: string): void {
+    const { kinds, history } = this;
+    const filters = kinds.filtersOf(group).map(({ wants }) => wants);
+    if (filters.length > 0) history.wants.set(reader, filters);
+    const order = kinds.orderOf(group);
+    if (order === "always") history.ordered.add(reader);
+    if (order !== "never") history.mayHold.add(reader);
+  }
+
   #hire(): void {
     const { random } = this;
     for (let at = random.between(1, 4); at > 0; at--) {
@@ -214,8 +227,10 @@ export class World {
         this.#consumers.push(new Consumer(this, `${group} ${at}`, group, this.topics));
     for (let at = random.pick([0, 2, 3]); at > 0; at--) {
       // Two of one name take each other's place.
-      const instance = `n${random.between(1, at)}`;
-      this.#consumers.push(new Consumer(this, `${instance} ${at}`, "cache", this.topics, instance));
+      const instance = random.pick(INSTANCES.slice(0, at));
+      this.#consumers.push(
+        new Consumer(this, `${instance} ${at}`, BROADCAST, this.topics, instance),
+      );
     }
     const [billing = ""] = this.groups;
     if (random.chance(0.3))
@@ -357,6 +372,10 @@ export class World {
     const final = finalOf(auditor.ledger, this.#witness, this.groups);
     const [problem] = judge(this.history, final);
     if (problem !== undefined) throw new Violation("history", problem);
+    for (const find of this.#operator.finds)
+      demandFound(find, auditor.ledger, ({ name }, offset) =>
+        this.history.messages.get(final.visible.get(name)?.[offset] ?? ""),
+      );
     this.#machine.start();
     await time.run(10 * SECOND);
     demand(this.#machine.isServing, "P5", () => "it does not start again");
@@ -407,6 +426,8 @@ export class World {
       recalled: this.auditor.ledger.schedule.recalled.size,
       filtered,
       keyed,
+      finds: this.#operator.finds.length,
+      found: this.#operator.finds.reduce((found, { view }) => found + view.items.length, 0),
       abandoned: this.auditor.ledger.abandoned.size,
       gaps: this.history.heard.gaps,
       replies: this.history.talk.heard,

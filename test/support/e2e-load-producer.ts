@@ -1,10 +1,16 @@
 /** The producers' part of the load: one operation at a time, ended in the history. */
-import { randomBytes } from "node:crypto";
-import { crc32 } from "node:zlib";
 import { type JoiningDelivery, Rollback } from "@escrowmq/producer";
 import { EscrowError } from "@escrowmq/protocol";
 import type { Decision, Delivery, Prepare, SaidVerdict, State } from "../history/history.ts";
-import { outcomeOf, TAGS, TOPICS, type World } from "./e2e-load-world.ts";
+import {
+  areVisible,
+  type LoadMessage,
+  newId,
+  newMessage,
+  newMessages,
+} from "./e2e-load-messages.ts";
+import { ask } from "./e2e-load-requester.ts";
+import { outcomeOf, type World } from "./e2e-load-world.ts";
 
 const PLANS = {
   send: 40,
@@ -15,13 +21,9 @@ const PLANS = {
   lateRollback: 3,
   contested: 4,
   recall: 4,
+  ask: 4,
 } as const;
-type TransactionPlan = Exclude<keyof typeof PLANS, "send" | "sendAll" | "recall">;
-
-/** Longer than a broker is down, and shorter than anybody wants to wait in the end. */
-const DELAY_MS_MAX = 2_500;
-/** Of the messages. */
-const DELAYED_SHARE = 0.1;
+type TransactionPlan = Exclude<keyof typeof PLANS, "send" | "sendAll" | "recall" | "ask">;
 
 /** Thrown by callbacks whose verdict is left to the check-back. */
 class Late extends Error {}
@@ -31,6 +33,7 @@ export async function produce(world: World): Promise<void> {
   if (plan === "send") return send(world, 1);
   if (plan === "sendAll") return send(world, world.random.between(2, 4));
   if (plan === "recall") return recall(world);
+  if (plan === "ask") return ask(world);
   await transact(world, plan, newMessages(world, world.random.between(1, 4)));
 }
 
@@ -42,25 +45,6 @@ export async function relay(
 ): Promise<void> {
   const plan = world.random.pick({ commit: 6, rollback: 2, lateCommit: 1, lateRollback: 1 });
   await transact(world, plan, [newMessage(world, "out")], { acks: [message], joins: [delivery] });
-}
-
-const newId = (): string => randomBytes(16).toString("hex");
-
-function newMessage(world: World, topic: string = TOPICS[world.random.between(0, 2)] ?? "t0") {
-  const id = newId();
-  const body = Buffer.from(id.padEnd(world.random.between(32, 800), "."));
-  const key = `k${world.random.between(0, 15)}`;
-  const tag = TAGS[world.random.between(0, 2)] ?? "other";
-  const said = { id, topic, key, tag, digest: crc32(body) };
-  if (world.random.next() > DELAYED_SHARE) {
-    world.history.says(said);
-    return { id, topic, key, tag, body };
-  }
-  const delayMs = world.random.between(1, DELAY_MS_MAX);
-  // It is sent later than now, and committed later still.
-  world.history.says({ ...said, notBeforeMs: performance.now() + delayMs });
-  world.delayed.push({ id, topic });
-  return { id, topic, key, tag, body, delayMs };
 }
 
 /** In time or too late. */
@@ -76,9 +60,6 @@ async function recall(world: World): Promise<void> {
   }
 }
 
-const newMessages = (world: World, count: number) =>
-  Array.from({ length: count }, () => newMessage(world));
-
 async function send(world: World, count: number): Promise<void> {
   const { history } = world;
   const messages = newMessages(world, count);
@@ -92,6 +73,7 @@ async function send(world: World, count: number): Promise<void> {
     if (count === 1 && first !== undefined) await world.producer().send(first);
     else await world.producer().sendAll(messages, { id });
     history.ended(operation, "ok");
+    areVisible(world, messages);
   } catch (error) {
     history.ended(operation, outcomeOf(error));
   }
@@ -106,7 +88,7 @@ interface Joins {
 async function transact(
   world: World,
   plan: TransactionPlan,
-  messages: ReturnType<typeof newMessages>,
+  messages: readonly LoadMessage[],
   { acks, joins }: Joins = { acks: [], joins: [] },
 ): Promise<void> {
   const { history, database } = world;
@@ -131,6 +113,7 @@ async function transact(
   try {
     const { state } = await running;
     if (said !== null) history.ended(said, state === "pending" ? "info" : "ok");
+    if (state === "committed") areVisible(world, messages);
   } catch (error) {
     noteFailure(world, prepare, said, error);
   }

@@ -1,25 +1,30 @@
 /**
  * Mixed load on a broker that dies and comes back, every operation of it in a history: sends, transactions of
- * all kinds, consumers that ack, retry, bury, join and forget, and operators.
+ * all kinds, requests, consumers and broadcast instances that ack, retry, bury, join and forget, and operators.
  *
  * Producers live across one death of the broker, so that what was unanswered is sent again; consumers and
  * operators have one connection each (D5 needs to know which).
  */
-import type { Consumer } from "@escrowmq/consumer";
-import { createConsumer } from "@escrowmq/consumer";
+import { type Consumer, createConsumer } from "@escrowmq/consumer";
 import { createProducer, type Producer } from "@escrowmq/producer";
+import { instanceGroup } from "@escrowmq/protocol";
 import { type AdminClient, createAdmin } from "@escrowmq/protocol/client";
 import type { Decision, History, Reader } from "../history/history.ts";
-import { readConsumer } from "./e2e-load-consumer.ts";
-import { operate } from "./e2e-load-operator.ts";
+import { hearGap, readConsumer } from "./e2e-load-consumer.ts";
+import { LoadOperator } from "./e2e-load-operator.ts";
 import { produce } from "./e2e-load-producer.ts";
 import {
+  BROADCAST_GROUP,
   GROUPS,
+  INSTANCES,
   isWanted,
   PICKY_FILTER,
   PICKY_GROUP,
   PRODUCER_GROUP,
+  READERS,
   TOPICS,
+  WEIGHTED_GROUP,
+  WEIGHTS,
   type World,
 } from "./e2e-load-world.ts";
 import type { Random } from "./e2e-random.ts";
@@ -49,6 +54,8 @@ export class Load implements World {
   readonly #isAfterwards: boolean;
   readonly database = new Map<string, Decision>();
   readonly delayed: World["delayed"] = [];
+  readonly returned: World["returned"] = [];
+  readonly #operator = new LoadOperator(this);
   #readers: Reader[] = [];
 
   constructor({ url, history, random, parallel, isAfterwards = false }: LoadOptions) {
@@ -88,15 +95,40 @@ export class Load implements World {
     // Long enough to hear what becomes of all that it had sent.
     if (before !== null) this.#leaving.push(before.drain({ timeoutMs: 6_000 }));
     this.#admin = await createAdmin({ url });
-    for (const group of [...GROUPS, ...GROUPS]) {
-      const filter = group === PICKY_GROUP ? { filter: PICKY_FILTER } : {};
-      const subscribe = TOPICS.map((topic) => ({ topic, ...filter }));
-      const consumer = await createConsumer({ url, group, subscribe });
-      this.#consumers.push(consumer);
-      const reader = this.history.reader(group);
-      this.#readers.push(reader);
-      void readConsumer(this, consumer, reader);
+    for (const group of GROUPS) {
+      await this.#joinGroup(group, false);
+      await this.#joinGroup(group, group === WEIGHTED_GROUP);
     }
+    for (const instance of INSTANCES) await this.#joinAsInstance(instance);
+  }
+
+  async #joinGroup(group: string, isWeighted: boolean): Promise<void> {
+    const filter = group === PICKY_GROUP ? { filter: PICKY_FILTER } : {};
+    const subscribe = TOPICS.map((topic) => ({
+      topic,
+      ...filter,
+      ...(isWeighted ? { weight: WEIGHTS[topic] } : {}),
+    }));
+    this.#reads(group, await createConsumer({ url: this.#url, group, subscribe }));
+  }
+
+  async #joinAsInstance(instance: string): Promise<void> {
+    const reader = instanceGroup(BROADCAST_GROUP, instance);
+    const consumer = await createConsumer({
+      url: this.#url,
+      group: BROADCAST_GROUP,
+      broadcast: { instance },
+      subscribe: TOPICS.map((topic) => ({ topic })),
+      onGap: (gap) => hearGap(this, reader, gap),
+    });
+    this.#reads(reader, consumer);
+  }
+
+  #reads(group: string, consumer: Consumer<unknown>): void {
+    this.#consumers.push(consumer);
+    const reader = this.history.reader(group);
+    this.#readers.push(reader);
+    void readConsumer(this, consumer, reader);
   }
 
   /** The broker is about to die, or has died. */
@@ -111,13 +143,14 @@ export class Load implements World {
 
   start(): void {
     this.#workers = Array.from({ length: this.#parallel }, () => this.#work(() => produce(this)));
-    this.#workers.push(this.#work(() => operate(this)));
+    this.#workers.push(this.#work(() => this.#operator.work()));
   }
 
   /** Starts nothing new, and waits until everything begun has ended. */
   async end(): Promise<void> {
     this.#isEnding = true;
     await Promise.all(this.#workers);
+    await this.#operator.calm();
     await Promise.all(this.#leaving);
   }
 
@@ -158,7 +191,7 @@ export async function settled(admin: AdminClient, withinMs: number): Promise<voi
     async () => (await admin.request("stats", {})).scheduled === 0,
     withinMs,
   );
-  for (const group of GROUPS)
+  for (const group of READERS)
     await waitFor(
       `the last ack of ${group}`,
       async () => {

@@ -67,6 +67,8 @@ export class Driver {
   nowMs = 1_000_000;
   readonly policy: Policy;
   readonly blocks: SealedBlock[] = [];
+  /** By token: what every delivery was part of. */
+  readonly #delivered = new Map<string, Extract<Send, { readonly kind: "deliver" }>>();
   #wakeAtMs: number | null = null;
   #nextConnection = 1;
   #nextRequest = 1;
@@ -82,6 +84,9 @@ export class Driver {
     this.#wakeAtMs = wakeAtMs;
     const block = this.engine.sealBlock();
     if (block !== null) this.blocks.push(block);
+    for (const send of sends)
+      if (send.kind === "deliver")
+        for (const { token } of send.deliveries) this.#delivered.set(token, send);
     const looks = this.isLooking ? looksOf({ records, sends }) : [];
     if (looks.length === 0) return { records, sends };
     const others = sends.filter(({ kind }) => kind !== "look");
@@ -268,6 +273,13 @@ export class Driver {
   credit(from: number, messages: number, bytes = 1_000_000): readonly Delivery[] {
     const frame = { type: "credit", subscription: 1, messages, bytes } as const;
     return deliveriesOf(this.step({ kind: "frame", from, frame }));
+  }
+
+  /** This delivery did not go out after all. */
+  unsent(kind: "lapsed" | "unreadable", token: string): Effects {
+    const { holderNo = 0, deliveries = [] } = this.#delivered.get(token) ?? {};
+    const these = deliveries.filter((one) => one.token === token);
+    return this.step({ kind, holderNo, deliveries: these });
   }
 
   ack(from: number, ...tokens: string[]): Effects & { readonly reply: Reply } {

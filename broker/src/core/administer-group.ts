@@ -14,6 +14,7 @@ import type { Cursor } from "./cursor.ts";
 import { startOffset } from "./settle.ts";
 import type { Group } from "./state.ts";
 import type { Topic } from "./topic.ts";
+import { refuseFull } from "./transact.ts";
 import type { Turn } from "./turn.ts";
 import type { ConnectionId } from "./types.ts";
 import { groupView } from "./views.ts";
@@ -27,7 +28,10 @@ export function pause(
 ): void {
   const group = core.state.groupsByName.get(frame.group);
   if (group === undefined) return refuseGroup(turn, from, frame.id, frame.group);
-  if (group.paused === null) logPaused(turn, group, true, frame);
+  if (group.paused === null) {
+    if (refuseFull(core, turn, from, frame.id)) return;
+    logPaused(turn, group, true, frame);
+  }
   turn.ok(from, frame.id, { value: groupView(core, group, turn.nowMs) });
 }
 
@@ -40,6 +44,7 @@ export function resume(
   const group = core.state.groupsByName.get(frame.group);
   if (group === undefined) return refuseGroup(turn, from, frame.id, frame.group);
   if (group.paused !== null) {
+    if (refuseFull(core, turn, from, frame.id)) return;
     logPaused(turn, group, false, frame);
     core.consumers.stirGroup(group);
   }

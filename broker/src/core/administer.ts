@@ -10,7 +10,7 @@ import type { Group } from "./group.ts";
 import type { GroupPolicy, TopicSettings } from "./records.ts";
 import { openGroup } from "./settle.ts";
 import type { Topic } from "./topic.ts";
-import { answerDecided, decide, FULL, findTransaction, NOT_FOUND } from "./transact.ts";
+import { answerDecided, decide, findTransaction, NOT_FOUND, refuseFull } from "./transact.ts";
 import type { Transaction } from "./transaction.ts";
 import type { Turn } from "./turn.ts";
 import type { ConnectionId, Input } from "./types.ts";
@@ -25,6 +25,7 @@ export function createTopic(
   const { state, policy } = core;
   if (state.topicsByName.has(frame.topic))
     return turn.refuse(from, frame.id, "TOPIC_EXISTS", `There is a topic ${frame.topic} already.`);
+  if (refuseFull(core, turn, from, frame.id)) return;
   const topicNo = state.nextTopicNo;
   const defaults = { bodyBytesMax: LIMITS.bodyBytesMax, isPaused: false, ...policy.topic };
   const settings = settingsOf(frame, defaults);
@@ -71,6 +72,7 @@ export function deleteTopic(
       "TOPIC_IN_USE",
       `The topic ${frame.topic} has undecided messages, pending acks or connected consumers.`,
     );
+  if (refuseFull(core, turn, from, frame.id)) return;
   const { scheduled } = topic;
   turn.log({
     kind: "topicDeleted",
@@ -120,6 +122,7 @@ export function deleteGroup(
       "GROUP_IN_USE",
       `The group ${frame.group} has connected consumers or pending acks.`,
     );
+  if (refuseFull(core, turn, from, frame.id)) return;
   const { operator, reason } = frame;
   for (const { no } of [...instances, group])
     turn.log({ kind: "groupDeleted", groupNo: no, operator, reason });
@@ -179,8 +182,7 @@ export function decideByOperator(
 ): void {
   const found = findTransaction(core, frame.transactionId);
   if (found === null) return turn.refuse(from, frame.id, "TX_NOT_FOUND", NOT_FOUND);
-  if (found.decision === null && core.admission === "none")
-    return turn.refuse(from, frame.id, FULL.code, FULL.message);
+  if (found.decision === null && refuseFull(core, turn, from, frame.id)) return;
   if (found.decision === null)
     decide(core, turn, found.transaction, frame.verdict, "operator", frame.operator, frame.reason);
   else if ((found.state === "committed") !== (frame.verdict === "commit"))
@@ -203,6 +205,7 @@ export function resume(
       "TX_NOT_PARKED",
       "The transaction is not parked; it is being checked.",
     );
+  if (refuseFull(core, turn, from, frame.id)) return;
   const { transactionId, operator, reason } = frame;
   turn.log({ kind: "resumed", transactionId, checkAtMs: turn.nowMs, operator, reason });
   core.checks.schedule(transaction);

@@ -333,8 +333,11 @@ export class Checks {
   #free({ rowNo, group }: Transaction): void {
     const connection = this.#asked.get(rowNo)?.connection ?? null;
     this.#asked.delete(rowNo);
-    if (connection !== null) connection.checks.delete(rowNo);
-    else this.#groupOf(group).endpointInFlight--;
+    if (connection !== null) {
+      connection.checks.delete(rowNo);
+      // Its place is for any of the groups that it answers for.
+      for (const [name, isChecker] of connection.producerOf) if (isChecker) this.stir(name);
+    } else this.#groupOf(group).endpointInFlight--;
     this.stir(group);
   }
 

@@ -24,11 +24,14 @@ import type { Group } from "./state.ts";
 import { tokenOf } from "./token.ts";
 import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
-import type { Delivery } from "./types.ts";
+import type { Delivery, Unsent } from "./types.ts";
 import { Weights } from "./weights.ts";
 
 export interface Subscription {
+  /** The client's, of this connection; free again when it has ended. */
   readonly no: number;
+  /** Of this run of the broker, and never used again. */
+  readonly holderNo: number;
   readonly connection: Connection;
   readonly group: Group;
   readonly leaseMs: number | undefined;
@@ -73,6 +76,8 @@ const UNCOUNTED = Number.POSITIVE_INFINITY;
 export class Consumers {
   readonly #core: () => Core;
   readonly #feeds = new Map<number, Feed>();
+  readonly #holders = new Map<number, Subscription>();
+  #nextHolderNo = 1;
   /** The feeds that may have something to deliver. */
   readonly #stirred = new Set<Feed>();
 
@@ -96,6 +101,7 @@ export class Consumers {
     const feeds = cursors.map((cursor) => this.#feedOf(cursor));
     const subscription: Subscription = {
       no,
+      holderNo: this.#nextHolderNo++,
       connection,
       group,
       leaseMs,
@@ -108,6 +114,7 @@ export class Consumers {
       leased: new Set<number>(),
     };
     connection.subscriptions.set(no, subscription);
+    this.#holders.set(subscription.holderNo, subscription);
     for (const feed of feeds) {
       feed.subscriptions.push(subscription);
       // What does not match is passed over without credit.
@@ -119,6 +126,7 @@ export class Consumers {
   /** Takes the subscription away; its leases must have been returned before. */
   unsubscribe(subscription: Subscription): void {
     subscription.connection.subscriptions.delete(subscription.no);
+    this.#holders.delete(subscription.holderNo);
     for (const feed of subscription.feeds) {
       feed.subscriptions.splice(feed.subscriptions.indexOf(subscription), 1);
       if (feed.subscriptions.length > 0) continue;
@@ -170,8 +178,11 @@ export class Consumers {
   }
 
   stirSubscription(subscription: Subscription): void {
-    const { starved, lastFed, weights } = subscription;
-    weights?.stuck.clear();
+    subscription.weights?.stuck.clear();
+    this.#stirStarved(subscription);
+  }
+
+  #stirStarved({ starved, lastFed }: Subscription): void {
     // Else a backlog in one topic would take all credit (D12).
     if (lastFed !== null && starved.delete(lastFed)) starved.add(lastFed);
     for (const feed of starved) this.#stirred.add(feed);
@@ -185,15 +196,17 @@ export class Consumers {
     entry.holder = null;
     holder.leased.delete(entry.place);
     this.#core().alarms.cancel(entry.place);
+    if (holder.leased.size === 0)
+      for (const { cursor } of holder.weights?.stuck ?? []) this.stir(cursor);
     return true;
   }
 
-  /** The delivery never reached its consumer, which thus will never grant its credit again. */
-  refund(cursor: Cursor, entry: Entry): void {
-    const holder = holderOf(entry);
-    if (holder === null) return;
-    holder.creditMessages++;
-    holder.creditBytes += this.#core().state.topic(cursor.topicNo).bytesOf(entry.offset);
+  /** These never reached their consumer, which thus will never grant their credit again. */
+  refund({ holderNo, deliveries }: Unsent): void {
+    const holder = this.#holders.get(holderNo);
+    if (holder === undefined) return;
+    holder.creditMessages += deliveries.length;
+    for (const { bytes } of deliveries) holder.creditBytes += bytes;
     this.stirSubscription(holder);
   }
 
@@ -287,14 +300,16 @@ export class Consumers {
   #shareOf(subscription: Subscription, feed: Feed): number {
     const { creditMessages, feeds, weights, leased } = subscription;
     if (weights === null || creditMessages === 0) return UNCOUNTED;
-    const others = feeds.filter((other) => other !== feed && isSomethingThere(other));
+    const isAsked = (other: Feed): boolean => leased.size > 0 || !weights.stuck.has(other);
+    const others = feeds.filter(
+      (other) => other !== feed && isSomethingThere(other) && isAsked(other),
+    );
     if (others.length === 0) return UNCOUNTED;
     const before = weights.before(feed, others);
     if (before.length === 0) return weights.turnOf(feed);
     weights.isAwaited = true;
     // Who waits for the end of what is under way is not asked again before: two consumers would do so in turns.
-    for (const other of before)
-      if (leased.size === 0 || !weights.stuck.has(other)) this.#stirred.add(other);
+    for (const other of before) if (!weights.stuck.has(other)) this.#stirred.add(other);
     return 0;
   }
 
@@ -302,14 +317,14 @@ export class Consumers {
   #cannot(subscription: Subscription, feed: Feed, share: number): void {
     const { weights, creditMessages, leased } = subscription;
     if (weights === null || creditMessages === 0 || share === 0) return;
-    if (isSomethingThere(feed) && leased.size > 0) {
+    if (isSomethingThere(feed)) {
       weights.stuck.add(feed);
-      return;
+      if (leased.size > 0) return;
     }
     weights.pass(feed);
     if (!weights.isAwaited) return;
     weights.isAwaited = false;
-    this.stirSubscription(subscription);
+    this.#stirStarved(subscription);
   }
 
   #deliver(feed: Feed, subscription: Subscription, offsets: readonly number[], turn: Turn): void {
@@ -332,6 +347,7 @@ export class Consumers {
       kind: "deliver",
       to: connection.id,
       subscription: subscription.no,
+      holderNo: subscription.holderNo,
       topic: topic.name,
       leaseMs,
       hasTtl: topic.hasTtl,

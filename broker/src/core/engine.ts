@@ -245,9 +245,9 @@ export class Engine {
       case "looked":
         return core.windows.looked(input, turn);
       case "unreadable":
-        return settle.unreadable(core, turn, input.token);
+        return settle.unreadable(core, turn, input);
       case "lapsed":
-        return lapsed(core, turn, input.tokens);
+        return lapsed(core, turn, input);
       default:
         input satisfies never;
     }
@@ -256,8 +256,7 @@ export class Engine {
   #frame(from: ConnectionId, frame: PlainFrame, turn: Turn): void {
     if (this.#core.admission !== "none" || WRITE_NOTHING.has(frame.type))
       return this.#dispatch(from, frame, turn);
-    const { code, message } = transact.FULL;
-    if ("id" in frame) turn.refuse(from, frame.id, code, message);
+    if ("id" in frame) transact.refuseFull(this.#core, turn, from, frame.id);
   }
 
   #dispatch(from: ConnectionId, frame: PlainFrame, turn: Turn): void {
@@ -407,19 +406,25 @@ export class Engine {
 const CLOCK_EVERY_MS = 60_000;
 
 /**
- * What is answered even when nothing may be written any more; of verdicts and recalls only what needs no
- * writing: who repeats one would take a refusal for "it did not happen".
+ * What is answered even when nothing may be written any more. Those below QUERIES refuse by themselves what needs
+ * writing, and answer the rest: who repeats one would take a refusal for "it did not happen".
  */
 const WRITE_NOTHING: ReadonlySet<PlainFrame["type"]> = new Set([
   "announce",
   "credit",
   "extend",
   "inbox",
-  "recall",
   "reply",
-  "verdict",
-  "tx.decide",
   ...QUERIES,
+  "recall",
+  "verdict",
+  "topic.create",
+  "topic.delete",
+  "group.pause",
+  "group.resume",
+  "group.delete",
+  "tx.decide",
+  "tx.resume",
 ]);
 
 /** A million timers that fall due at once are worked off in steps; the loop stays free in between. */

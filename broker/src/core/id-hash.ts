@@ -11,7 +11,6 @@
  */
 
 export const ID_WORDS_MAX = 16;
-const CHARACTERS_MAX = ID_WORDS_MAX * 4;
 
 export type HashKey = readonly [number, number];
 
@@ -21,13 +20,15 @@ export const DEFAULT_HASH_KEY: HashKey = [0x0706_0504, 0x0f0e_0d0c];
 export class IdHash {
   readonly #key: HashKey;
   /** Of the id that was read last. */
-  readonly words = new Uint32Array(ID_WORDS_MAX);
+  readonly words: Uint32Array;
   #wordCount = 0;
   #hash = 0;
   #lastId = "";
 
-  constructor(key: HashKey = DEFAULT_HASH_KEY) {
+  /** `wordsMax`: more, where an id is a part of what is looked up. */
+  constructor(key: HashKey = DEFAULT_HASH_KEY, wordsMax: number = ID_WORDS_MAX) {
     this.#key = key;
+    this.words = new Uint32Array(wordsMax);
   }
 
   get wordCount(): number {
@@ -84,7 +85,7 @@ export class IdHash {
 /** How many words it takes; 0: it is no id. Four characters at a time: each request brings an id. */
 function packId(id: string, words: Uint32Array): number {
   const { length } = id;
-  if (length > CHARACTERS_MAX) return 0;
+  if (length > words.length * 4) return 0;
   let count = 0;
   let at = 0;
   let all = 0;

@@ -6,15 +6,16 @@ import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
 import { findDelivery } from "./transact.ts";
 import type { Turn } from "./turn.ts";
+import type { Unsent } from "./types.ts";
 
-export function lapsed(core: Core, turn: Turn, tokens: readonly string[]): void {
+export function lapsed(core: Core, turn: Turn, unsent: Unsent): void {
   const byCursor = new Map<Cursor, number[]>();
-  for (const token of tokens) {
+  core.consumers.refund(unsent);
+  for (const { token } of unsent.deliveries) {
     const found = findDelivery(core, token);
-    // Given back meanwhile: it is looked at again before it is sent again.
+    // Given back or settled meanwhile: it is looked at again before it is sent again.
     if (found === null) continue;
     const { cursor, entry } = found;
-    core.consumers.refund(cursor, entry);
     if (!core.consumers.endLease(entry)) continue;
     const offsets = byCursor.get(cursor) ?? [];
     byCursor.set(cursor, offsets);

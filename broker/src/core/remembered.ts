@@ -5,9 +5,9 @@
  *
  * Invariants
  * - M1 Forgetting depends on the times given to `set` only, so that recovery forgets what the live engine forgot.
- * - M2 Entries never change, and new ones come behind the others. Ids and values stand in columns, not in
- *   objects: a million of them is nothing to the garbage collector, they grow without a pause, and a
- *   checkpoint copies bytes.
+ * - M2 Entries never change, an id stands at most once in a generation, and new ones come behind the others.
+ *   Ids and values stand in columns, not in objects: a million of them is nothing to the garbage collector,
+ *   they grow without a pause, and a checkpoint copies bytes.
  */
 import { IdHash } from "./id-hash.ts";
 import { Ids, type SavedIds } from "./ids.ts";
@@ -74,7 +74,12 @@ export class Remembered<V> {
     return find(this.#young, id) ?? find(this.#old, id);
   }
 
-  /** The caller has made sure that the id is not remembered. */
+  /** It will be remembered for as long as one that is set now. */
+  isYoung(id: string): boolean {
+    return this.#young.ids.find(id) !== NOWHERE;
+  }
+
+  /** The caller has made sure that the id is not remembered, or at least not young. */
   set(id: string, value: V, atMs: number): void {
     if (this.#young.ids.size >= this.#generationMax || atMs - this.#youngSinceMs >= this.#keepMs) {
       this.#old = this.#young;

@@ -2,6 +2,7 @@
  * What records do to messages that have a time: those that become visible later (delay), and those that are
  * not worth a delivery for ever (time to live). As in state.ts, nothing here refuses (A1).
  */
+import { ID_WORDS_MAX } from "./id-hash.ts";
 import { invariant } from "./invariant.ts";
 import type { Place, RecordOf } from "./records.ts";
 import type { ScheduledMessage } from "./scheduled.ts";
@@ -48,8 +49,19 @@ export function recalled(state: State, { topicNo, messageId }: RecordOf<"recalle
     state.scheduled.remove(row);
     state.topic(topicNo).scheduled--;
   }
-  if (state.recalls.get(messageId) === undefined) state.recalls.set(messageId, topicNo, state.atMs);
+  const key = recallKey(topicNo, messageId);
+  // A message of this id may have been sent and recalled again: the last time counts.
+  if (!state.recalls.isYoung(key)) state.recalls.set(key, topicNo, state.atMs);
 }
+
+/**
+ * What a recall is remembered by. The topic is part of the key, not of a value: one id may be recalled in any
+ * number of topics, and a hash table bears few rows of one key.
+ */
+export const recallKey = (topicNo: number, messageId: string): string => `${messageId} ${topicNo}`;
+
+/** An id, a blank, and a number of 32 bits. */
+export const RECALL_KEY_WORDS_MAX = ID_WORDS_MAX + 3;
 
 /** The topic is deleted, and what waits for it is gone with it. */
 export function dropScheduled({ scheduled }: State, topicNo: number): void {

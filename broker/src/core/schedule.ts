@@ -7,7 +7,8 @@
 import type { ClientFrames } from "@escrowmq/protocol";
 import { NEVER } from "./alarms.ts";
 import type { Core } from "./core.ts";
-import { clientOf, FULL } from "./transact.ts";
+import { recallKey } from "./schedule-records.ts";
+import { clientOf, refuseFull } from "./transact.ts";
 import type { Turn } from "./turn.ts";
 import type { ConnectionId } from "./types.ts";
 
@@ -45,11 +46,12 @@ export function recall(
     .find(topicNo, messageId)
     .map((row) => state.scheduled.placeOf(row));
   if (places.length > 0) {
-    if (core.admission === "none") return turn.refuse(from, frame.id, FULL.code, FULL.message);
+    if (refuseFull(core, turn, from, frame.id)) return;
     turn.log({ kind: "recalled", topicNo, messageId, places, client: clientOf(core, from) });
     return turn.ok(from, frame.id);
   }
-  if (state.recalls.get(messageId) === topicNo) return turn.ok(from, frame.id, { duplicate: true });
+  if (state.recalls.get(recallKey(topicNo, messageId)) !== undefined)
+    return turn.ok(from, frame.id, { duplicate: true });
   turn.refuse(
     from,
     frame.id,

@@ -20,7 +20,7 @@ import type { Group } from "./state.ts";
 import type { Topic } from "./topic.ts";
 import { findDelivery, STALE } from "./transact.ts";
 import type { Turn } from "./turn.ts";
-import type { ConnectionId } from "./types.ts";
+import type { ConnectionId, Unsent } from "./types.ts";
 
 type StartAt = ClientFrames["subscribe"]["topics"][number];
 
@@ -226,18 +226,15 @@ export function ripen(core: Core, turn: Turn, place: number, atMs: number): void
   core.consumers.stir(cursor);
 }
 
-/** The body cannot be read: corruption is reported, never served. It is tried again in case the disk recovers. */
-export function unreadable(core: Core, turn: Turn, token: string): void {
-  const found = findDelivery(core, token);
-  if (found === null) return;
+/** The bodies cannot be read: corruption is reported, never served. It is tried again in case the disk recovers. */
+export function unreadable(core: Core, turn: Turn, unsent: Unsent): void {
   const readyAtMs = turn.nowMs + UNREADABLE_DELAY_MS;
-  core.consumers.refund(found.cursor, found.entry);
-  giveBack(core, turn, found.cursor, found.entry, {
-    cause: "unreadable",
-    readyAtMs,
-    isCounted: false,
-    reason: "",
-  });
+  const how = { cause: "unreadable", readyAtMs, isCounted: false, reason: "" } as const;
+  core.consumers.refund(unsent);
+  for (const { token } of unsent.deliveries) {
+    const found = findDelivery(core, token);
+    if (found !== null) giveBack(core, turn, found.cursor, found.entry, how);
+  }
 }
 
 /** Long enough not to fill the log with complaints. */

@@ -28,7 +28,7 @@ import { invariant } from "./invariant.ts";
 import type { Policy } from "./policy.ts";
 import type { Endpoint, LogRecord, Place, RecordOf } from "./records.ts";
 import { Remembered } from "./remembered.ts";
-import { dropScheduled, due, recalled, show } from "./schedule-records.ts";
+import { dropScheduled, due, RECALL_KEY_WORDS_MAX, recalled, show } from "./schedule-records.ts";
 import { Scheduled } from "./scheduled.ts";
 import { Topic } from "./topic.ts";
 import {
@@ -59,7 +59,7 @@ export class State {
   readonly decisions: Remembered<Decision>;
   readonly sends: Remembered<number>;
   readonly scheduled: Scheduled;
-  /** Messages that were recalled, by id: from which topic. */
+  /** Messages that were recalled, by topic and id (recallKey). */
   readonly recalls: Remembered<number>;
   readonly endpoints = new Map<string, Endpoint>();
   nextTopicNo = 1;
@@ -92,7 +92,8 @@ export class State {
     const newColumns = (): DigestColumns => new DigestColumns();
     this.sends = new Remembered(newColumns, sendsKeptMs, sendsKeptMax, hash);
     this.scheduled = new Scheduled(hash);
-    this.recalls = new Remembered(newColumns, sendsKeptMs, sendsKeptMax, hash);
+    const recallHash = new IdHash(hashKey, RECALL_KEY_WORDS_MAX);
+    this.recalls = new Remembered(newColumns, sendsKeptMs, sendsKeptMax, recallHash);
   }
 
   beginBlock(block: number, atMs: number): void {

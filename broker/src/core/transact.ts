@@ -27,8 +27,13 @@ export interface Refusal {
   readonly detail?: ErrorDetail;
 }
 
-/** Nothing may be written any more. */
-export const FULL: Refusal = { code: "DISK_FULL", message: "The disk is full." };
+const FULL: Refusal = { code: "DISK_FULL", message: "The disk is full." };
+
+/** True: nothing may be written any more, and the request is refused. To be asked last, just before the change. */
+export function refuseFull({ admission }: Core, turn: Turn, to: ConnectionId, re: number): boolean {
+  if (admission === "none") turn.refuse(to, re, FULL.code, FULL.message);
+  return admission === "none";
+}
 
 export function announce(
   core: Core,
@@ -117,7 +122,7 @@ export function verdict(
   if (frame.verdict === "unknown") return turn.ok(from, frame.id, { state: found.state });
   if (found.decision !== null)
     return answerDecided(turn, from, frame.id, found.decision, frame.verdict);
-  if (core.admission === "none") return turn.refuse(from, frame.id, FULL.code, FULL.message);
+  if (refuseFull(core, turn, from, frame.id)) return;
   decide(
     core,
     turn,

@@ -107,10 +107,16 @@ export type Input =
       /** Of each match: by what it is ordered, 0: by nothing. None where no order was asked for. */
       readonly keys: readonly number[];
     }
-  /** The body of a delivery could not be read, or does not match its checksum. */
-  | { readonly kind: "unreadable"; readonly token: string }
-  /** The time to live of these deliveries was over before they were sent: they were not. */
-  | { readonly kind: "lapsed"; readonly tokens: readonly string[] };
+  /** The bodies of these deliveries could not be read, or do not match their checksum. */
+  | ({ readonly kind: "unreadable" } & Unsent)
+  /** The time to live of these deliveries was over before they were sent. */
+  | ({ readonly kind: "lapsed" } & Unsent);
+
+/** Deliveries of one `deliver` that never went out. Whatever has become of them since: their credit was not used. */
+export interface Unsent {
+  readonly holderNo: number;
+  readonly deliveries: readonly Pick<Delivery, "token" | "bytes">[];
+}
 
 export interface Delivery {
   readonly token: string;
@@ -129,6 +135,8 @@ export type Send =
       readonly kind: "deliver";
       readonly to: ConnectionId;
       readonly subscription: number;
+      /** The subscription again, by a number that no other one ever gets. */
+      readonly holderNo: number;
       readonly topic: string;
       readonly leaseMs: number;
       /** Some of the topic's messages have a time to live: each is looked at. */

@@ -5,9 +5,10 @@
  *
  * Invariants
  * - Y2 A feed waits only for one that is stirred then. That one delivers, and lets the next one come before it
- *   when its turn is over; or it cannot, is passed over for this round, and those that waited are stirred; or it
- *   waits for the end of what is under way, and is not asked again before. So nobody waits for ever, and nobody
- *   is asked in vain without end.
+ *   when its turn is over; or it cannot. Then it waits for the end of what is under way, and its turn with it; if
+ *   nothing is, it is passed over for this round, and those that waited are stirred. Either way it is stuck: nobody
+ *   asks it again before it delivers, or its consumer's credit or congestion changes, or nothing is under way any more.
+ *   So nobody waits for ever, and nobody is asked in vain without end.
  */
 export class Weights<Feed> {
   readonly #of: ReadonlyMap<Feed, number>;
@@ -15,7 +16,7 @@ export class Weights<Feed> {
   readonly #served = new Set<Feed>();
   #last: Feed | null = null;
   #left = 0;
-  /** Those that could not deliver while something was under way, and nothing has changed since. */
+  /** Those that could not deliver, and nothing has changed for them since. */
   readonly stuck = new Set<Feed>();
   /** Somebody waits for one that may turn out to have nothing to give. */
   isAwaited = false;

@@ -68,7 +68,6 @@ type DeliveryFrame = BrokerFrames["deliver"]["deliveries"][number];
 
 export class Dispatch {
   readonly #options: DispatchOptions;
-  #lapsed: string[] = [];
   readonly #queries = new Queries();
 
   constructor(options: DispatchOptions) {
@@ -116,6 +115,7 @@ export class Dispatch {
 
   #deliver(session: Session, send: SendOf<"deliver">): void {
     const ready: DeliveryFrame[] = [];
+    const lapsed: Delivery[] = [];
     const cold = new Map<number, Delivery[]>();
     let readyBytes = 0;
     for (const delivery of send.deliveries) {
@@ -123,31 +123,29 @@ export class Dispatch {
       const message = this.#options.store.cached(block, slot);
       if (message !== null) {
         readyBytes += sizeOf(delivery);
-        if (!this.#hasLapsed(send, delivery, message))
-          ready.push(deliveryFrame(send, delivery, message));
+        if (this.#hasLapsed(send, delivery, message)) lapsed.push(delivery);
+        else ready.push(deliveryFrame(send, delivery, message));
       } else cold.set(block, [...(cold.get(block) ?? []), delivery]);
     }
     session.handOver(readyBytes, () => session.outbox.addDeliveries(send.subscription, ready));
-    this.#tellLapsed();
+    this.#tellUnsent("lapsed", send, lapsed);
     for (const [block, deliveries] of cold)
       void this.#deliverCold(session, send, block, deliveries);
   }
 
-  /** Its time to live is over: it is not sent, and the core is told. */
-  #hasLapsed(send: SendOf<"deliver">, { token, atMs }: Delivery, message: Uint8Array): boolean {
+  /** Its time to live is over. */
+  #hasLapsed(send: SendOf<"deliver">, { atMs }: Delivery, message: Uint8Array): boolean {
     if (!send.hasTtl) return false;
     const { ttlMs } = decodeMessage(message);
-    if (ttlMs === undefined || this.#options.nowMs() <= atMs + ttlMs) return false;
-    this.#lapsed.push(token);
-    return true;
+    return ttlMs !== undefined && this.#options.nowMs() > atMs + ttlMs;
   }
 
-  /** What was found while deliveries were made up, in one input. */
-  #tellLapsed(): void {
-    const tokens = this.#lapsed;
-    if (tokens.length === 0) return;
-    this.#lapsed = [];
-    this.#options.take({ kind: "lapsed", tokens });
+  #tellUnsent(
+    kind: "lapsed" | "unreadable",
+    { holderNo }: SendOf<"deliver">,
+    deliveries: readonly Delivery[],
+  ): void {
+    if (deliveries.length > 0) this.#options.take({ kind, holderNo, deliveries });
   }
 
   async #deliverCold(
@@ -159,18 +157,20 @@ export class Dispatch {
     const slots = deliveries.map(({ place }) => place.slot);
     await this.#reading(async () => {
       const messages = await this.#read(block, slots);
-      const frames = deliveries.flatMap((delivery, at) => {
+      const frames: DeliveryFrame[] = [];
+      const lapsed: Delivery[] = [];
+      for (const [at, delivery] of deliveries.entries()) {
         const message = messages?.[at];
-        const isSent = message !== undefined && !this.#hasLapsed(send, delivery, message);
-        return isSent ? [deliveryFrame(send, delivery, message)] : [];
-      });
+        if (message === undefined) continue;
+        if (this.#hasLapsed(send, delivery, message)) lapsed.push(delivery);
+        else frames.push(deliveryFrame(send, delivery, message));
+      }
       session.handOver(sizeOfAll(deliveries), () =>
         session.outbox.addDeliveries(send.subscription, frames),
       );
       session.flush();
-      this.#tellLapsed();
-      if (messages === null)
-        for (const { token } of deliveries) this.#options.take({ kind: "unreadable", token });
+      this.#tellUnsent("lapsed", send, lapsed);
+      if (messages === null) this.#tellUnsent("unreadable", send, deliveries);
     });
   }
 

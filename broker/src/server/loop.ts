@@ -143,11 +143,11 @@ export class Loop {
     const block = this.#options.engine.sealBlock();
     const sends = this.#sends;
     this.#sends = [];
-    const wasFull = !this.hasRoom("sending");
     this.#writtenBytes = this.#openBytes;
     this.#openBytes = 0;
     this.#pages = 0;
-    if (wasFull) this.#options.roomy();
+    // Whoever found no room may have done so under a smaller limit.
+    this.#options.roomy();
     if (block === null) {
       this.#writtenBytes = 0;
       return this.#say(sends);

@@ -16,7 +16,7 @@ import { judge } from "../../history/judge.ts";
 import { useBench } from "../../support/e2e-broker.ts";
 import { finalOf } from "../../support/e2e-final.ts";
 import { Load, settled } from "../../support/e2e-load.ts";
-import { GROUPS, LEASE_MS, PICKY_GROUP, TOPICS } from "../../support/e2e-load-world.ts";
+import { setUpLoad } from "../../support/e2e-load-world.ts";
 import { Random } from "../../support/e2e-random.ts";
 import { waitFor } from "../../support/e2e-wait.ts";
 import { itUnless, useFolders } from "../support/machine.ts";
@@ -67,14 +67,8 @@ async function cutAgainAndAgain(
   cuts: number,
 ): Promise<Session> {
   const broker = await bench.brokerProcess({ ...SMALL, dataDir: join(disk.path, "data") });
-  const setup = await bench.admin(broker.url, ...TOPICS);
-  for (const group of GROUPS)
-    await setup.request("group.update", {
-      group,
-      leaseMs: LEASE_MS,
-      attemptsMax: 1_000,
-      ordered: group === PICKY_GROUP,
-    });
+  const setup = await bench.admin(broker.url);
+  await setUpLoad(setup);
   await setup.close();
   const history = new History();
   const load = new Load({ url: broker.url, history, random, parallel: 96 });

@@ -1,7 +1,7 @@
-/** Bugs of what operators do to groups: pause, skip, reset. */
+/** Bugs of what operators do to groups, and ask about messages: pause, skip, reset, start, find. */
 import { Engine, type SealedBlock } from "../../../broker/src/core/engine.ts";
 import { losing } from "./durability.ts";
-import { applies, type Planted, patched } from "./planting.ts";
+import { applies, framed, type Planted, patched, steps } from "./planting.ts";
 
 class UnskippingEngine extends Engine {
   override replay(block: SealedBlock): void {
@@ -10,6 +10,32 @@ class UnskippingEngine extends Engine {
 }
 
 export const OPERATOR_BUGS: Planted = {
+  "a reset to a time goes a moment too far": framed((frame) =>
+    frame.type === "group.reset" && frame.from === "time"
+      ? { ...frame, at: (frame.at ?? 0) + 2_000 }
+      : frame,
+  ),
+  "a dry run moves the group": framed((frame) =>
+    frame.type === "group.reset" ? { ...frame, dryRun: false } : frame,
+  ),
+  "a group that says nothing begins at the end": framed((frame) =>
+    frame.type === "subscribe"
+      ? { ...frame, topics: frame.topics.map((one) => ({ from: "latest" as const, ...one })) }
+      : frame,
+  ),
+  "a find leaves out the last one": steps((_, step, input, nowMs) => {
+    const ready = step(input, nowMs);
+    const sends = ready.sends.map((send) => {
+      if (send.kind !== "inspect" || send.inspection.kind !== "find") return send;
+      const { value } = send.inspection;
+      const inspection = {
+        kind: "find",
+        value: { ...value, looks: value.looks.slice(0, -1) },
+      } as const;
+      return { ...send, inspection };
+    });
+    return { ...ready, sends };
+  }),
   "a pause ends with a restart": applies(({ core: { state } }, apply, record) => {
     apply(record);
     if (record.kind !== "opened") return;

@@ -7,6 +7,7 @@ import type { WorldOptions } from "../world.ts";
 
 export type Planted = Readonly<Record<string, WorldOptions>>;
 
+type PlainFrame = Extract<Input, { readonly kind: "frame" }>["frame"];
 type Step = (input: Input, nowMs: number) => Ready;
 
 export class MutantEngine extends Engine {
@@ -61,6 +62,12 @@ export const withPolicy = (change: (policy: Policy) => Partial<Policy>): WorldOp
 
 export const verdictOf = (input: Input) =>
   input.kind === "frame" && input.frame.type === "verdict" ? input.frame : null;
+
+/** Swaps a request for another one, on its way to the engine. */
+export const framed = (rewrite: (frame: PlainFrame) => PlainFrame): WorldOptions =>
+  rewritten((_, input) =>
+    input.kind === "frame" ? { ...input, frame: rewrite(input.frame) } : input,
+  );
 
 /** Swaps what a request names, on its way to the engine. */
 export const rewritten = (rewrite: (engine: Engine, input: Input) => Input): WorldOptions =>
