@@ -101,9 +101,11 @@ class Stage implements Names {
       tokens.push(...old.map(({ token }) => token));
       return { ...send, deliveries: send.deliveries.filter((one) => !old.includes(one)) };
     });
-    if (tokens.length === 0) return { records, sends };
-    const after = this.#sent(this.driver.step({ kind: "lapsed", tokens }));
-    return { records: [...records, ...after.records], sends: [...left, ...after.sends] };
+    const after = tokens.map((token) => this.#sent(this.driver.unsent("lapsed", token)));
+    return {
+      records: [...records, ...after.flatMap((effects) => effects.records)],
+      sends: [...left, ...after.flatMap((effects) => effects.sends)],
+    };
   }
 
   /** `latest`, `offset:2`, `time:1m`: a time counts from the start. */
