@@ -1,7 +1,9 @@
 /** Messages as an application gives them, and as it sees them again in a check. */
+
 import { EscrowError, encodeMessage, LIMITS, type WireMessage } from "@escrowmq/protocol";
 import { encodeBody, type Topic, topicNameOf } from "@escrowmq/protocol/client";
-import { sha256 } from "./sha-256.ts";
+import { sha256 } from "@noble/hashes/sha2.js";
+import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 
 /** A message to send. `T` is the topic's body type; by a topic's mere name it may be anything. */
 export interface OutgoingMessage<T = unknown> {
@@ -84,12 +86,13 @@ export function encodeTransaction(
 /**
  * Ids for the messages of a call that has an id of its own. The same call again must be byte for byte the same,
  * or the broker takes it for another one under a used id. It is a hash, because consumers see a message's id,
- * and nobody may guess a transaction's.
+ * and nobody may guess a transaction's. Not by the platform's own, which answers later: a send leaves in the turn
+ * in which it was asked for.
  */
 export function idsUnder(kind: "send" | "prepare", id: string): (place: number) => string {
   let prefix: string | null = null;
   return (place) => {
-    prefix ??= sha256(`${kind} ${id}`).slice(0, 28);
+    prefix ??= bytesToHex(sha256(utf8ToBytes(`${kind} ${id}`))).slice(0, 28);
     return prefix + place.toString(16).padStart(4, "0");
   };
 }

@@ -54,14 +54,17 @@ function pack(folder: string): { readonly manifest: Manifest; readonly files: re
 }
 
 describe("an SDK as it is published", () => {
-  for (const folder of ["producer-sdk", "consumer-sdk"])
-    it(`${folder} needs the protocol, msgpackr and ws, and no LevelDB`, () => {
-      const { manifest, files } = pack(folder);
-      const closure = closureOf(manifest, join(project, folder));
-      expect([...closure].sort()).toEqual(["@escrowmq/protocol", "msgpackr", "ws"]);
-      expect(files).toContain(join("dist", "index.js"));
-      expect(files.filter((file) => file.endsWith(".ts") && !file.endsWith(".d.ts"))).toEqual([]);
-    });
+  const shared = ["@escrowmq/protocol", "msgpackr", "ws"];
+  it.each([
+    ["producer-sdk", ["@noble/hashes"]],
+    ["consumer-sdk", []],
+  ])("%s needs the protocol, msgpackr, ws and %j, and no LevelDB", (folder, more) => {
+    const { manifest, files } = pack(folder);
+    const closure = closureOf(manifest, join(project, folder));
+    expect([...closure].sort()).toEqual([...shared, ...more].sort());
+    expect(files).toContain(join("dist", "index.js"));
+    expect(files.filter((file) => file.endsWith(".ts") && !file.endsWith(".d.ts"))).toEqual([]);
+  });
 
   it("differs in that from the broker, which has LevelDB", () => {
     const { manifest } = pack("broker");
