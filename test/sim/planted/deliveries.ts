@@ -1,8 +1,10 @@
 /** Bugs of sends, deliveries and what ends them. */
 
+import type { Subscription } from "../../../broker/src/core/consumers.ts";
 import type { Engine } from "../../../broker/src/core/engine.ts";
 import { NOWHERE } from "../../../broker/src/core/places.ts";
 import { readToken, tokenOf } from "../../../broker/src/core/token.ts";
+import type { WorldOptions } from "../world.ts";
 import { storeWith } from "./broken-store.ts";
 import { applies, type Planted, patched, rewritten, steps } from "./planting.ts";
 
@@ -14,6 +16,21 @@ function freshToken(engine: Engine, token: string): string {
     ? tokenOf(ref.cursorNo, ref.offset, entry.state.deliveryNo)
     : token;
 }
+
+type Weighted = Subscription & { readonly weights: NonNullable<Subscription["weights"]> };
+
+/** Each subscription whose topics are not all worth the same goes through `patch`. */
+const weighted = (patch: (subscription: Weighted) => void): WorldOptions =>
+  patched(({ core: { consumers } }) => {
+    const subscribe = consumers.subscribe.bind(consumers);
+    Object.assign(consumers, {
+      subscribe: (...args: Parameters<typeof subscribe>) => {
+        const subscription = subscribe(...args);
+        if (subscription.weights !== null) patch(subscription as Weighted);
+        return subscription;
+      },
+    });
+  });
 
 export const DELIVERY_BUGS: Planted = {
   "a delivery brings the body of its neighbour": storeWith((store) => ({
@@ -43,36 +60,18 @@ export const DELIVERY_BUGS: Planted = {
   "an extension of a lease is forgotten": patched(({ core }) => {
     Object.assign(core.consumers, { extend: () => undefined });
   }),
-  "a topic that waited for the turn of another is not woken": patched(({ core: { consumers } }) => {
-    const [pump, stir] = [
-      consumers.pump.bind(consumers),
-      consumers.stirSubscription.bind(consumers),
-    ];
-    let isPumping = false;
-    Object.assign(consumers, {
-      pump: (turn: Parameters<typeof pump>[0]) => {
-        isPumping = true;
-        pump(turn);
-        isPumping = false;
-      },
-      stirSubscription: (subscription: Parameters<typeof stir>[0]) => {
-        if (!isPumping) stir(subscription);
-      },
-    });
+  "a topic that waited for the turn of another is not woken": weighted(({ weights }) => {
+    const pass = weights.pass.bind(weights);
+    const passAlone = (feed: Parameters<typeof pass>[0]): void => {
+      pass(feed);
+      weights.isAwaited = false;
+    };
+    Object.assign(weights, { pass: passAlone });
   }),
-  "a topic that gives up the turn to another is forgotten": patched(({ core: { consumers } }) => {
-    const subscribe = consumers.subscribe.bind(consumers);
-    Object.assign(consumers, {
-      subscribe: (...[connection, no, ...rest]: Parameters<typeof subscribe>) => {
-        const subscription = subscribe(connection, no, ...rest);
-        const { starved, weights } = subscription;
-        if (weights === null) return subscription;
-        const add = starved.add.bind(starved);
-        type Feed = Parameters<typeof starved.add>[0];
-        Object.assign(starved, { add: (feed: Feed) => weights.isAwaited || add(feed) });
-        return subscription;
-      },
-    });
+  "a topic that gives up the turn to another is forgotten": weighted(({ starved, weights }) => {
+    const add = starved.add.bind(starved);
+    type Feed = Parameters<typeof starved.add>[0];
+    Object.assign(starved, { add: (feed: Feed) => weights.isAwaited || add(feed) });
   }),
   "an unreadable body costs the consumer its credit": patched(({ core }) => {
     Object.assign(core.consumers, { refund: () => undefined });
