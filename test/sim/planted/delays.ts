@@ -11,6 +11,7 @@ export const DELAY_BUGS: Planted = {
         if (record.kind !== "opened" || state.block === 1) return;
         const { scheduled } = state;
         Object.defineProperty(scheduled, "nextAtMs", {
+          configurable: true,
           get: () => (scheduled.size > 0 ? 0 : Number.POSITIVE_INFINITY),
         });
       },

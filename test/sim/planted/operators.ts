@@ -20,7 +20,10 @@ export const OPERATOR_BUGS: Planted = {
   ),
   "a group that says nothing begins at the end": framed((frame) =>
     frame.type === "subscribe"
-      ? { ...frame, topics: frame.topics.map((one) => ({ from: "latest" as const, ...one })) }
+      ? {
+          ...frame,
+          topics: frame.topics.map((one) => ({ ...one, from: one.from ?? ("latest" as const) })),
+        }
       : frame,
   ),
   "a find leaves out the last one": steps((_, step, input, nowMs) => {
