@@ -110,18 +110,35 @@ class World {
     const at = this.#fuzzer.random(PEERS);
     const peer = this.#peer(at);
     const { data, frames } = this.#fuzzer.random(4) === 0 ? this.#legal() : this.#fuzzer.batch();
-    const beforeMs = cpuMs();
-    peer.sayBytes(data);
-    await tick();
-    await tick();
-    const tookMs = cpuMs() - beforeMs;
-    this.slowestMs = Math.max(this.slowestMs, tookMs);
-    if (tookMs > STALL_MS)
+    const tookMs = await this.#says(peer, data);
+    if (tookMs <= STALL_MS) this.slowestMs = Math.max(this.slowestMs, tookMs);
+    else if (await this.#stallsAgain(data))
       expect.fail(`${tookMs} ms for ${data.subarray(0, 2_000).toString("hex")}`);
     this.#known.tokens.push(...peer.tokens.splice(0));
     if (this.#fuzzer.random(100) === 0) peer.leave();
     if (peer.closedBy !== null) await this.#bury(at, peer);
     return frames;
+  }
+
+  async #says(peer: FuzzPeer, data: Buffer): Promise<number> {
+    const beforeMs = cpuMs();
+    peer.sayBytes(data);
+    await tick();
+    await tick();
+    return cpuMs() - beforeMs;
+  }
+
+  /** In one of the states at least; the work of a compiler or a collector, on whatever thread, does not come again. */
+  async #stallsAgain(data: Buffer): Promise<boolean> {
+    for (const overture of OVERTURES) {
+      const peer = new FuzzPeer(this.#broker);
+      for (const batch of overture) peer.say(...batch);
+      await tick();
+      const tookMs = await this.#says(peer, data);
+      peer.leave();
+      if (tookMs > STALL_MS) return true;
+    }
+    return false;
   }
 
   #legal(): { readonly data: Buffer; readonly frames: number } {
