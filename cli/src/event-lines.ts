@@ -18,6 +18,7 @@ const EVENTS: Readonly<Record<TimelineEvent["event"], Look>> = {
   resumed: { mark: "○", says: "resumed", style: "cyan" },
   committed: { mark: "●", says: "committed", style: "green" },
   due: { mark: "●", says: "due", style: "green" },
+  queued: { mark: "=", says: "queued", style: "yellow" },
   recalled: { mark: "×", says: "recalled", style: "yellow" },
   rolledBack: { mark: "×", says: "rolled back", style: "red" },
   delivered: { mark: "→", says: "delivered", style: "cyan" },

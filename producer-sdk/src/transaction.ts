@@ -73,6 +73,12 @@ export interface TransactionOptions {
   readonly checkAfterMs?: number;
   /** What becomes of it when no check ever finds the verdict. Default "park": kept for an operator. */
   readonly onUndecided?: "park" | "rollback";
+  /**
+   * Reserves the next place of each key that its messages have, in their topics: what is sent, prepared or due there
+   * later is visible after the verdict only, in the order in which it came. Messages without a key, or with a delay,
+   * reserve nothing. A key is reserved for as long as the transaction is undecided, parked included. Default false.
+   */
+  readonly reserveKeys?: boolean;
   /** Stops waiting; a prepared transaction is left to its verdict or the check-back. */
   readonly signal?: AbortSignal;
   /**
@@ -174,7 +180,7 @@ export class Scope implements Transaction {
     answered: (prepared: Prepared | EscrowError) => void,
   ): void {
     const { calls, group } = this.#context;
-    const { checkAfterMs, onUndecided, signal } = this.#options;
+    const { checkAfterMs, onUndecided, reserveKeys, signal } = this.#options;
     const transactionId = this.id;
     const tokens = acks.length === 0 ? undefined : acks.map(({ token }) => token);
     calls.start(
@@ -187,6 +193,7 @@ export class Scope implements Transaction {
         acks: tokens,
         checkAfterMs,
         onUndecided,
+        reserveKeys,
       }),
       signal === undefined ? RESENT : { onReconnect: "resend", signal },
       (outcome) => answered(this.#prepared(outcome, acks)),

@@ -29,6 +29,8 @@ export interface TopicView {
   readonly heldBy: readonly string[];
   /** Messages that wait for their time; they have no offset yet. */
   readonly scheduled: number;
+  /** Messages that wait for the verdicts of transactions that reserve their keys; they have no offset yet either. */
+  readonly queued: number;
   /** When the first of them is due. */
   readonly nextDueAtMs?: number;
 }
@@ -198,6 +200,8 @@ export interface TransactionView {
   readonly parkedBecause?: string;
   readonly decidedAtMs?: number;
   readonly decidedBy?: string;
+  /** Undecided, and the keys of its messages are reserved: so many messages stand right behind it. */
+  readonly queuedBehind?: number;
 }
 
 /** An undecided transaction that is to be asked about now. */
@@ -218,6 +222,7 @@ export interface TimelineEvent {
     | "committed"
     | "rolledBack"
     | "due"
+    | "queued"
     | "recalled"
     | "delivered"
     | "acked"
@@ -355,6 +360,10 @@ export interface StatsView {
   /** Messages that wait for their time. */
   readonly scheduled: number;
   readonly scheduledBytes: number;
+  /** Messages that wait for the verdicts of transactions that reserve their keys. */
+  readonly queued: number;
+  /** Keys that undecided transactions reserve, once a transaction. */
+  readonly reservedKeys: number;
   /** For how long the first of them has been due: behind time is who cannot keep up, or has no room to write. */
   readonly overdueMs: number;
   /** Messages whose time to live was over before a group was sent them, once a group. */
@@ -377,7 +386,7 @@ export interface DoctorView {
 export interface AdminValues {
   "topic.create": TopicView;
   "topic.update": TopicView;
-  /** `scheduled`: messages that waited for their time, and are gone with it. */
+  /** `scheduled`: messages that waited for their time or for others of their key, and are gone with it. */
   "topic.delete": { readonly topic: string; readonly scheduled: number };
   "topic.list": Page<TopicView>;
   "topic.describe": TopicView;

@@ -90,7 +90,8 @@ export const ERROR_TABLE = {
   MESSAGE_NOT_SCHEDULED: refusal(
     "No message of that id waits for its time in the topic: it is visible already, undecided, or never was.",
   ),
-  SCHEDULED_LIMIT: retriable("Too many messages wait for their time already."),
+  SCHEDULED_LIMIT: retriable("Too many messages wait for their time, or their key, already."),
+  RESERVATION_LIMIT: retriable("Undecided transactions reserve too many keys already."),
   // Broadcast.
   GROUP_IS_BROADCAST: refusal(
     "The group has no progress of its own there, its instances have; name one of them.",

@@ -96,6 +96,8 @@ export const CLIENT_FRAMES = {
     acks: optional(list(token, 0, LIMITS.transactionAcksMax)),
     checkAfterMs: optional(integer(0, LIMITS.checkAfterMsMax)),
     onUndecided: optional(oneOf("park", "rollback")),
+    /** Nothing that comes later with the key of one of its messages is visible before the verdict. */
+    reserveKeys: optional(boolean),
   },
   verdict: { id, transactionId, group: name, verdict, reason: optional(REASON) },
   answer: { transactionId, attempt: count, verdict },

@@ -24,6 +24,7 @@ export const topic = (changes: Partial<TopicView> = {}): TopicView => ({
   heldBytes: 0,
   heldBy: [],
   scheduled: 0,
+  queued: 0,
   ...changes,
 });
 
@@ -161,6 +162,8 @@ export const stats: StatsView = {
   retired: 12,
   expired: 0,
   scheduled: 7,
+  queued: 0,
+  reservedKeys: 0,
   scheduledBytes: 1_024,
   overdueMs: 0,
   lapsed: 2,

@@ -1,6 +1,7 @@
 /** C5, D7: what a restart adds to a wait is the time that the broker was down, and no more. */
 import { describe, expect, test } from "vitest";
 import { Engine, type SealedBlock } from "../../broker/src/core/engine.ts";
+import { message } from "../support/sim-driver.ts";
 
 const MINUTE = 60_000;
 
@@ -26,7 +27,7 @@ function prepared(checkAfterMs: number): { engine: Engine; blocks: SealedBlock[]
   for (const frame of [announce, create]) engine.step({ kind: "frame", from: 1, frame }, 0);
   const transactionId = "t".repeat(32);
   const frame = { type: "prepare", id: 3, transactionId, group: "g", messages: [], checkAfterMs };
-  const messages = [{ topic: "orders", bodyBytes: 1, data: Uint8Array.of(1) }];
+  const messages = [message("orders")];
   engine.step(
     { kind: "prepare", from: 1, frame: { ...frame, type: "prepare" }, messages, digest: 1 },
     0,

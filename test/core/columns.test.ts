@@ -97,6 +97,8 @@ describe("the table of undecided transactions", () => {
     acks: number % 4 === 0 ? [{ cursorNo: 1, offset: number }] : [],
     checks: number % 3,
     onUndecided: number % 2 === 0 ? ("park" as const) : ("rollback" as const),
+    // One message without acks stands in its row alone, and reserves nothing.
+    reservationNo: number % 3 === 2 ? number : 0,
     parked: ([null, "attempts", "age"] as const)[number % 3] ?? null,
   });
   const bytesOf = (number: number) => (number % 3) * 10;

@@ -245,7 +245,8 @@ testRefusals([
     given: (driver) => {
       driver.topic("orders");
       const producer = driver.producer("shop");
-      const large = { topic: "orders", bodyBytes: 1_000_000, data: new Uint8Array(1_000_000) };
+      const data = new Uint8Array(1_000_000);
+      const large = { ...message("orders"), bodyBytes: data.length, data };
       const messages = Array.from({ length: 5 }, () => large);
       return () => driver.prepare(producer, "t1", { messages });
     },

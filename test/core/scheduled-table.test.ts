@@ -19,6 +19,8 @@ function anyMessage(random: Random, block: number): ScheduledMessage {
     place: { block, slot: random.below(1_000_000) },
     bytes: random.below(100),
     dueAtMs: random.below(50),
+    key: 0,
+    behind: 0,
   };
 }
 

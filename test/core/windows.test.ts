@@ -9,6 +9,7 @@ import {
   deliveriesOf,
   type Effects,
   looksOf,
+  message,
   only,
   timed,
 } from "../support/sim-driver.ts";
@@ -349,8 +350,4 @@ test("what retention takes before it was looked at is lost to the group, and cou
   expect(topicOf(driver)).toMatchObject({ nextOffset: 1, expired: 1, filtered: 0 });
 });
 
-const MESSAGE = {
-  topic: "orders",
-  bodyBytes: 6,
-  data: new TextEncoder().encode("a#paid"),
-};
+const MESSAGE = message("orders", "a#paid");

@@ -3,7 +3,7 @@ import { EscrowError, encodeMessage, type FindView } from "@escrowmq/protocol";
 import { describe, expect, it } from "vitest";
 import type { Find } from "../../broker/src/core/message-queries.ts";
 import { findMessages } from "../../broker/src/server/find-messages.ts";
-import { adminValue, Driver, type Request } from "../support/sim-driver.ts";
+import { adminValue, Driver, message, type Request } from "../support/sim-driver.ts";
 
 type Fields = Partial<Extract<Request, { type: "message.find" }>>;
 
@@ -34,7 +34,7 @@ class Bench extends Driver {
         tag: "paid",
         body: new Uint8Array(9),
       });
-      return { topic: "orders", bodyBytes: 9, data };
+      return { ...message("orders"), bodyBytes: 9, data };
     });
     this.send(this.shop, `send-${this.blocks.length}`, ...messages);
   }

@@ -3,7 +3,8 @@ import { EscrowError, encodeMessage } from "@escrowmq/protocol";
 import { expect, it } from "vitest";
 import type { Input, Look } from "../../broker/src/core/types.ts";
 import type { Log } from "../../broker/src/server/log.ts";
-import { Looker, orderOf } from "../../broker/src/server/looker.ts";
+import { Looker } from "../../broker/src/server/looker.ts";
+import { orderOf } from "../../broker/src/server/order-of.ts";
 import { Reading } from "../../broker/src/server/reading.ts";
 
 type Answer = Extract<Input, { readonly kind: "looked" }>;

@@ -29,7 +29,7 @@ describe("the record codec", () => {
       "1 opened, 2 topicCreated, 3 topicUpdated, 4 topicDeleted, 5 groupUpdated, 6 groupDeleted, " +
         "7 cursorOpened, 8 cursorReset, 9 sent, 10 prepared, 11 decided, 12 checked, 13 parked, " +
         "14 resumed, 15 endpointSet, 16 delivered, 17 acked, 18 returned, 19 buried, 20 replayed, " +
-        "21 purged, 23 retired, 24 moved, 30 cursorFiltered, 31 taken, 35 due, 36 recalled, 37 lapsed, " +
+        "21 purged, 23 retired, 24 moved, 30 cursorFiltered, 31 taken, 35 due, 38 queued, 36 recalled, 37 lapsed, " +
         "45 instanceOpened, 46 instanceSeen, 47 instanceForgotten, 48 abandoned, 49 gapTold, 22 clock, " +
         "40 groupPaused, 41 skipped",
     );
@@ -45,7 +45,7 @@ describe("the record codec", () => {
     expect(roundTrip([record])).toEqual([record]);
   });
 
-  const timing = { id: "m-1", delayMs: 1_000, deliverAtMs: 0, ttlMs: 60_000 };
+  const timing = { id: "m-1", key: 0, delayMs: 1_000, deliverAtMs: 0, ttlMs: 60_000 };
 
   it("gives back what messages say of their times", () => {
     const [first, second] = ONE_OF_EACH.sent.messages;

@@ -208,6 +208,7 @@ export const ONE_OF_EACH: { readonly [Kind in RecordKind]: RecordOf<Kind> } = {
     scheduled: [{ messageId: "m-1", at: 0, from: { block: 3, slot: 2 } }],
   },
   due: { kind: "due", topicNo: 1, place: { block: 2 ** 33, slot: 4 } },
+  queued: { kind: "queued", topicNo: 1, place: { block: 2 ** 33, slot: 5 } },
   recalled: {
     kind: "recalled",
     topicNo: 1,

@@ -6,9 +6,16 @@ import type { BrokerFrames, Verdict } from "@escrowmq/protocol";
 import { Engine, type SealedBlock } from "../../broker/src/core/engine.ts";
 import { wholePart } from "../../broker/src/core/lasting-part.ts";
 import { DEFAULT_POLICY, type Policy } from "../../broker/src/core/policy.ts";
-import type { LogRecord, Timing } from "../../broker/src/core/records.ts";
-import type { Delivery, Input, Look, NewMessage, Send } from "../../broker/src/core/types.ts";
-import { lookedAt } from "./sim-looking.ts";
+import type { LogRecord } from "../../broker/src/core/records.ts";
+import type {
+  Delivery,
+  Input,
+  Look,
+  NewMessage,
+  NewTiming,
+  Send,
+} from "../../broker/src/core/types.ts";
+import { keyIn, lookedAt } from "./sim-looking.ts";
 
 export type PlainFrame = Extract<Input, { readonly kind: "frame" }>["frame"];
 type WithoutId<Frame> = Frame extends unknown ? Omit<Frame, "id"> : never;
@@ -31,18 +38,23 @@ export interface Prepare {
   readonly acks?: readonly string[];
   readonly checkAfterMs?: number;
   readonly onUndecided?: "park" | "rollback";
+  readonly reserveKeys?: boolean;
 }
 
 const utf8 = new TextEncoder();
 
+/** `hello@ann` has the key ann; the body is the id, too. */
 export const message = (topic: string, body = "body"): NewMessage => {
   const data = utf8.encode(body);
-  return { topic, bodyBytes: data.length, data };
+  return { id: body, topic, key: keyIn(body), bodyBytes: data.length, data };
 };
 
 /** A message that says when it becomes visible, or for how long it is worth a delivery. */
-export const timed = (topic: string, timing: Partial<Timing> & { id: string }): NewMessage => ({
-  ...message(topic, timing.id),
+export const timed = (
+  topic: string,
+  { id, ...timing }: Partial<NewTiming> & { id: string },
+): NewMessage => ({
+  ...message(topic, id),
   timing: { delayMs: 0, deliverAtMs: 0, ttlMs: 0, ...timing },
 });
 

@@ -40,13 +40,18 @@ export function lookedAt(
   for (const [at, place] of places.slice(0, count).entries()) {
     const body = bodyIn(blocks, place) ?? "";
     const [, tag] = /#(\w+)/.exec(body) ?? [];
-    const [, key] = /@(\w+)/.exec(body) ?? [];
     const head = { id: "m", topic: "orders", ...(tag === undefined ? {} : { tag }) };
     if (filter !== "" && !parseFilter(filter).matches(head)) continue;
     matches.push(at);
-    if (isOrdered) keys.push(key === undefined ? 0 : numberOf(key));
+    if (isOrdered) keys.push(keyIn(body));
   }
   return { kind: "looked", cursorNo, questionNo, count, matches, keys };
+}
+
+/** By what the message of this body is ordered. */
+export function keyIn(body: string): number {
+  const [, key] = /@(\w+)/.exec(body) ?? [];
+  return key === undefined ? 0 : numberOf(key);
 }
 
 /** Any numbers will do; the shell's are CRC-32s. */

@@ -289,6 +289,7 @@ class Stage implements Names {
       ...(acks === undefined ? {} : { acks }),
       ...(named.checkAfter === undefined ? {} : { checkAfterMs: toMs(named.checkAfter) }),
       ...(named.onUndecided === "rollback" ? { onUndecided: "rollback" as const } : {}),
+      ...(named.reserveKeys === "yes" ? { reserveKeys: true } : {}),
     });
   }
 

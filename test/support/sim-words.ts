@@ -41,10 +41,11 @@ export function sayRecord(names: Names, record: LogRecord): string {
   const at = (ms: number): string => span(ms - names.startMs);
   const when = (timing: Timing | undefined): string => {
     if (timing === undefined) return "";
-    const { delayMs, deliverAtMs, ttlMs } = timing;
+    const { key, delayMs, deliverAtMs, ttlMs } = timing;
     const delay = delayMs > 0 ? ` ${span(delayMs)} after its commit` : "";
     const due = deliverAtMs > 0 ? ` due at ${at(deliverAtMs)}` : delay;
-    return ttlMs > 0 ? `${due} for ${span(ttlMs)}` : due;
+    const lives = ttlMs > 0 ? `${due} for ${span(ttlMs)}` : due;
+    return key !== 0 && due === "" ? `${lives} by its key` : lives;
   };
   const bodies = (messages: RecordOf<"sent">["messages"]): string =>
     messages
@@ -95,6 +96,7 @@ export function sayRecord(names: Names, record: LogRecord): string {
         acks.length > 0 ? `acks ${acks.join(", ")} pending` : "",
         `first check at ${at(record.checkAtMs)}`,
         record.onUndecided === "rollback" ? "rolled back if undecided" : "",
+        record.reservesKeys === true ? "keys reserved" : "",
       ];
       return `prepared ${record.transactionId} by ${record.group}: ${parts.filter((part) => part !== "").join("; ")}`;
     }
@@ -126,6 +128,8 @@ export function sayRecord(names: Names, record: LogRecord): string {
       return `retired ${topic(record.topicNo)} before ${record.beforeOffset}`;
     case "due":
       return `due in ${topic(record.topicNo)}`;
+    case "queued":
+      return `due for ${topic(record.topicNo)}, behind a reserved key`;
     case "recalled":
       return `recalled ${record.messageId} out of ${topic(record.topicNo)}`;
     case "lapsed":

@@ -73,7 +73,7 @@ export function deleteTopic(
       `The topic ${frame.topic} has undecided messages, pending acks or connected consumers.`,
     );
   if (refuseFull(core, turn, from, frame.id)) return;
-  const { scheduled } = topic;
+  const scheduled = topic.scheduled + topic.queued;
   turn.log({
     kind: "topicDeleted",
     topicNo: topic.no,

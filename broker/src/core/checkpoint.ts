@@ -26,7 +26,7 @@ import { Topic, type TopicState } from "./topic.ts";
 import type { IndexPart } from "./topic-index.ts";
 import { readPart, type TransactionsPart } from "./transactions.ts";
 
-const VERSION = 7;
+const VERSION = 8;
 
 /** How much stands in one part at most. */
 export interface PartSizes {
@@ -45,7 +45,12 @@ type Part =
       readonly version: number;
       readonly block: number;
       readonly atMs: number;
-      readonly numbers: readonly [topic: number, group: number, cursor: number];
+      readonly numbers: readonly [
+        topic: number,
+        group: number,
+        cursor: number,
+        reservation: number,
+      ];
       readonly endpoints: readonly (readonly [string, Endpoint])[];
     }
   | { readonly part: "topic"; readonly topic: TopicState }
@@ -90,7 +95,7 @@ export function saveState(
     version: VERSION,
     block: state.block,
     atMs: state.atMs,
-    numbers: [state.nextTopicNo, state.nextGroupNo, state.nextCursorNo],
+    numbers: [state.nextTopicNo, state.nextGroupNo, state.nextCursorNo, state.nextReservationNo],
     endpoints: [...state.endpoints],
   };
   const topics = [...state.topics.values()].map((topic) => ({
@@ -184,7 +189,8 @@ function loadPart(state: State, part: Part): void {
     case "head":
       state.block = part.block;
       state.atMs = part.atMs;
-      [state.nextTopicNo, state.nextGroupNo, state.nextCursorNo] = part.numbers;
+      [state.nextTopicNo, state.nextGroupNo, state.nextCursorNo, state.nextReservationNo] =
+        part.numbers;
       for (const [group, endpoint] of part.endpoints) state.endpoints.set(group, endpoint);
       return;
     case "topic": {

@@ -63,6 +63,13 @@ export class Column<A extends TypedArray> {
     chunk[place & MASK] = value;
   }
 
+  /** As `set`, for a column that is filled only as far as something else than 0 stands in it. */
+  setSparse(place: number, value: number): void {
+    if (value === 0 && place >= this.#length) return;
+    while (this.#length <= place) this.push(0);
+    this.set(place, value);
+  }
+
   clear(): void {
     this.#chunks = [];
     this.#last = new this.#type(0);

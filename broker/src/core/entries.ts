@@ -93,9 +93,7 @@ export class Entries {
   }
 
   setKey(place: number, key: number): void {
-    if (key === 0 && place >= this.#key.length) return;
-    while (this.#key.length <= place) this.#key.push(0);
-    this.#key.set(place, key);
+    this.#key.setSparse(place, key);
   }
 
   /** The caller has taken it out of its chain. */

@@ -172,6 +172,7 @@ export function figures(
           groups: groupsBehind(core, turn.nowMs),
           paused: pausedGroups(core, turn.nowMs),
           standing: core.windows.standing().slice(0, STANDING_SHOWN_MAX),
+          reserving: views.oldestReserving(core, turn.nowMs),
         };
   turn.send({ kind: "inspect", to: from, re: frame.id, inspection });
 }

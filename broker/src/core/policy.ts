@@ -19,6 +19,7 @@ export interface Policy {
   readonly sendsKeptMs: number;
   readonly sendsKeptMax: number;
   readonly scheduledMax: number;
+  readonly reservationsMax: number;
   readonly deliveriesPerStepMax: number;
   readonly deliveryBytesPerStepMax: number;
   readonly windowMessagesMax: number;
@@ -67,6 +68,8 @@ export const DEFAULT_POLICY: Policy = {
   sendsKeptMax: 1_000_000,
   // What memory holds: about 120 bytes each.
   scheduledMax: 1_000_000,
+  // What memory holds: about 400 bytes each. A key is reserved for as long as a local transaction takes.
+  reservationsMax: 100_000,
   // One step may not hold the loop: the rest follows in the next.
   deliveriesPerStepMax: 2_048,
   // What one step may add to the sockets' buffers before anybody can see that a peer reads slowly.

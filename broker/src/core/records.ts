@@ -20,6 +20,11 @@ export interface Place {
 export interface Timing {
   /** The message's: by it a scheduled message is recalled. */
   readonly id: string;
+  /**
+   * By what it is ordered, as in `taken`: of messages with a delay, of those whose key was reserved when they came,
+   * and of those that reserve it. 0: it has no key, or none that matters.
+   */
+  readonly key: number;
   /** Counted from the commit of its transaction; 0: at once. */
   readonly delayMs: number;
   /** 0: at once. Never both. */
@@ -166,6 +171,8 @@ export type LogRecord =
       readonly acks: readonly { readonly cursorNo: number; readonly offset: number }[];
       readonly checkAtMs: number;
       readonly onUndecided: "park" | "rollback";
+      /** The keys of its messages without delay are reserved until the verdict; absent: none is. */
+      readonly reservesKeys?: true;
     }
   | {
       readonly kind: "decided";
@@ -296,6 +303,8 @@ export type LogRecord =
     }
   /** The scheduled message that stands there, the first of all, enters its topic. */
   | { readonly kind: "due"; readonly topicNo: number; readonly place: Place }
+  /** The scheduled message that stands there is due, but its key is reserved: it stands behind the verdict. */
+  | { readonly kind: "queued"; readonly topicNo: number; readonly place: Place }
   /** Scheduled messages of one id were called back by their sender: they never become visible. */
   | {
       readonly kind: "recalled";

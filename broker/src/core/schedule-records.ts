@@ -1,54 +1,96 @@
 /**
- * What records do to messages that have a time: those that become visible later (delay), and those that are
- * not worth a delivery for ever (time to live). As in state.ts, nothing here refuses (A1).
+ * What records do to messages that have a time: those that become visible later (delay, or a reservation of their
+ * key), and those that are not worth a delivery for ever (time to live). As in state.ts, nothing here refuses (A1).
  */
+import { NEVER } from "./alarms.ts";
 import { ID_WORDS_MAX } from "./id-hash.ts";
 import { invariant } from "./invariant.ts";
+import { NOTHING, RELEASED } from "./key-queues.ts";
 import type { Place, RecordOf } from "./records.ts";
 import type { ScheduledMessage } from "./scheduled.ts";
 import type { State } from "./state.ts";
-import type { HalfMessage } from "./transaction.ts";
+import { type HalfMessage, keyToReserve, type Transaction } from "./transaction.ts";
 
-/** A sent or committed message: visible now, or scheduled if it is due only after `fromAtMs`. */
+/**
+ * A sent or committed message: visible now, or scheduled if it is due only after `fromAtMs`, or stands behind a
+ * reservation of its key. `reservationNo`: its own transaction's, whose place it takes (K1).
+ */
 export function show(
   state: State,
   { topicNo, bytes, timing }: HalfMessage,
   place: Place,
   fromAtMs: number,
+  reservationNo = NOTHING,
 ): void {
   const topic = state.topic(topicNo);
   if (timing !== undefined) {
-    const { id, delayMs, deliverAtMs, ttlMs } = timing;
+    const { id, key, delayMs, deliverAtMs, ttlMs } = timing;
     if (ttlMs > 0) topic.hasTtl = true;
+    const message = { id, topicNo, place, bytes, key };
     const dueAtMs = deliverAtMs > 0 ? deliverAtMs : fromAtMs + delayMs;
-    if (dueAtMs > fromAtMs) return schedule(state, { id, topicNo, place, bytes, dueAtMs });
+    if (dueAtMs > fromAtMs) return schedule(state, { ...message, dueAtMs, behind: NOTHING });
+    const behind = key === 0 ? NOTHING : state.keyQueues.lastOf(topicNo, key, reservationNo);
+    if (behind !== NOTHING)
+      return schedule(state, { ...message, dueAtMs: dueBehind(state, behind), behind });
   }
   topic.append(place, bytes, state.atMs);
 }
 
 export function schedule(state: State, message: ScheduledMessage): void {
-  state.scheduled.add(message);
-  state.topic(message.topicNo).scheduled++;
+  const row = state.scheduled.add(message);
+  const topic = state.topic(message.topicNo);
+  if (message.behind === NOTHING) topic.scheduled++;
+  else {
+    topic.queued++;
+    state.keyQueues.enter(message, row);
+  }
 }
 
+function unschedule(state: State, row: number): void {
+  const message = state.scheduled.at(row);
+  const topic = state.topic(message.topicNo);
+  state.scheduled.remove(row);
+  if (message.behind === NOTHING) topic.scheduled--;
+  else {
+    topic.queued--;
+    state.keyQueues.leave(message, row);
+  }
+}
+
+/** K2. */
+const dueBehind = ({ atMs }: State, behind: number): number => (behind === RELEASED ? atMs : NEVER);
+
 /** S1. */
-export function due(state: State, { topicNo, place }: RecordOf<"due">): void {
-  const { scheduled } = state;
+export function due(state: State, record: RecordOf<"due">): void {
+  const { topicNo, place, bytes } = firstOf(state, record);
+  unschedule(state, state.scheduled.first);
+  state.topic(topicNo).append(place, bytes, state.atMs);
+}
+
+export function queued(state: State, record: RecordOf<"queued">): void {
+  const { topicNo, key } = firstOf(state, record);
+  const { scheduled, keyQueues } = state;
   const row = scheduled.first;
-  const first = scheduled.at(row);
-  const isFirst = first.place.block === place.block && first.place.slot === place.slot;
-  invariant(isFirst && first.topicNo === topicNo, "what is due is the first that is scheduled");
-  scheduled.remove(row);
+  const behind = keyQueues.lastOf(topicNo, key);
+  scheduled.defer(row, dueBehind(state, behind), behind);
+  keyQueues.enter({ topicNo, key, behind }, row);
   const topic = state.topic(topicNo);
   topic.scheduled--;
-  topic.append(place, first.bytes, state.atMs);
+  topic.queued++;
+}
+
+function firstOf(
+  { scheduled }: State,
+  { topicNo, place }: RecordOf<"due" | "queued">,
+): ScheduledMessage {
+  const first = scheduled.at(scheduled.first);
+  const isFirst = first.place.block === place.block && first.place.slot === place.slot;
+  invariant(isFirst && first.topicNo === topicNo, "what is due is the first that is scheduled");
+  return first;
 }
 
 export function recalled(state: State, { topicNo, messageId }: RecordOf<"recalled">): void {
-  for (const row of state.scheduled.find(topicNo, messageId)) {
-    state.scheduled.remove(row);
-    state.topic(topicNo).scheduled--;
-  }
+  for (const row of state.scheduled.find(topicNo, messageId)) unschedule(state, row);
   const key = recallKey(topicNo, messageId);
   // A message of this id may have been sent and recalled again: the last time counts.
   if (!state.recalls.isYoung(key)) state.recalls.set(key, topicNo, state.atMs);
@@ -64,6 +106,28 @@ export const recallKey = (topicNo: number, messageId: string): string => `${mess
 export const RECALL_KEY_WORDS_MAX = ID_WORDS_MAX + 3;
 
 /** The topic is deleted, and what waits for it is gone with it. */
-export function dropScheduled({ scheduled }: State, topicNo: number): void {
-  for (const row of scheduled.ofTopic(topicNo)) scheduled.remove(row);
+export function dropScheduled(state: State, topicNo: number): void {
+  for (const row of state.scheduled.ofTopic(topicNo)) unschedule(state, row);
 }
+
+/** The transaction has the next place of each key, from its prepare on. */
+export function reserveKeys(state: State, { id, messages, reservationNo }: Reserving): void {
+  if (reservationNo === NOTHING) return;
+  for (const message of messages) {
+    const key = keyToReserve(message);
+    if (key !== 0) state.keyQueues.reserve(message.topicNo, key, reservationNo, id);
+  }
+}
+
+/** It is decided, and its own messages stand in their places: what stood behind it moves up (K1, K2). */
+export function endReservations(state: State, { messages, reservationNo }: Reserving): void {
+  if (reservationNo === NOTHING) return;
+  for (const message of messages) {
+    const key = keyToReserve(message);
+    if (key === 0) continue;
+    const { rows, behind } = state.keyQueues.end(message.topicNo, key, reservationNo);
+    for (const row of rows) state.scheduled.defer(row, dueBehind(state, behind), behind);
+  }
+}
+
+type Reserving = Pick<Transaction, "id" | "messages" | "reservationNo">;

@@ -1,5 +1,6 @@
 /**
- * Scheduled messages: when they are due, and how they are recalled.
+ * Scheduled messages: when they are due, and how they are recalled. One that is due while its key is reserved stands
+ * behind the reservation (key-queues.ts), and is due once more with the verdict.
  *
  * Times are broker time, from when a message is sent or its transaction committed. A pause of the broker does
  * not move them: they mean the clock on the wall, as far as the broker knows it.
@@ -7,6 +8,7 @@
 import type { ClientFrames } from "@escrowmq/protocol";
 import { NEVER } from "./alarms.ts";
 import type { Core } from "./core.ts";
+import { NOTHING } from "./key-queues.ts";
 import { recallKey } from "./schedule-records.ts";
 import { clientOf, refuseFull } from "./transact.ts";
 import type { Turn } from "./turn.ts";
@@ -20,11 +22,15 @@ export const nextDueAtMs = ({ state, admission }: Core): number =>
 export function ripen(core: Core, turn: Turn): void {
   const { state, consumers } = core;
   for (let left = DUE_PER_STEP_MAX; left > 0 && nextDueAtMs(core) <= turn.nowMs; left--) {
-    const { topicNo, place } = state.scheduled.at(state.scheduled.first);
-    turn.log({ kind: "due", topicNo, place });
-    consumers.stirTopic(topicNo);
+    const { topicNo, place, key, behind } = state.scheduled.at(state.scheduled.first);
+    const isReserved = key !== 0 && behind === NOTHING && isQueueing(state, topicNo, key);
+    turn.log({ kind: isReserved ? "queued" : "due", topicNo, place });
+    if (!isReserved) consumers.stirTopic(topicNo);
   }
 }
+
+const isQueueing = ({ keyQueues }: Core["state"], topicNo: number, key: number): boolean =>
+  keyQueues.lastOf(topicNo, key) !== NOTHING;
 
 /** A few milliseconds: a million may be due at once, and leases and checks have their turn in between. */
 const DUE_PER_STEP_MAX = 1_024;

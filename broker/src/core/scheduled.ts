@@ -1,9 +1,10 @@
 /**
  * The messages that wait for their time, in columns: some 115 bytes each, and nothing to the garbage collector.
- * They are in no topic yet; a `due` record takes the first of them into its own.
+ * They are in no topic yet; a `due` record takes the first of them into its own. Those that stand behind a
+ * reservation of their key (key-queues.ts) wait here, too: their time comes with a verdict.
  *
  * Invariants
- * - S1 They come in the order of their times, and those of one time in the order in which they were scheduled:
+ * - S1 They come in the order of their times, and those of one time in the order in which that was given to them:
  *   live, after a replay and after a checkpoint alike, so that a `due` record always names the first one.
  * - S2 Each is found by its message's id. Ids are the producers': any number may have the same. The hash table
  *   holds one row for each id, because it bears few equal hashes; of an id with several rows the others stand
@@ -12,7 +13,7 @@
  * - S4 The lowest block of each stretch of rows is known, or is looked for when somebody asks: so that to ask
  *   for the lowest of all costs a step a stretch, and not one a message.
  */
-import { Alarms } from "./alarms.ts";
+import { Alarms, NEVER } from "./alarms.ts";
 import { Chain, frozenPlaces, Links, Slots } from "./chain.ts";
 import { Column, Values } from "./columns.ts";
 import { type IdHash, idOfWords } from "./id-hash.ts";
@@ -25,7 +26,12 @@ export interface ScheduledMessage {
   readonly topicNo: number;
   readonly place: Place;
   readonly bytes: number;
+  /** NEVER: not before a verdict. */
   readonly dueAtMs: number;
+  /** By what it is ordered, 0: by nothing. */
+  readonly key: number;
+  /** Where it stands in the queue of its key (key-queues.ts), or NOTHING. */
+  readonly behind: number;
 }
 
 /** The ids that SDKs make have 32 characters; longer ones are kept as they are. */
@@ -47,19 +53,17 @@ export interface ScheduledPart {
   readonly numbers: Uint8Array;
 }
 
-/** Topic, block, slot, bytes, time. */
-const NUMBERS = 5;
+/** Topic, block, slot, bytes, time, key, behind what. */
+const NUMBERS = 7;
 
 /** What a part says. */
 export function* readScheduled(part: ScheduledPart): Generator<ScheduledMessage> {
   // The bytes may stand anywhere in a file's, and numbers begin at multiples of eight.
   const numbers = new Float64Array(part.numbers.slice().buffer);
   for (const [at, id] of part.ids.entries()) {
-    const [topicNo = 0, block = 0, slot = 0, bytes = 0, dueAtMs = 0] = numbers.subarray(
-      at * NUMBERS,
-      (at + 1) * NUMBERS,
-    );
-    yield { id, topicNo, place: { block, slot }, bytes, dueAtMs };
+    const [topicNo = 0, block = 0, slot = 0, bytes = 0, dueAtMs = 0, key = 0, behind = 0] =
+      numbers.subarray(at * NUMBERS, (at + 1) * NUMBERS);
+    yield { id, topicNo, place: { block, slot }, bytes, dueAtMs, key, behind };
   }
 }
 
@@ -81,8 +85,19 @@ export class Scheduled {
   readonly #slot = new Column(Uint32Array);
   readonly #bytes = new Column(Uint32Array);
   readonly #dueAtMs = new Column(Float64Array);
+  /** Both filled only as far as there are any: most messages have no key that matters here. */
+  readonly #key = new Column(Uint32Array);
+  readonly #behind = new Column(Float64Array);
   /** What is a number, in the order of a saved row. */
-  readonly #numbers = [this.#topicNo, this.#block, this.#slot, this.#bytes, this.#dueAtMs];
+  readonly #numbers = [
+    this.#topicNo,
+    this.#block,
+    this.#slot,
+    this.#bytes,
+    this.#dueAtMs,
+    this.#key,
+    this.#behind,
+  ];
   /** By stretch (S4); NaN: not known. */
   #lows: number[] = [];
   #totalBytes = 0;
@@ -117,6 +132,8 @@ export class Scheduled {
       place: this.placeOf(row),
       bytes: this.#bytes.at(row),
       dueAtMs: this.#dueAtMs.at(row),
+      key: this.#key.at(row),
+      behind: this.#behind.at(row),
     };
   }
 
@@ -148,7 +165,8 @@ export class Scheduled {
     return isThere ? row : NOWHERE;
   }
 
-  add({ id, topicNo, place, bytes, dueAtMs }: ScheduledMessage): void {
+  /** Its row. */
+  add({ id, topicNo, place, bytes, dueAtMs, key, behind }: ScheduledMessage): number {
     const hash = this.#hash;
     invariant(hash.read(id), "an id is 1 to 64 ASCII characters");
     const row = this.#slots.take();
@@ -163,11 +181,24 @@ export class Scheduled {
     this.#slot.set(row, place.slot);
     this.#bytes.set(row, bytes);
     this.#dueAtMs.set(row, dueAtMs);
+    this.#key.setSparse(row, key);
+    this.#behind.setSparse(row, behind);
     this.#enlist(id, row);
     this.#order.append(row);
-    this.#alarms.set(row, dueAtMs);
+    if (dueAtMs !== NEVER) this.#alarms.set(row, dueAtMs);
     this.#totalBytes += bytes;
     this.#cameTo(row, place.block);
+    return row;
+  }
+
+  /** It comes behind all others of its new time (S1). */
+  defer(row: number, dueAtMs: number, behind: number): void {
+    this.#dueAtMs.set(row, dueAtMs);
+    this.#behind.setSparse(row, behind);
+    this.#order.remove(row);
+    this.#order.append(row);
+    if (dueAtMs === NEVER) this.#alarms.cancel(row);
+    else this.#alarms.set(row, dueAtMs);
   }
 
   /** It is due, recalled, or gone with its topic. */
@@ -179,6 +210,8 @@ export class Scheduled {
     this.#totalBytes -= this.#bytes.at(row);
     this.#left(row);
     this.#topicNo.set(row, 0);
+    this.#key.setSparse(row, 0);
+    this.#behind.setSparse(row, 0);
     this.#block.set(row, NO_BLOCK);
     this.#longIds.set(row, "");
     this.#slots.giveBack(row);

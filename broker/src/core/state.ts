@@ -25,11 +25,22 @@ import {
 } from "./group.ts";
 import { type HashKey, IdHash } from "./id-hash.ts";
 import { invariant } from "./invariant.ts";
+import { KeyQueues, NOTHING } from "./key-queues.ts";
 import type { Policy } from "./policy.ts";
 import type { Endpoint, LogRecord, Place, RecordOf } from "./records.ts";
 import { Remembered } from "./remembered.ts";
-import { dropScheduled, due, RECALL_KEY_WORDS_MAX, recalled, show } from "./schedule-records.ts";
+import {
+  dropScheduled,
+  due,
+  endReservations,
+  queued,
+  RECALL_KEY_WORDS_MAX,
+  recalled,
+  reserveKeys,
+  show,
+} from "./schedule-records.ts";
 import { Scheduled } from "./scheduled.ts";
+import { moved, retired } from "./space-records.ts";
 import { Topic } from "./topic.ts";
 import {
   type Decision,
@@ -59,12 +70,14 @@ export class State {
   readonly decisions: Remembered<Decision>;
   readonly sends: Remembered<number>;
   readonly scheduled: Scheduled;
+  readonly keyQueues = new KeyQueues();
   /** Messages that were recalled, by topic and id (recallKey). */
   readonly recalls: Remembered<number>;
   readonly endpoints = new Map<string, Endpoint>();
   nextTopicNo = 1;
   nextGroupNo = 1;
   nextCursorNo = 1;
+  nextReservationNo = 1;
   /** The block that is being written or recovered. */
   block = 0;
   atMs = 0;
@@ -180,11 +193,13 @@ export class State {
       case "purged":
         return endDeadLetter(this, this.topic(record.deadTopicNo), record.offset);
       case "retired":
-        return this.#retired(record);
+        return retired(this, record);
       case "moved":
-        return this.#moved(record);
+        return moved(this, record, this.#takeSlots(record.messages.length));
       case "due":
         return due(this, record);
+      case "queued":
+        return queued(this, record);
       case "recalled":
         return recalled(this, record);
       case "lapsed": {
@@ -244,6 +259,7 @@ export class State {
     count(this.totals, 1, bytes, isParked);
     count(this.totalsOf(facts.group), 1, bytes, isParked);
     for (const { topicNo } of facts.messages) this.topic(topicNo).halfMessages++;
+    reserveKeys(this, facts);
   }
 
   #opened({ atMs, pausedMs }: RecordOf<"opened">): void {
@@ -363,6 +379,7 @@ export class State {
       ),
       acks,
       onUndecided,
+      reservationNo: record.reservesKeys === true ? this.nextReservationNo++ : NOTHING,
       checks: 0,
       nextCheckAtMs: checkAtMs,
       parked: null,
@@ -374,6 +391,7 @@ export class State {
     const transaction = this.transaction(transactionId);
     const { group, digest, preparedAtMs, block: preparedBlock, acks } = transaction;
     if (verdict === "commit") this.#makeVisible(transaction, fromAtMs ?? this.atMs);
+    endReservations(this, transaction);
     this.#release(transaction);
     this.decisions.set(
       transactionId,
@@ -402,9 +420,11 @@ export class State {
     }
   }
 
-  #makeVisible({ messages, place: { block, slot } }: Transaction, fromAtMs: number): void {
-    let at = slot;
-    for (const message of messages) show(this, message, { block, slot: at++ }, fromAtMs);
+  #makeVisible({ messages, place, reservationNo }: Transaction, fromAtMs: number): void {
+    const { block } = place;
+    let at = place.slot;
+    for (const message of messages)
+      show(this, message, { block, slot: at++ }, fromAtMs, reservationNo);
   }
 
   #release(transaction: Transaction): void {
@@ -449,31 +469,6 @@ export class State {
     const cursor = this.cursor(cursorNo);
     for (let at = 0; at < offsets.length; at++)
       cursor.deliver(offsets[at] ?? 0, firstDeliveryNo + at);
-  }
-
-  /** What is left of each group's work there expires with the messages, and is counted (V5). */
-  #retired({ topicNo, beforeOffset }: RecordOf<"retired">): void {
-    const topic = this.topic(topicNo);
-    const first = topic.firstOffset;
-    for (const cursor of this.readers.get(topicNo) ?? []) {
-      const fresh = topic.liveBetween(Math.max(first, cursor.nextOffset), beforeOffset);
-      topic.expired += cursor.expire(first, beforeOffset, fresh);
-      this.loosened.add(cursor);
-    }
-    for (let offset = first; topic.isDeadLetters && offset < beforeOffset; offset++)
-      if (topic.origins.delete(offset)) topic.expired++;
-    topic.retire(beforeOffset);
-  }
-
-  /** F1. What is named was there when the record was made. */
-  #moved({ messages, entries, transactions, scheduled }: RecordOf<"moved">): void {
-    const { block, slot } = this.#takeSlots(messages.length);
-    for (const { topicNo, offset, at } of entries)
-      this.topic(topicNo).move(offset, { block, slot: slot + at });
-    for (const { transactionId, at } of transactions)
-      this.transactions.move(this.transaction(transactionId), { block, slot: slot + at });
-    for (const { messageId, at, from } of scheduled)
-      this.scheduled.move(this.scheduled.findAt(messageId, from), { block, slot: slot + at });
   }
 
   /** The first of the next `count`. */

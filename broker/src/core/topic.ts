@@ -45,6 +45,8 @@ export class Topic {
   halfMessages = 0;
   /** Messages that wait for their time, and are in no offset yet. */
   scheduled = 0;
+  /** Messages that stand behind a reservation of their key, and are in no offset yet either. */
+  queued = 0;
   /** It was given a message with a time to live: what is delivered from it is looked at before it is sent. */
   hasTtl = false;
   /** Messages that were retired before a group had settled them, once a group; dead letters retired. */

@@ -13,9 +13,15 @@ import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
 import type { Entry } from "./entries.ts";
 import type { DecidedBy, LoggedMessage } from "./records.ts";
-import { refuseTimings, resolved } from "./timing.ts";
+import { refuseReserving, refuseTimings, timingOf } from "./timing.ts";
 import { readToken } from "./token.ts";
-import { type Decision, isDelayed, type JoinedAck, type Transaction } from "./transaction.ts";
+import {
+  type Decision,
+  isDelayed,
+  type JoinedAck,
+  keyToReserve,
+  type Transaction,
+} from "./transaction.ts";
 import type { Turn } from "./turn.ts";
 import type { ConnectionId, Input, NewMessage } from "./types.ts";
 
@@ -64,7 +70,7 @@ export function send(
   if (refusal !== null)
     return turn.refuse(from, frame.id, refusal.code, refusal.message, refusal.detail);
   // From here it must succeed.
-  const logged = toLogged(core, messages, turn.nowMs);
+  const logged = toLogged(core, messages, turn.nowMs, false);
   turn.log({ kind: "sent", sendId: frame.sendId, digest, messages: logged });
   for (const { topicNo } of logged) core.consumers.stirTopic(topicNo);
   turn.ok(from, frame.id);
@@ -89,15 +95,18 @@ export function prepare(core: Core, turn: Turn, input: InputOf<"prepare">): void
   }
   // From here it must succeed.
   for (const { entry } of joined) core.consumers.endLease(entry);
+  const logged = toLogged(core, messages, null, frame.reserveKeys === true);
+  const reservesKeys = frame.reserveKeys === true && logged.some((one) => keyToReserve(one) !== 0);
   turn.log({
     kind: "prepared",
     transactionId: frame.transactionId,
     group: frame.group,
     digest,
-    messages: toLogged(core, messages, null),
+    messages: logged,
     acks: joined.map(({ ack }) => ack),
     checkAtMs: turn.nowMs + (frame.checkAfterMs ?? core.policy.checkAfterMs),
     onUndecided: frame.onUndecided ?? "park",
+    ...(reservesKeys ? { reservesKeys } : {}),
   });
   core.checks.prepared(core.state.transaction(frame.transactionId), from);
   turn.ok(from, frame.id, { state: "undecided" });
@@ -280,7 +289,11 @@ function refusePrepare(
       code: "NO_CHECKER",
       message: `Nobody can answer checks for ${frame.group}: announce a checker, set an endpoint, or choose onUndecided rollback.`,
     };
-  return refuseUndecided(core, frame.group, messages) ?? refuseSending(core, messages, nowMs);
+  return (
+    refuseUndecided(core, frame.group, messages) ??
+    refuseSending(core, messages, nowMs) ??
+    (frame.reserveKeys === true ? refuseReserving(core, messages) : null)
+  );
 }
 
 function refuseUndecided(
@@ -352,11 +365,13 @@ function toLogged(
   { state }: Core,
   messages: readonly NewMessage[],
   nowMs: number | null,
+  reservesKeys: boolean,
 ): LoggedMessage[] {
-  return messages.map(({ topic, data, timing }) => {
+  return messages.map((message) => {
+    const { topic, data } = message;
     const topicNo = state.topicsByName.get(topic)?.no ?? 0;
     const logged = { topicNo, bytes: data.length, data };
-    const said = timing === undefined || nowMs === null ? timing : resolved(timing, nowMs);
-    return said === undefined ? logged : { ...logged, timing: said };
+    const timing = timingOf(state, message, nowMs, reservesKeys);
+    return timing === undefined ? logged : { ...logged, timing };
   });
 }

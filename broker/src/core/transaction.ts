@@ -18,8 +18,15 @@ export interface HalfMessage {
 }
 
 /** It does not become visible with its send or commit. */
-export const isDelayed = ({ timing }: Pick<HalfMessage, "timing">): boolean =>
-  timing !== undefined && (timing.delayMs > 0 || timing.deliverAtMs > 0);
+export const isDelayed = ({
+  timing,
+}: {
+  readonly timing?: Pick<Timing, "delayMs" | "deliverAtMs">;
+}): boolean => timing !== undefined && (timing.delayMs > 0 || timing.deliverAtMs > 0);
+
+/** Its key is reserved by its transaction, if that reserves keys. One with a delay takes its place when it is due. */
+export const keyToReserve = (message: Pick<HalfMessage, "timing">): number =>
+  isDelayed(message) ? 0 : (message.timing?.key ?? 0);
 
 export interface JoinedAck {
   readonly cursorNo: number;
@@ -37,6 +44,8 @@ export interface TransactionFacts {
   readonly messages: readonly HalfMessage[];
   readonly acks: readonly JoinedAck[];
   readonly onUndecided: "park" | "rollback";
+  /** Of its places in the queues of its keys (key-queues.ts); NOTHING: it reserves none. */
+  readonly reservationNo: number;
 }
 
 /** What changes while it is undecided. */

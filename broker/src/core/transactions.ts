@@ -12,6 +12,7 @@ import { Chain, frozenPlaces, Links, Slots } from "./chain.ts";
 import { Column, Values, Words } from "./columns.ts";
 import { ID_WORDS_MAX, type IdHash, idOfWords } from "./id-hash.ts";
 import { invariant } from "./invariant.ts";
+import { NOTHING } from "./key-queues.ts";
 import { NOWHERE, Places } from "./places.ts";
 import type { Place } from "./records.ts";
 import type {
@@ -26,6 +27,7 @@ import type {
 interface Details {
   readonly messages: readonly HalfMessage[];
   readonly acks: readonly JoinedAck[];
+  readonly reservationNo: number;
 }
 
 const ON_UNDECIDED = ["park", "rollback"] as const;
@@ -138,6 +140,10 @@ class Row implements Transaction {
     return this.#rows.details.at(this.rowNo)?.acks ?? NO_ACKS;
   }
 
+  get reservationNo(): number {
+    return this.#rows.details.at(this.rowNo)?.reservationNo ?? NOTHING;
+  }
+
   get onUndecided(): "park" | "rollback" {
     return ON_UNDECIDED[this.#rows.onUndecided.at(this.rowNo)] ?? "park";
   }
@@ -197,9 +203,10 @@ export function* readPart(
       numbers.subarray(at * width, (at + 1) * width);
     const [block = 0, placeBlock = 0, placeSlot = 0, bytes = 0, topicNo = 0, ...rest] = others;
     const [checks = 0, end = 0, parked = 0] = rest;
-    const { messages, acks } = details.get(at) ?? {
+    const { messages, acks, reservationNo } = details.get(at) ?? {
       messages: [{ topicNo, bytes }],
       acks: NO_ACKS,
+      reservationNo: NOTHING,
     };
     yield {
       id,
@@ -212,6 +219,7 @@ export function* readPart(
       place: { block: placeBlock, slot: placeSlot },
       messages,
       acks,
+      reservationNo,
       checks,
       onUndecided: ON_UNDECIDED[end] ?? "park",
       parked: PARKED[parked] ?? null,
@@ -298,10 +306,10 @@ export class Transactions {
       rows.words.set(place * ID_WORDS_MAX + at, at < hash.wordCount ? (hash.words[at] ?? 0) : 0);
     this.#places.add(hash.hash, place);
     this.#order.append(place);
-    const { messages, acks } = facts;
+    const { messages, acks, reservationNo } = facts;
     const isPlain = messages.length === 1 && acks.length === 0 && messages[0]?.timing === undefined;
     rows.groups.set(place, facts.group);
-    rows.details.set(place, isPlain ? null : { messages, acks });
+    rows.details.set(place, isPlain ? null : { messages, acks, reservationNo });
     rows.digest.set(place, facts.digest);
     rows.preparedAtMs.set(place, facts.preparedAtMs);
     rows.ageFromMs.set(place, facts.ageFromMs);

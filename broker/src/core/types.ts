@@ -24,12 +24,18 @@ export type ConnectionId = number;
 
 /** A message that the shell has decoded and checked; the core looks at these fields only. */
 export interface NewMessage {
+  readonly id: string;
   readonly topic: string;
+  /** By what it is ordered, 0: by nothing. Made when somebody asks: most messages' nobody does. */
+  readonly key: number;
   readonly bodyBytes: number;
   /** The encoded message, stored and delivered as it is. */
   readonly data: Uint8Array;
-  readonly timing?: Timing;
+  readonly timing?: NewTiming;
 }
+
+/** What a message says of its times. */
+export type NewTiming = Omit<Timing, "id" | "key">;
 
 /** What the disk allows: `all`; `settle`: verdicts, acks and what frees space; `none`. */
 export type Admission = "all" | "settle" | "none";
@@ -212,7 +218,15 @@ export type Inspection =
       readonly groups: readonly GroupBehind[];
       readonly paused: readonly PausedGroup[];
       readonly standing: readonly GroupStanding[];
+      readonly reserving: Reserving | null;
     };
+
+/** Of the undecided transactions behind whose reservations messages wait, the oldest. */
+export interface Reserving {
+  readonly transactionId: string;
+  readonly ageMs: number;
+  readonly isParked: boolean;
+}
 
 /** A group that takes nothing more in for now. */
 export interface GroupStanding {

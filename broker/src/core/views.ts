@@ -12,13 +12,14 @@ import type {
 import { deadLetterTopic } from "@escrowmq/protocol/names";
 import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
+import { NOTHING } from "./key-queues.ts";
 import type { GroupPolicy } from "./records.ts";
 import { groupsOf, heldBack, lagOf } from "./retention-views.ts";
 import type { Group, State } from "./state.ts";
 import type { Origin, Topic } from "./topic.ts";
 import type { Found } from "./transact.ts";
-import type { Transaction } from "./transaction.ts";
-import type { CoreFigures } from "./types.ts";
+import { keyToReserve, type Transaction } from "./transaction.ts";
+import type { CoreFigures, Reserving } from "./types.ts";
 
 const PAGE_DEFAULT = 100;
 
@@ -80,6 +81,7 @@ export function topicView(
     heldBytes,
     heldBy,
     scheduled: topic.scheduled,
+    queued: topic.queued,
   };
   if (topic.scheduled === 0) return view;
   const nextDueAtMs = (nextDue ?? state.scheduled.nextAtMsByTopic()).get(topic.no);
@@ -261,10 +263,35 @@ export function transactionView(
     })),
     acks: transaction.acks.length,
     checks: transaction.checks,
+    ...(transaction.reservationNo === NOTHING
+      ? {}
+      : { queuedBehind: queuedBehind(state, transaction) }),
   };
   return transaction.parked === null
     ? { ...view, nextCheckAtMs: transaction.nextCheckAtMs }
     : { ...view, parkedBecause: transaction.parked };
+}
+
+function queuedBehind({ keyQueues }: Core["state"], transaction: Transaction): number {
+  const { messages, reservationNo } = transaction;
+  const counts = new Map<string, number>();
+  for (const message of messages) {
+    const { topicNo } = message;
+    const key = keyToReserve(message);
+    counts.set(`${topicNo} ${key}`, keyQueues.countBehind(topicNo, key, reservationNo));
+  }
+  return [...counts.values()].reduce((sum, count) => sum + count, 0);
+}
+
+export function oldestReserving({ state }: Core, nowMs: number): Reserving | null {
+  let oldest: Transaction | null = null;
+  for (const transactionId of state.keyQueues.blocking()) {
+    const one = state.transaction(transactionId);
+    if (oldest === null || one.reservationNo < oldest.reservationNo) oldest = one;
+  }
+  if (oldest === null) return null;
+  const { id: transactionId, preparedAtMs, parked } = oldest;
+  return { transactionId, ageMs: Math.round(nowMs - preparedAtMs), isParked: parked !== null };
 }
 
 const keyOf = (transaction: Transaction): string => `${transaction.block}.${transaction.id}`;
@@ -368,8 +395,10 @@ export function stats(core: Core, nowMs: number): CoreFigures {
   let deadLetters = 0;
   let retired = 0;
   let expired = 0;
+  let queued = 0;
   for (const topic of state.topics.values()) {
     expired += topic.expired;
+    queued += topic.queued;
     if (topic.isDeadLetters) deadLetters += topic.origins.size;
     else {
       messages += topic.nextOffset - topic.firstOffset;
@@ -396,7 +425,9 @@ export function stats(core: Core, nowMs: number): CoreFigures {
     blocks: state.block,
     retired,
     expired,
-    scheduled: state.scheduled.size,
+    scheduled: state.scheduled.size - queued,
+    queued,
+    reservedKeys: state.keyQueues.reserved,
     scheduledBytes: state.scheduled.totalBytes,
     overdueMs: Math.max(0, Math.round(nowMs - state.scheduled.nextAtMs)),
     lapsed,

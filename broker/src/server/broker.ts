@@ -437,7 +437,10 @@ class RunningBroker implements Broker, SessionHost {
     this.#unreadable = { reads: this.#unreadable.reads + 1, last };
   }
 
-  #doctor({ value, groups, paused, standing }: DoctorInspection, store: BlockStore): DoctorView {
+  #doctor(
+    { value, groups, paused, standing, reserving }: DoctorInspection,
+    store: BlockStore,
+  ): DoctorView {
     const { policy, sendFreeBytesMin, memoryBytesMax, isExposed, host } = this.#options;
     const { allowedOrigins, endpointRanges } = this.#options;
     const { memory, pausedConnections } = this.#figures();
@@ -446,6 +449,7 @@ class RunningBroker implements Broker, SessionHost {
       groups,
       pausedGroups: paused,
       standing,
+      reserving,
       policy,
       freeBytes: this.#freeBytes,
       sendFreeBytesMin,

@@ -1,7 +1,7 @@
 /** What is exposed, and what is near a limit, in words that an operator can act on. */
 import type { DoctorView, Finding, StatsView } from "@escrowmq/protocol";
 import type { Policy } from "../core/policy.ts";
-import type { GroupBehind, GroupStanding, PausedGroup } from "../core/types.ts";
+import type { GroupBehind, GroupStanding, PausedGroup, Reserving } from "../core/types.ts";
 import type { MemoryFigures } from "./flow.ts";
 import { plural } from "./log-texts.ts";
 
@@ -12,6 +12,7 @@ export interface Patient {
   readonly pausedGroups: readonly PausedGroup[];
   /** That take nothing more in for now. */
   readonly standing: readonly GroupStanding[];
+  readonly reserving: Reserving | null;
   readonly policy: Policy;
   readonly freeBytes: number;
   readonly sendFreeBytesMin: number;
@@ -51,6 +52,7 @@ export const examine = (patient: Patient): DoctorView => ({
     parked(patient),
     deadLetters(patient),
     ...scheduled(patient),
+    ...reservedKeys(patient),
     decisions(patient),
     ...retention(patient),
     ...pausedGroups(patient),
@@ -136,6 +138,29 @@ function scheduled({ stats, policy, clockBehindMs }: Patient): readonly Finding[
   if (Math.abs(clockBehindMs) > CLOCK_OFF_MS && stats.scheduled > 0)
     findings.push(warning("scheduled", `${text} ${offText(clockBehindMs)}`));
   return findings.length > 0 ? findings : [ok("scheduled", text)];
+}
+
+/** Who reserves keys waits for a local transaction; this long is no busy database. */
+const RESERVING_MS = 60_000;
+
+function reservedKeys({ stats, policy, reserving }: Patient): readonly Finding[] {
+  const text = `${plural(stats.reservedKeys, "reserved key")} of at most ${policy.reservationsMax}, ${plural(stats.queued, "message")} behind them.`;
+  const findings: Finding[] = [];
+  if (stats.reservedKeys >= NEAR * policy.reservationsMax)
+    findings.push(
+      warning(
+        "reserved keys",
+        `${text} Beyond that, transactions that reserve their keys are refused.`,
+      ),
+    );
+  if (reserving !== null && (reserving.isParked || reserving.ageMs > RESERVING_MS))
+    findings.push(
+      warning(
+        "reserved keys",
+        `${text} The oldest transaction that others wait for is ${reserving.isParked ? "parked" : "undecided"}, prepared ${daysOf(reserving.ageMs)} ago: escrow tx show ${reserving.transactionId}`,
+      ),
+    );
+  return findings.length > 0 ? findings : [ok("reserved keys", text)];
 }
 
 function offText(behindMs: number): string {

@@ -6,7 +6,6 @@
  * - J2 So much is judged in one turn of the event loop; what is in the cache without waiting, what is not
  *   within the share for reading. A question that waits for the disk delays no other.
  */
-import { crc32 } from "node:zlib";
 import { decodeMessage, EscrowError } from "@escrowmq/protocol";
 import type { Place } from "../core/records.ts";
 import type { Input, Look } from "../core/types.ts";
@@ -14,6 +13,7 @@ import { type Filter, type MessageHead, parseFilter } from "../filter/filter.ts"
 import type { BlockStore } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
 import type { Log } from "./log.ts";
+import { orderOf } from "./order-of.ts";
 import type { Reading } from "./reading.ts";
 
 export interface LookerOptions {
@@ -182,10 +182,6 @@ function headOf(data: Uint8Array): MessageHead {
     ...(headers === undefined ? {} : { headers }),
   };
 }
-
-/** By what a message is ordered; it stands in records, so it is the same for ever. Without a key: by nothing. */
-export const orderOf = (key: string | undefined): number =>
-  key === undefined ? 0 : crc32(key) || 1;
 
 /** What stands in the block of the place at `from` and directly follows it. */
 function nextBlock(places: readonly Place[], from: number): { block: number; slots: number[] } {

@@ -19,6 +19,7 @@ import {
   because,
   checkedText,
   decidedText,
+  dueText,
   type Elsewhere,
   FILTERED_TEXT,
   operatorText,
@@ -223,6 +224,7 @@ class Tracer {
       case "moved":
         return this.#moved(record, block);
       case "due":
+      case "queued":
         return this.#due(record, block);
       case "taken":
         return this.#taken(record, block);
@@ -315,10 +317,10 @@ class Tracer {
     if (half !== undefined && !isScheduled) this.#transactionId = half.transactionId;
   }
 
-  #due({ topicNo, place }: RecordOf<"due">, block: Block): void {
+  #due({ kind, topicNo, place }: RecordOf<"due" | "queued">, block: Block): void {
     if (topicNo !== this.#trace.topicNo || this.#place === null || !isSame(place, this.#place))
       return;
-    this.#add(block, "due", `in ${this.#source.topicName(topicNo)}`);
+    this.#add(block, kind, dueText(kind, this.#source.topicName(topicNo)));
   }
 
   /** A group with a filter or an order has looked at everything before `nextOffset`. */

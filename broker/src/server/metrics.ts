@@ -32,6 +32,8 @@ export interface Figures {
   readonly expired: number;
   readonly aboutToLose: number;
   readonly scheduled: number;
+  readonly queued: number;
+  readonly reservedKeys: number;
   readonly overdueMs: number;
   readonly lapsed: number;
   readonly heldBytes: number;
@@ -65,6 +67,8 @@ export const NO_FIGURES: Figures = {
   expired: 0,
   aboutToLose: 0,
   scheduled: 0,
+  queued: 0,
+  reservedKeys: 0,
   overdueMs: 0,
   lapsed: 0,
   heldBytes: 0,
@@ -286,6 +290,16 @@ const GAUGES: readonly (readonly [
     (figures) => figures.aboutToLose,
   ],
   ["scheduled_messages", "Messages that wait for their time", (figures) => figures.scheduled],
+  [
+    "queued_messages",
+    "Messages that wait for the verdicts of transactions that reserve their keys",
+    (figures) => figures.queued,
+  ],
+  [
+    "reserved_keys",
+    "Keys that undecided transactions reserve, once a transaction",
+    (figures) => figures.reservedKeys,
+  ],
   [
     "scheduled_overdue_ms",
     "For how long the first scheduled message has been due",

@@ -4,12 +4,13 @@
  */
 import { EscrowError, type TimelineEvent } from "@escrowmq/protocol";
 import type { LogRecord, Place, RecordOf } from "../core/records.ts";
-import { type HalfMessage, isDelayed } from "../core/transaction.ts";
+import { type HalfMessage, isDelayed, keyToReserve } from "../core/transaction.ts";
 import type { Block } from "../store/store.ts";
 import {
   because,
   checkedText,
   decidedText,
+  dueText,
   type Elsewhere,
   FILTERED_TEXT,
   operatorText,
@@ -119,7 +120,7 @@ class Reader {
   readonly #id: string;
   #hasPrepare = false;
   #messages: readonly HalfMessage[] = [];
-  /** Its delayed messages that are not due yet: by topic and place, and their slots. */
+  /** Its messages that may be in no topic yet: by topic and place, and their slots. */
   readonly #later = new Map<string, number>();
   /** Where those stood that became due since. */
   readonly #dueFrom = new Set<string>();
@@ -174,6 +175,8 @@ class Reader {
         return this.#movedOn(record, block);
       case "due":
         return this.#due(record, block);
+      case "queued":
+        return this.#queued(record, block);
       case "recalled":
         return this.#recalled(record, block);
       case "delivered":
@@ -233,10 +236,11 @@ class Reader {
       ...new Set(record.messages.map(({ topicNo }) => this.#source.topicName(topicNo))),
     ].join(", ");
     const acks = record.acks.length > 0 ? `, ${plural(record.acks.length, "joined ack")}` : "";
+    const keys = record.reservesKeys === true ? ", its keys reserved" : "";
     this.#add(
       block,
       "prepared",
-      `by ${record.group}: ${plural(record.messages.length, "message")} for ${topics}${acks}`,
+      `by ${record.group}: ${plural(record.messages.length, "message")} for ${topics}${acks}${keys}`,
     );
   }
 
@@ -252,18 +256,24 @@ class Reader {
     for (const [at, message] of this.#messages.entries()) {
       const { topicNo } = message;
       const slot = this.#firstSlot + at;
-      if (isDelayed(message))
+      if (isDelayed(message) || keyToReserve(message) !== 0)
         this.#later.set(placeKey(topicNo, { block: this.#block, slot }), slot);
       this.#place(topicNo, slot, block.atMs);
     }
   }
 
-  /** A delayed message of this transaction enters its topic. */
+  /** A delayed message of this transaction is due, and its key is reserved. */
+  #queued({ topicNo, place }: RecordOf<"queued">, block: Block): void {
+    if (this.#later.has(placeKey(topicNo, place)))
+      this.#add(block, "queued", dueText("queued", this.#source.topicName(topicNo)));
+  }
+
+  /** A message of this transaction enters its topic later than with the commit. */
   #due({ topicNo, place }: RecordOf<"due">, block: Block): void {
     const slot = this.#later.get(placeKey(topicNo, place));
     if (slot === undefined) return;
     this.#dueFrom.add(placeKey(topicNo, place));
-    this.#add(block, "due", `in ${this.#source.topicName(topicNo)}`);
+    this.#add(block, "due", dueText("due", this.#source.topicName(topicNo)));
     const offset =
       this.#source.offsetOf(topicNo, place, block.atMs) ??
       this.#moved.get(placeKey(topicNo, place))?.offset;

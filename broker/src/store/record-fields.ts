@@ -2,7 +2,7 @@
  * The fields of a record as they are written and read back: positional, checked one by one, because
  * a field of the wrong type that got into the state would be found days later, as something else.
  */
-import type { LoggedMessage, Place } from "../core/records.ts";
+import type { LoggedMessage, Place, RecordKind, RecordOf } from "../core/records.ts";
 
 /** Caught where the block is known, and never seen outside the codec. */
 export class Malformed extends Error {}
@@ -37,18 +37,22 @@ export function writeMessages(messages: readonly LoggedMessage[]): number[] {
 
 /**
  * What messages say of their times: the ids, then four numbers for each: which message it is, and the three spans
- * and times. Two fields at the end of a record, and none where no message says anything.
+ * and times; then, if one of them has a key that matters, the keys of all of these. Fields at the end of a record,
+ * and none where no message says anything.
  */
-export function writeTimings(messages: readonly LoggedMessage[]): [string[], number[]] | [] {
+export function writeTimings(messages: readonly LoggedMessage[]): unknown[] {
   const ids: string[] = [];
   const numbers: number[] = [];
+  const keys: number[] = [];
   for (let at = 0; at < messages.length; at++) {
     const timing = messages[at]?.timing;
     if (timing === undefined) continue;
     ids.push(timing.id);
     numbers.push(at, timing.delayMs, timing.deliverAtMs, timing.ttlMs);
+    keys.push(timing.key);
   }
-  return ids.length === 0 ? [] : [ids, numbers];
+  if (ids.length === 0) return [];
+  return keys.some((key) => key !== 0) ? [ids, numbers, keys] : [ids, numbers];
 }
 
 export const writePlaces = (places: readonly Place[]): number[] =>
@@ -98,10 +102,20 @@ export class FieldReader {
     throw this.#wrong("a text");
   }
 
+  operatorAndReason(): { operator: string; reason: string } {
+    return { operator: this.text(), reason: this.text() };
+  }
+
   flag(): boolean {
     const value = this.#values[this.#at++];
     if (typeof value === "boolean") return value;
     throw this.#wrong("true or false");
+  }
+
+  /** A field that only stands there if it holds. */
+  truth(): true {
+    if (!this.flag()) throw this.#wrong("true");
+    return true;
   }
 
   numbers(): number[] {
@@ -136,11 +150,14 @@ export class FieldReader {
     const ids = this.texts();
     const all = this.groups(4, (numbers) => numbers);
     this.demand(ids.length > 0 && ids.length === all.length, "as long as the one before it");
+    const keys = this.hasMore ? this.numbers() : [];
+    this.demand(keys.length === 0 || keys.length === ids.length, "as long as the ids");
     for (const [place, id] of ids.entries()) {
       const [at = 0, delayMs = 0, deliverAtMs = 0, ttlMs = 0] = all[place] ?? [];
       const message = messages[at];
       if (message === undefined) throw this.#wrong("of a message that the record has");
-      messages[at] = { ...message, timing: { id, delayMs, deliverAtMs, ttlMs } };
+      const timing = { id, key: keys[place] ?? 0, delayMs, deliverAtMs, ttlMs };
+      messages[at] = { ...message, timing };
     }
     return messages;
   }
@@ -193,3 +210,15 @@ export class FieldReader {
     return new Malformed(`field ${this.#at} of a record is not ${what}`);
   }
 }
+
+/**
+ * How one kind is written and read. `read` gets the fields after the code and fixes their
+ * order.
+ */
+export interface Shape<Kind extends RecordKind> {
+  readonly code: number;
+  readonly write: (code: number, record: RecordOf<Kind>) => unknown[];
+  readonly read: (fields: FieldReader) => RecordOf<Kind>;
+}
+
+export type Shapes<Kind extends RecordKind> = { readonly [One in Kind]: Shape<One> };

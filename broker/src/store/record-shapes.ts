@@ -6,11 +6,13 @@ import type { RecordKind, RecordOf } from "../core/records.ts";
 import {
   type FieldReader,
   nameTable,
+  type Shapes,
   writeMessages,
   writeOffsets,
   writePlaces,
   writeTimings,
 } from "./record-fields.ts";
+import { SETUP_SHAPES } from "./setup-shapes.ts";
 
 const VERDICTS = nameTable({ commit: 0, rollback: 1 });
 const UNDECIDED = nameTable({ park: 0, rollback: 1 });
@@ -40,41 +42,6 @@ const CAUSES = nameTable<RecordOf<"returned">["cause"]>({
   unreadable: 6,
 });
 
-/**
- * How one kind is written and read. `read` gets the fields after the code and fixes their
- * order.
- */
-export interface Shape<Kind extends RecordKind> {
-  readonly code: number;
-  readonly write: (code: number, record: RecordOf<Kind>) => unknown[];
-  readonly read: (fields: FieldReader) => RecordOf<Kind>;
-}
-
-const operatorAndReason = (fields: FieldReader) => ({
-  operator: fields.text(),
-  reason: fields.text(),
-});
-
-const UNSETTLED = nameTable({ keep: 0, drop: 1 });
-
-type Settings = RecordOf<"topicCreated">["settings"];
-
-const writeSettings = (settings: Settings): unknown[] => [
-  settings.bodyBytesMax,
-  settings.isPaused,
-  settings.retentionMs,
-  settings.retentionBytes,
-  UNSETTLED.numberOf(settings.unsettled),
-];
-
-const readSettings = (fields: FieldReader): Settings => ({
-  bodyBytesMax: fields.number(),
-  isPaused: fields.flag(),
-  retentionMs: fields.number(),
-  retentionBytes: fields.number(),
-  unsettled: UNSETTLED.nameOf(fields.number()),
-});
-
 function readMovedScheduled(fields: FieldReader): RecordOf<"moved">["scheduled"] {
   const ids = fields.texts();
   const places = fields.groups(3, ([at = 0, block = 0, slot = 0]) => ({
@@ -85,61 +52,12 @@ function readMovedScheduled(fields: FieldReader): RecordOf<"moved">["scheduled"]
   return places.map((place, at) => ({ messageId: ids[at] ?? "", ...place }));
 }
 
-export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
+export const SHAPES: Shapes<RecordKind> = {
+  ...SETUP_SHAPES,
   opened: {
     code: 1,
     write: (code, r) => [code, r.atMs, r.pausedMs],
     read: (f) => ({ kind: "opened", atMs: f.number(), pausedMs: f.number() }),
-  },
-  topicCreated: {
-    code: 2,
-    write: (code, r) => [code, r.topicNo, r.topic, ...writeSettings(r.settings)],
-    read: (f) => ({
-      kind: "topicCreated",
-      topicNo: f.number(),
-      topic: f.text(),
-      settings: readSettings(f),
-    }),
-  },
-  topicUpdated: {
-    code: 3,
-    write: (code, r) => [code, r.topicNo, ...writeSettings(r.settings)],
-    read: (f) => ({ kind: "topicUpdated", topicNo: f.number(), settings: readSettings(f) }),
-  },
-  topicDeleted: {
-    code: 4,
-    write: (code, r) => [code, r.topicNo, r.operator, r.reason],
-    read: (f) => ({ kind: "topicDeleted", topicNo: f.number(), ...operatorAndReason(f) }),
-  },
-  groupUpdated: {
-    code: 5,
-    write: (code, { groupNo, group, policy: p }) => [
-      code,
-      groupNo,
-      group,
-      p.leaseMs,
-      p.attemptsMax,
-      p.retryDelaysMs,
-      p.jitterPercent,
-      p.isOrdered,
-    ],
-    read: (f) => ({
-      kind: "groupUpdated",
-      groupNo: f.number(),
-      group: f.text(),
-      policy: {
-        leaseMs: f.number(),
-        attemptsMax: f.number(),
-        retryDelaysMs: f.numbers(),
-        jitterPercent: f.number(),
-        isOrdered: f.flag(),
-      },
-    }),
-  },
-  groupDeleted: {
-    code: 6,
-    write: (code, r) => [code, r.groupNo, r.operator, r.reason],
-    read: (f) => ({ kind: "groupDeleted", groupNo: f.number(), ...operatorAndReason(f) }),
   },
   cursorOpened: {
     code: 7,
@@ -159,7 +77,7 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       kind: "cursorReset",
       cursorNo: f.number(),
       nextOffset: f.number(),
-      ...operatorAndReason(f),
+      ...f.operatorAndReason(),
     }),
   },
   sent: {
@@ -190,6 +108,7 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       r.checkAtMs,
       UNDECIDED.numberOf(r.onUndecided),
       ...writeTimings(r.messages),
+      ...(r.reservesKeys === undefined ? [] : [r.reservesKeys]),
     ],
     read: (f) => {
       const record = {
@@ -202,7 +121,8 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
         checkAtMs: f.number(),
         onUndecided: UNDECIDED.nameOf(f.number()),
       } as const;
-      return { ...record, messages: f.timed(record.messages) };
+      const timed = { ...record, messages: f.timed(record.messages) };
+      return f.hasMore ? { ...timed, reservesKeys: f.truth() } : timed;
     },
   },
   decided: {
@@ -261,23 +181,7 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       kind: "resumed",
       transactionId: f.text(),
       checkAtMs: f.number(),
-      ...operatorAndReason(f),
-    }),
-  },
-  endpointSet: {
-    code: 15,
-    write: (code, { group, endpoint, operator, reason }) => [
-      code,
-      group,
-      endpoint && [endpoint.url, endpoint.isIdsOnly, endpoint.secrets],
-      operator,
-      reason,
-    ],
-    read: (f) => ({
-      kind: "endpointSet",
-      group: f.text(),
-      endpoint: f.nested((e) => ({ url: e.text(), isIdsOnly: e.flag(), secrets: e.texts() })),
-      ...operatorAndReason(f),
+      ...f.operatorAndReason(),
     }),
   },
   delivered: {
@@ -341,7 +245,7 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       kind: "replayed",
       deadTopicNo: f.number(),
       offset: f.number(),
-      ...operatorAndReason(f),
+      ...f.operatorAndReason(),
     }),
   },
   purged: {
@@ -351,7 +255,7 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       kind: "purged",
       deadTopicNo: f.number(),
       offset: f.number(),
-      ...operatorAndReason(f),
+      ...f.operatorAndReason(),
     }),
   },
   retired: {
@@ -420,6 +324,15 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       place: { block: f.number(), slot: f.number() },
     }),
   },
+  queued: {
+    code: 38,
+    write: (code, r) => [code, r.topicNo, r.place.block, r.place.slot],
+    read: (f) => ({
+      kind: "queued",
+      topicNo: f.number(),
+      place: { block: f.number(), slot: f.number() },
+    }),
+  },
   recalled: {
     code: 36,
     write: (code, r) => [code, r.topicNo, r.messageId, writePlaces(r.places), r.client],
@@ -436,26 +349,6 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
     write: (code, r) => [code, r.cursorNo, writeOffsets(r.offsets)],
     read: (f) => ({ kind: "lapsed", cursorNo: f.number(), offsets: f.offsets() }),
   },
-  instanceOpened: {
-    code: 45,
-    write: (code, r) => [code, r.groupNo, r.parentNo, r.instance],
-    read: (f) => ({
-      kind: "instanceOpened",
-      groupNo: f.number(),
-      parentNo: f.number(),
-      instance: f.text(),
-    }),
-  },
-  instanceSeen: {
-    code: 46,
-    write: (code, r) => [code, r.groupNo, r.isHere],
-    read: (f) => ({ kind: "instanceSeen", groupNo: f.number(), isHere: f.flag() }),
-  },
-  instanceForgotten: {
-    code: 47,
-    write: (code, r) => [code, r.groupNo],
-    read: (f) => ({ kind: "instanceForgotten", groupNo: f.number() }),
-  },
   abandoned: {
     code: 48,
     write: (code, r) => [code, r.cursorNo, r.offset, r.reason],
@@ -466,25 +359,10 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       reason: f.text(),
     }),
   },
-  gapTold: {
-    code: 49,
-    write: (code, r) => [code, r.cursorNo, r.lost],
-    read: (f) => ({ kind: "gapTold", cursorNo: f.number(), lost: f.number() }),
-  },
   clock: {
     code: 22,
     write: (code) => [code],
     read: () => ({ kind: "clock" }),
-  },
-  groupPaused: {
-    code: 40,
-    write: (code, r) => [code, r.groupNo, r.isPaused, r.operator, r.reason],
-    read: (f) => ({
-      kind: "groupPaused",
-      groupNo: f.number(),
-      isPaused: f.flag(),
-      ...operatorAndReason(f),
-    }),
   },
   skipped: {
     code: 41,
@@ -493,7 +371,7 @@ export const SHAPES: { readonly [Kind in RecordKind]: Shape<Kind> } = {
       kind: "skipped",
       cursorNo: f.number(),
       offsets: f.offsets(),
-      ...operatorAndReason(f),
+      ...f.operatorAndReason(),
     }),
   },
 };

@@ -22,8 +22,8 @@ import { EscrowError, type PreScanLimits, preScan, Writer } from "@escrowmq/prot
 import { Unpackr } from "msgpackr";
 import { invariant } from "../core/invariant.ts";
 import type { LogRecord, RecordKind } from "../core/records.ts";
-import { FieldReader, Malformed } from "./record-fields.ts";
-import { SHAPES, type Shape } from "./record-shapes.ts";
+import { FieldReader, Malformed, type Shape } from "./record-fields.ts";
+import { SHAPES } from "./record-shapes.ts";
 
 export const FORMAT_VERSION = 1;
 
