@@ -127,6 +127,8 @@ describe("topics by weight", () => {
     expect(held.length).toBe(10);
     expect(Math.abs(urgentOf(held) - 8)).toBeLessThanOrEqual(1);
     for (const place of held) expect(attempts.get(place)).toBe(2);
+    // At once: they take turns with what is new, and do not come after it.
+    expect(Math.max(...held.map((place) => got.indexOf(place)))).toBeLessThan(400);
     // Both have some for 400 messages and more. One that waited too long for the kill went back and came later.
     for (let from = 0; from < 400; from += 50)
       expect(Math.abs(urgentOf(got.slice(from, from + 50)) - 40)).toBeLessThanOrEqual(2);
