@@ -185,7 +185,7 @@ describe("order by key", () => {
       const tag = body % 3 === 0 ? "drop" : "paid";
       await producer.send({ topic: "orders", key: `k${body % 2}`, tag, body });
     }
-    const args = [url, "billing", "8", "paid || shipped"];
+    const args = [url, "billing", "8", JSON.stringify(paid)];
     const program = bench.program("e2e-consumer-process.mjs", args);
     await waitFor("one of each key in its hands", () => program.lines.length === 2);
     const next = await bench.consumer({ url, group: "billing", subscribe: paid, concurrency: 8 });
