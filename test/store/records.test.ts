@@ -24,14 +24,14 @@ describe("the record codec", () => {
     });
 
   it("keeps every code that is in existing stores", () => {
-    const codes = Object.entries(SHAPES).map(([kind, { code }]) => `${code} ${kind}`);
-    expect(codes.join(", ")).toBe(
+    const codes = Object.entries(SHAPES).sort(([, one], [, other]) => one.code - other.code);
+    expect(codes.map(([kind, { code }]) => `${code} ${kind}`).join(", ")).toBe(
       "1 opened, 2 topicCreated, 3 topicUpdated, 4 topicDeleted, 5 groupUpdated, 6 groupDeleted, " +
         "7 cursorOpened, 8 cursorReset, 9 sent, 10 prepared, 11 decided, 12 checked, 13 parked, " +
         "14 resumed, 15 endpointSet, 16 delivered, 17 acked, 18 returned, 19 buried, 20 replayed, " +
-        "21 purged, 23 retired, 24 moved, 30 cursorFiltered, 31 taken, 35 due, 38 queued, 36 recalled, 37 lapsed, " +
-        "45 instanceOpened, 46 instanceSeen, 47 instanceForgotten, 48 abandoned, 49 gapTold, 22 clock, " +
-        "40 groupPaused, 41 skipped",
+        "21 purged, 22 clock, 23 retired, 24 moved, 30 cursorFiltered, 31 taken, 35 due, 36 recalled, " +
+        "37 lapsed, 38 queued, 40 groupPaused, 41 skipped, 45 instanceOpened, 46 instanceSeen, " +
+        "47 instanceForgotten, 48 abandoned, 49 gapTold",
     );
   });
 
