@@ -1,7 +1,12 @@
 /** What a reply may say, given what the log says: one answer to each request, and a true one (P3, R1, D3). */
-import type { BrokerFrames, ClientFrames, RequestFrame } from "@escrowmq/protocol";
+import {
+  type BrokerFrames,
+  type ClientFrames,
+  decodeMessage,
+  type RequestFrame,
+} from "@escrowmq/protocol";
 import type { Admission, Input, Ready } from "../../broker/src/core/types.ts";
-import { frameOf, type Moment } from "./causes.ts";
+import { frameOf, type Moment, mayReserve } from "./causes.ts";
 import { demandResetView } from "./positions.ts";
 import { demand } from "./violation.ts";
 
@@ -85,7 +90,7 @@ function demandSend(frame: ClientFrames["send"], reply: Reply, { ledger, input }
 }
 
 function demandPrepare(frame: ClientFrames["prepare"], reply: Reply, moment: Moment): void {
-  const { ledger, input, presence, valid } = moment;
+  const { ledger, input, presence, valid, policy } = moment;
   const { transactionId: id, group } = frame;
   const known = ledger.transactions.get(id);
   const digest = input.kind === "prepare" ? input.digest : 0;
@@ -105,6 +110,12 @@ function demandPrepare(frame: ClientFrames["prepare"], reply: Reply, moment: Mom
       "C1",
       () => `${group} can be asked`,
     );
+  if (reply.code === "RESERVATION_LIMIT") {
+    const more = frame.messages.filter((data) => mayReserve(decodeMessage(data))).length;
+    const { reserved } = ledger.schedule.keys;
+    const isMet = reserved + more > policy.reservationsMax;
+    demand(isMet, "D20", () => `${reserved} keys are reserved, and ${more} more are refused`);
+  }
   if (reply.code === "STALE_DELIVERY")
     demand(valid.size < (frame.acks ?? []).length, "T9", () => "no token was stale");
 }

@@ -177,17 +177,30 @@ function compareTransactions(ledger: Ledger, state: State): void {
   }
 }
 
-function compareScheduled({ schedule }: Ledger, { scheduled, topics }: State): void {
+function compareScheduled({ schedule }: Ledger, { scheduled, topics, keyQueues }: State): void {
   const known = [...schedule.all.values()];
+  const { keys } = schedule;
   demand(
     scheduled.size === known.length && scheduled.nextAtMs === schedule.nextAtMs,
     "D14",
     () => `${scheduled.size} wait, not ${known.length}; the next one until ${scheduled.nextAtMs}`,
   );
-  for (const { no, name, scheduled: count } of topics.values()) {
-    const here = known.filter(({ topicNo }) => topicNo === no).length;
-    demand(count === here, "B2", () => `${count} wait for ${name}, not ${here}`);
+  for (const { no, name, scheduled: timed, queued } of topics.values()) {
+    const here = known.filter(({ topicNo }) => topicNo === no);
+    const behind = here.filter(({ isQueued }) => isQueued).length;
+    demand(
+      timed === here.length - behind && queued === behind,
+      "B2",
+      () => `${timed} and ${queued} wait for ${name}, not ${here.length - behind} and ${behind}`,
+    );
   }
+  demand(keyQueues.reserved === keys.reserved, "B2", () => `${keyQueues.reserved} keys reserved`);
+  const [blocking, known20] = [[...keyQueues.blocking()], keys.blocking];
+  demand(
+    blocking.sort().join() === known20.sort().join(),
+    "D20",
+    () => `what waits stands behind ${blocking}, not ${known20}`,
+  );
   for (const { id, topicNo, place, movedTo } of known) {
     const isThere = scheduled.find(topicNo, id).some((row) => {
       const found = scheduled.placeOf(row);
