@@ -80,13 +80,27 @@ export function demandReply(input: Input, ready: Ready, moment: Moment): Reply |
   return reply;
 }
 
-function demandSend(frame: ClientFrames["send"], reply: Reply, { ledger, input }: Moment): void {
+function demandSend(frame: ClientFrames["send"], reply: Reply, moment: Moment): void {
+  const { ledger, input } = moment;
+  demandWaiting(frame, reply, moment);
   const known = ledger.sends.get(frame.sendId);
   const digest = input.kind === "send" ? input.digest : 0;
   if (reply.type === "ok")
     demand(known === digest, "T7", () => `${frame.sendId} is ok, but is not in the log`);
   else if (reply.code === "TX_CONFLICT")
     demand(known !== undefined && known !== digest, "T7", () => `${frame.sendId} has no conflict`);
+}
+
+/** So many may wait for their time or for others' verdicts. */
+function demandWaiting(
+  { messages }: ClientFrames["send" | "prepare"],
+  reply: Reply,
+  { ledger, policy }: Moment,
+): void {
+  if (reply.type === "ok" || reply.code !== "SCHEDULED_LIMIT") return;
+  const { size } = ledger.schedule.all;
+  const isMet = size + messages.length > policy.scheduledMax;
+  demand(isMet, "D20", () => `${size} messages wait, and ${messages.length} more are refused`);
 }
 
 function demandPrepare(frame: ClientFrames["prepare"], reply: Reply, moment: Moment): void {
@@ -110,9 +124,10 @@ function demandPrepare(frame: ClientFrames["prepare"], reply: Reply, moment: Mom
       "C1",
       () => `${group} can be asked`,
     );
+  demandWaiting(frame, reply, moment);
   if (reply.code === "RESERVATION_LIMIT") {
     const more = frame.messages.filter((data) => mayReserve(decodeMessage(data))).length;
-    const { reserved } = ledger.schedule.keys;
+    const reserved = [...ledger.schedule.keys.reservations()].length;
     const isMet = reserved + more > policy.reservationsMax;
     demand(isMet, "D20", () => `${reserved} keys are reserved, and ${more} more are refused`);
   }

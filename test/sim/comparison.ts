@@ -1,4 +1,5 @@
 /** P8, B1, B2: the engine's state against the ledger's, field by field. */
+import { orderOf } from "../../broker/src/core/order-of.ts";
 import type { State } from "../../broker/src/core/state.ts";
 import type { Ledger } from "./ledger.ts";
 import { isLive, type LedgerEntry, placeKey, whereIs } from "./ledger-facts.ts";
@@ -13,6 +14,7 @@ export function compareWithEngine(ledger: Ledger, state: State, nowMs: number): 
   compareCursors(ledger, state, nowMs);
   compareTransactions(ledger, state);
   compareScheduled(ledger, state);
+  compareReservations(ledger, state);
   demand(
     state.neededBlock === neededBlock(ledger),
     "A3",
@@ -177,9 +179,8 @@ function compareTransactions(ledger: Ledger, state: State): void {
   }
 }
 
-function compareScheduled({ schedule }: Ledger, { scheduled, topics, keyQueues }: State): void {
+function compareScheduled({ schedule }: Ledger, { scheduled, topics }: State): void {
   const known = [...schedule.all.values()];
-  const { keys } = schedule;
   demand(
     scheduled.size === known.length && scheduled.nextAtMs === schedule.nextAtMs,
     "D14",
@@ -194,13 +195,6 @@ function compareScheduled({ schedule }: Ledger, { scheduled, topics, keyQueues }
       () => `${timed} and ${queued} wait for ${name}, not ${here.length - behind} and ${behind}`,
     );
   }
-  demand(keyQueues.reserved === keys.reserved, "B2", () => `${keyQueues.reserved} keys reserved`);
-  const [blocking, known20] = [[...keyQueues.blocking()], keys.blocking];
-  demand(
-    blocking.sort().join() === known20.sort().join(),
-    "D20",
-    () => `what waits stands behind ${blocking}, not ${known20}`,
-  );
   for (const { id, topicNo, place, movedTo } of known) {
     const isThere = scheduled.find(topicNo, id).some((row) => {
       const found = scheduled.placeOf(row);
@@ -208,4 +202,22 @@ function compareScheduled({ schedule }: Ledger, { scheduled, topics, keyQueues }
     });
     demand(isThere, "D14", () => `${id} waits, and is not found`);
   }
+}
+
+function compareReservations({ schedule }: Ledger, { keyQueues, transactions }: State): void {
+  const known = [...schedule.keys.reservations()];
+  const { reserved } = keyQueues;
+  demand(
+    reserved === known.length,
+    "B2",
+    () => `${reserved} keys are reserved, not ${known.length}`,
+  );
+  for (const { transactionId: id, topicNo, key, behind } of known) {
+    const no = transactions.get(id)?.reservationNo ?? 0;
+    const count = keyQueues.countBehind(topicNo, orderOf(key), no);
+    demand(count === behind, "B2", () => `${count} wait for ${id} and ${key}, not ${behind}`);
+  }
+  const blocking = known.flatMap(({ transactionId, behind }) => (behind > 0 ? transactionId : []));
+  const isSame = [...keyQueues.blocking()].sort().join() === blocking.sort().join();
+  demand(isSame, "D20", () => `messages wait for ${[...keyQueues.blocking()]}, not ${blocking}`);
 }

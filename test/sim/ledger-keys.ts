@@ -9,6 +9,13 @@ import { demand } from "./violation.ts";
 
 interface Reservation {
   readonly transactionId: string;
+  readonly topicNo: number;
+  readonly key: string;
+}
+
+export interface LedgerReservation extends Reservation {
+  /** Messages, before the next transaction that reserves the key. */
+  readonly behind: number;
 }
 
 type Stand = Reservation | LedgerScheduled;
@@ -22,7 +29,7 @@ const nameOf = ({ topicNo, key }: Keyed): string => `${topicNo} ${key}`;
 export class LedgerKeys {
   readonly #queues = new Map<string, Stand[]>();
   /** How many messages ever stood behind others; of these, how many were due then, and were called back. */
-  readonly met = { waited: 0, dueWaiting: 0, recalledWaiting: 0, movedWaiting: 0 };
+  readonly met = { waited: 0, dueWaiting: 0, recalledWaiting: 0 };
 
   /** Somebody stands there: whoever comes with this key stands behind. */
   isTaken(message: Keyed): boolean {
@@ -32,9 +39,10 @@ export class LedgerKeys {
   /** In the order of the prepares; a key that it has twice is reserved once. */
   reserve(transactionId: string, messages: readonly LedgerMessage[]): void {
     for (const message of messages) {
-      if (message.key === undefined || message.isDelayed) continue;
+      const { topicNo, key, isDelayed } = message;
+      if (key === undefined || isDelayed) continue;
       const queue = this.#of(message);
-      if (placeOf(queue, transactionId) < 0) queue.push({ transactionId });
+      if (placeOf(queue, transactionId) < 0) queue.push({ transactionId, topicNo, key });
     }
   }
 
@@ -83,24 +91,14 @@ export class LedgerKeys {
     }
   }
 
-  /** The transactions behind which a message stands, before the next of the key; once a key. */
-  get blocking(): string[] {
-    const found: string[] = [];
+  /** Each once a key, in the order of their keys' first ones. */
+  *reservations(): Iterable<LedgerReservation> {
     for (const queue of this.#queues.values())
       for (const [at, stand] of queue.entries()) {
-        const next = queue[at + 1];
-        if (!isMessage(stand) && next !== undefined && isMessage(next))
-          found.push(stand.transactionId);
+        if (isMessage(stand)) continue;
+        const next = queue.findIndex((other, where) => where > at && !isMessage(other));
+        yield { ...stand, behind: (next < 0 ? queue.length : next) - at - 1 };
       }
-    return found;
-  }
-
-  /** Once a transaction and key. */
-  get reserved(): number {
-    let reserved = 0;
-    for (const queue of this.#queues.values())
-      for (const stand of queue) if (!isMessage(stand)) reserved++;
-    return reserved;
   }
 
   #of(message: Keyed): Stand[] {

@@ -75,7 +75,6 @@ export class LedgerSchedule {
     const one = this.#at(from);
     demand(one?.id === messageId, "F2", () => `${messageId} is moved, but does not wait`);
     one.movedTo = to;
-    if (one.isQueued) this.keys.met.movedWaiting++;
   }
 
   of(topicNo: number, id: string): LedgerScheduled[] {

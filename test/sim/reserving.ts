@@ -1,8 +1,9 @@
 /**
- * Which transactions reserve the keys of their messages, and which messages that may stand behind them are called
- * back. Of chances of its own: in a world without all that everything is as it was.
+ * Which transactions reserve the keys of their messages, which messages that may stand behind them are called back,
+ * and when an operator has enough of the waiting. Of chances of its own: in a world without all that everything is as it was.
  */
 import type { Kinds } from "./kinds.ts";
+import type { LedgerKeys } from "./ledger-keys.ts";
 import { Random } from "./random.ts";
 
 export class Reserving {
@@ -24,6 +25,13 @@ export class Reserving {
   /** Said once more, it may be said otherwise: what was said first counts. */
   again(reserves: boolean): boolean {
     return this.#random.chance(this.#share / 4) ? !reserves : reserves;
+  }
+
+  /** Of the transactions that others wait for: the one that an operator decides now, if any. */
+  toDecide(keys: LedgerKeys, share = 0.15): string | null {
+    if (this.#share === 0 || !this.#random.chance(share)) return null;
+    const blocking = [...keys.reservations()].filter(({ behind }) => behind > 0);
+    return blocking.length === 0 ? null : this.#random.pick(blocking).transactionId;
   }
 
   /** Its sender may want it back, though it has no delay. */
