@@ -52,8 +52,10 @@ export class ReservingShop extends Driver {
   }
 
   /** A new process, that has read a checkpoint instead of the log. */
-  openWith(engine: Engine): void {
-    this.engine = engine;
+  load(): void {
+    const loaded = new Engine(this.policy);
+    expect(loaded.load(this.saved())).toBe(true);
+    this.engine = loaded;
     this.step({ kind: "open" });
     this.shop = this.producer("shop");
   }
