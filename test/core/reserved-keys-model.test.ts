@@ -169,6 +169,7 @@ class Story {
   #load(): void {
     this.driver.isRecoverable();
     this.driver.load();
+    this.driver.announce();
   }
 }
 

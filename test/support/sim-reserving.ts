@@ -57,12 +57,16 @@ export class ReservingShop extends Driver {
     expect(loaded.load(this.saved())).toBe(true);
     this.engine = loaded;
     this.step({ kind: "open" });
+  }
+
+  /** After a start the producer comes again. */
+  announce(): void {
     this.shop = this.producer("shop");
   }
 
   again(): void {
     this.crash(0);
-    this.shop = this.producer("shop");
+    this.announce();
   }
 
   view(): Record<string, unknown> {
