@@ -77,6 +77,14 @@ export class ReservingShop extends Driver {
     return codeOf(this.ask({ type: "recall", topic: "orders", messageId }).reply);
   }
 
+  /** By a checkpoint, and the blocks after that. */
+  isRecoverableFrom(saved: readonly unknown[], blocks: number): void {
+    const again = new Engine(this.policy);
+    expect(again.load(saved)).toBe(true);
+    for (const block of this.blocks.slice(blocks)) again.replay(block);
+    sameStates([...this.engine.save()], [...again.save()], this.nowMs);
+  }
+
   isRecoverable(): void {
     const again = new Engine(this.policy);
     for (const block of this.blocks) again.replay(block);
