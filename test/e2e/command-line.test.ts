@@ -393,7 +393,9 @@ describe("escrow tx", () => {
       escrow.says(commit),
       escrow.says(`tx rollback --reason "never was" ${bad}`),
     ]);
-    expect(decided[0]).toMatch(/ committed: its messages are visible now\.$/);
+    expect(decided[0]).toMatch(
+      / committed: its messages are visible now; those delayed or queued, in their turn\.$/,
+    );
     expect(decided[1]).toMatch(/ rolled back: its messages will never be seen\.$/);
     const late = await escrow.run(`tx commit --reason "after all" ${bad}`);
     expect(late).toMatchObject({ code: 1, out: "" });
