@@ -1,10 +1,10 @@
 /** Looks at messages: which match, by what they are ordered, and what becomes of those that cannot be read. */
 import { EscrowError, encodeMessage } from "@escrowmq/protocol";
 import { expect, it } from "vitest";
+import { orderOf } from "../../broker/src/core/order-of.ts";
 import type { Input, Look } from "../../broker/src/core/types.ts";
 import type { Log } from "../../broker/src/server/log.ts";
 import { Looker } from "../../broker/src/server/looker.ts";
-import { orderOf } from "../../broker/src/server/order-of.ts";
 import { Reading } from "../../broker/src/server/reading.ts";
 
 type Answer = Extract<Input, { readonly kind: "looked" }>;

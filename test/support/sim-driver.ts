@@ -46,7 +46,7 @@ const utf8 = new TextEncoder();
 /** `hello@ann` has the key ann; the body is the id, too. */
 export const message = (topic: string, body = "body"): NewMessage => {
   const data = utf8.encode(body);
-  return { id: body, topic, key: keyIn(body), bodyBytes: data.length, data };
+  return { topic, bodyBytes: data.length, data, head: { id: body, key: keyIn(body) } };
 };
 
 /** A message that says when it becomes visible, or for how long it is worth a delivery. */

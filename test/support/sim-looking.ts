@@ -3,6 +3,7 @@
  * of which the tag and the key may be missing. A filter is tags.
  */
 import type { SealedBlock } from "../../broker/src/core/engine.ts";
+import { orderOf } from "../../broker/src/core/order-of.ts";
 import type { Place } from "../../broker/src/core/records.ts";
 import type { Delivery, Input, Look } from "../../broker/src/core/types.ts";
 import { parseFilter } from "../../broker/src/filter/filter.ts";
@@ -43,17 +44,10 @@ export function lookedAt(
     const head = { id: "m", topic: "orders", ...(tag === undefined ? {} : { tag }) };
     if (filter !== "" && !parseFilter(filter).matches(head)) continue;
     matches.push(at);
-    if (isOrdered) keys.push(keyIn(body));
+    if (isOrdered) keys.push(orderOf(keyIn(body)));
   }
   return { kind: "looked", cursorNo, questionNo, count, matches, keys };
 }
 
-/** By what the message of this body is ordered. */
-export function keyIn(body: string): number {
-  const [, key] = /@(\w+)/.exec(body) ?? [];
-  return key === undefined ? 0 : numberOf(key);
-}
-
-/** Any numbers will do; the shell's are CRC-32s. */
-const numberOf = (key: string): number =>
-  [...key].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7) % 2 ** 32;
+/** The key of the message of this body. */
+export const keyIn = (body: string): string | undefined => /@(\w+)/.exec(body)?.[1];

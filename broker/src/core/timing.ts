@@ -2,6 +2,7 @@
 import { LIMITS } from "@escrowmq/protocol/limits";
 import type { Core } from "./core.ts";
 import { NOTHING } from "./key-queues.ts";
+import { orderOf } from "./order-of.ts";
 import type { Timing } from "./records.ts";
 import type { State } from "./state.ts";
 import type { Refusal } from "./transact.ts";
@@ -35,7 +36,9 @@ export function refuseReserving(
   { state, policy }: Core,
   messages: readonly NewMessage[],
 ): Refusal | null {
-  const keys = messages.filter((message) => message.key !== 0 && !isDelayed(message)).length;
+  const keys = messages.filter(
+    (message) => message.head.key !== undefined && !isDelayed(message),
+  ).length;
   if (keys === 0 || state.keyQueues.reserved + keys <= policy.reservationsMax) return null;
   return {
     code: "RESERVATION_LIMIT",
@@ -53,15 +56,15 @@ export function timingOf(
   nowMs: number | null,
   reservesKeys: boolean,
 ): Timing | undefined {
-  const { id, timing } = message;
+  const { head, timing } = message;
   const said = timing === undefined || nowMs === null ? timing : resolved(timing, nowMs);
   const needsKey =
     reservesKeys ||
     isQueueing(state, message) ||
     (said !== undefined && isDelayed({ timing: said }));
-  const key = needsKey ? message.key : 0;
-  if (said === undefined) return key === 0 ? undefined : { id, key, ...AT_ONCE };
-  return { id: needsKey ? id : "", key, ...said };
+  const key = needsKey ? orderOf(head.key) : 0;
+  if (said === undefined) return key === 0 ? undefined : { id: head.id, key, ...AT_ONCE };
+  return { id: needsKey ? head.id : "", key, ...said };
 }
 
 const AT_ONCE: NewTiming = { delayMs: 0, deliverAtMs: 0, ttlMs: 0 };
@@ -71,9 +74,9 @@ const isQueueing = ({ topicsByName, keyQueues }: State, message: NewMessage): bo
   if (keyQueues.isEmpty) return false;
   const topicNo = topicsByName.get(message.topic)?.no ?? 0;
   return (
+    message.head.key !== undefined &&
     keyQueues.isUsedIn(topicNo) &&
-    message.key !== 0 &&
-    keyQueues.lastOf(topicNo, message.key) !== NOTHING
+    keyQueues.lastOf(topicNo, orderOf(message.head.key)) !== NOTHING
   );
 };
 

@@ -367,11 +367,12 @@ function toLogged(
   nowMs: number | null,
   reservesKeys: boolean,
 ): LoggedMessage[] {
+  const needsKeys = reservesKeys || !state.keyQueues.isEmpty;
   return messages.map((message) => {
     const { topic, data } = message;
     const topicNo = state.topicsByName.get(topic)?.no ?? 0;
-    const logged = { topicNo, bytes: data.length, data };
+    if (message.timing === undefined && !needsKeys) return { topicNo, bytes: data.length, data };
     const timing = timingOf(state, message, nowMs, reservesKeys);
-    return timing === undefined ? logged : { ...logged, timing };
+    return { topicNo, bytes: data.length, data, ...(timing === undefined ? {} : { timing }) };
   });
 }

@@ -24,10 +24,9 @@ export type ConnectionId = number;
 
 /** A message that the shell has decoded and checked; the core looks at these fields only. */
 export interface NewMessage {
-  readonly id: string;
   readonly topic: string;
-  /** By what it is ordered, 0: by nothing. Made when somebody asks: most messages' nobody does. */
-  readonly key: number;
+  /** What nobody asks for most messages. */
+  readonly head: { readonly id: string; readonly key?: string | undefined };
   readonly bodyBytes: number;
   /** The encoded message, stored and delivered as it is. */
   readonly data: Uint8Array;

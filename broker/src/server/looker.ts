@@ -7,13 +7,13 @@
  *   within the share for reading. A question that waits for the disk delays no other.
  */
 import { decodeMessage, EscrowError } from "@escrowmq/protocol";
+import { orderOf } from "../core/order-of.ts";
 import type { Place } from "../core/records.ts";
 import type { Input, Look } from "../core/types.ts";
 import { type Filter, type MessageHead, parseFilter } from "../filter/filter.ts";
 import type { BlockStore } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
 import type { Log } from "./log.ts";
-import { orderOf } from "./order-of.ts";
 import type { Reading } from "./reading.ts";
 
 export interface LookerOptions {

@@ -20,11 +20,11 @@ import {
   encodeBatch,
   LIMITS,
   PROTOCOL_VERSION,
+  type WireMessage,
 } from "@escrowmq/protocol";
 import { QUERIES } from "../core/queries.ts";
 import type { ConnectionId, Input, NewMessage } from "../core/types.ts";
 import { parseFilter } from "../filter/filter.ts";
-import { Arrived } from "./arrived.ts";
 import type { Workpiece } from "./assembly.ts";
 import type { Flow } from "./flow.ts";
 import type { Lane } from "./inbox.ts";
@@ -314,7 +314,7 @@ export class Session implements SessionEvents {
       let digest = 0;
       const messages = frame.messages.map((data) => {
         digest = crc32(data, digest);
-        return new Arrived(decodeMessage(data), data);
+        return newMessage(decodeMessage(data), data);
       });
       return toInput(messages, digest);
     });
@@ -348,6 +348,13 @@ export class Session implements SessionEvents {
       return { kind: "refused", from: this.id, re, error };
     }
   }
+}
+
+function newMessage(head: WireMessage, data: Uint8Array): NewMessage {
+  const { topic, body, delayMs = 0, deliverAtMs = 0, ttlMs = 0 } = head;
+  const plain = { topic, bodyBytes: body.length, data, head };
+  if (delayMs + deliverAtMs + ttlMs === 0) return plain;
+  return { ...plain, timing: { delayMs, deliverAtMs, ttlMs } };
 }
 
 const tooManyPages = (): EscrowError =>
