@@ -284,6 +284,9 @@ describe("stats and doctor", () => {
     expect((await shown({ reservedKeys: 1 })).out).toContain(
       "reserved keys    1, 0 messages queued",
     );
+    expect((await shown({ scheduled: 0, reservedKeys: 1, queued: 3 })).out).toContain(
+      "reserved keys    1, 3 messages queued, 1.0 KiB",
+    );
     const none = (await shown({})).out;
     expect(none).not.toContain("reserved keys");
     expect(none).toContain("7 messages, 1.0 KiB; 2 lapsed");

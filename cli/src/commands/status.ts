@@ -101,7 +101,9 @@ function scheduled(view: StatsView): string {
   return `${plural(view.scheduled, "message")}${bytes}${late}${lapsed}`;
 }
 
-const reservedKeys = (view: StatsView): CardLine => ({
-  label: "reserved keys",
-  text: `${count(view.reservedKeys)}, ${plural(view.queued, "message")} queued; with those scheduled ${size(view.scheduledBytes)}`,
-});
+/** The size is of both kinds: they wait in one table. */
+function reservedKeys(view: StatsView): CardLine {
+  const which = view.scheduled === 0 ? "," : "; with those scheduled";
+  const queued = `${plural(view.queued, "message")} queued${which} ${size(view.scheduledBytes)}`;
+  return { label: "reserved keys", text: `${count(view.reservedKeys)}, ${queued}` };
+}
