@@ -368,11 +368,14 @@ function toLogged(
   reservesKeys: boolean,
 ): LoggedMessage[] {
   const needsKeys = reservesKeys || !state.keyQueues.isEmpty;
-  return messages.map((message) => {
+  const all: LoggedMessage[] = [];
+  for (const message of messages) {
     const { topic, data } = message;
-    const topicNo = state.topicsByName.get(topic)?.no ?? 0;
-    if (message.timing === undefined && !needsKeys) return { topicNo, bytes: data.length, data };
-    const timing = timingOf(state, message, nowMs, reservesKeys);
-    return { topicNo, bytes: data.length, data, ...(timing === undefined ? {} : { timing }) };
-  });
+    const logged = { topicNo: state.topicsByName.get(topic)?.no ?? 0, bytes: data.length, data };
+    // Of most there is nothing to say, and nobody looks.
+    const isPlain = message.timing === undefined && !needsKeys;
+    const timing = isPlain ? undefined : timingOf(state, message, nowMs, reservesKeys);
+    all.push(timing === undefined ? logged : { ...logged, timing });
+  }
+  return all;
 }

@@ -40,7 +40,8 @@ export function writeMessages(messages: readonly LoggedMessage[]): number[] {
  * and times; then, if one of them has a key that matters, the keys of all of these. Fields at the end of a record,
  * and none where no message says anything.
  */
-export function writeTimings(messages: readonly LoggedMessage[]): unknown[] {
+export function writeTimings(messages: readonly LoggedMessage[]): readonly unknown[] {
+  if (!messages.some(saysTimes)) return NO_FIELDS;
   const ids: string[] = [];
   const numbers: number[] = [];
   const keys: number[] = [];
@@ -51,9 +52,11 @@ export function writeTimings(messages: readonly LoggedMessage[]): unknown[] {
     numbers.push(at, timing.delayMs, timing.deliverAtMs, timing.ttlMs);
     keys.push(timing.key);
   }
-  if (ids.length === 0) return [];
   return keys.some((key) => key !== 0) ? [ids, numbers, keys] : [ids, numbers];
 }
+
+const saysTimes = ({ timing }: LoggedMessage): boolean => timing !== undefined;
+const NO_FIELDS: readonly never[] = [];
 
 export const writePlaces = (places: readonly Place[]): number[] =>
   places.flatMap(({ block, slot }) => [block, slot]);
