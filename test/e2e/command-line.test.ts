@@ -443,7 +443,7 @@ describe("a parked transaction that reserves its keys", () => {
     expect(shown).toMatch(/\n {2}keys +reserved; 2 messages wait right behind it\n/);
     expect(shown).toContain("by desk: 1 message for bids, its keys reserved");
     expect(topic).toMatch(/\n {2}queued +2 messages behind transactions that reserve their keys\n/);
-    expect(stats).toMatch(/\n {2}reserved keys +1, 2 messages queued;/);
+    expect(stats).toMatch(/\n {2}reserved keys +1, 2 messages queued/);
     const finding = doctor.findings.find(({ area }) => area === "reserved keys");
     expect(finding).toMatchObject({ level: "warning" });
     const [, show = ""] = /: escrow (tx show .+)$/.exec(finding?.text ?? "") ?? [];
