@@ -3,6 +3,7 @@
  * only, in the order in which it came. Here the key of `hello@ann` is ann.
  */
 import { describe, expect, test } from "vitest";
+import { Engine } from "../../broker/src/core/engine.ts";
 import type { NewMessage } from "../../broker/src/core/types.ts";
 import { audit } from "../support/sim-billing.ts";
 import {
@@ -171,6 +172,46 @@ test("more than a step may take come one step after the other, and nobody overta
   expect(driver.visible()).toEqual(["first@ann", ...many, "last@ann"]);
   driver.isRecoverable();
 });
+
+test.each([
+  ["the log", (driver: Shop) => driver.again()],
+  [
+    "a checkpoint",
+    (driver: Shop) => {
+      const loaded = new Engine(driver.policy);
+      expect(loaded.load(driver.saved())).toBe(true);
+      driver.openWith(loaded);
+    },
+  ],
+])(
+  "a start from %s goes on in the middle of them, without those that were called back",
+  (_, starts) => {
+    const driver = new Shop();
+    driver.reserves("a", "first@ann");
+    const many = Array.from({ length: 5_000 }, (_, at) => `${at}@ann`);
+    for (let at = 0; at < many.length; at += 1_000) driver.sends(...many.slice(at, at + 1_000));
+    driver.reserves("b", "next@ann");
+    driver.sends("last@ann");
+    driver.commit("a");
+    const [next = ""] = many.slice(driver.visible().length - 1);
+    const recalled = [next, "4000@ann", "4999@ann"];
+    for (const messageId of recalled) {
+      // Over a connection that is there: each new one is a step in which more become visible.
+      const recall = { type: "recall", topic: "orders", messageId } as const;
+      expect(codeOf(driver.request(driver.shop, recall).reply)).toBe("ok");
+    }
+    const rest = many.filter((body) => !recalled.includes(body));
+    expect(driver.visible().length).toBeLessThan(rest.length);
+    driver.isRecoverable();
+    starts(driver);
+    driver.advance(1);
+    expect(driver.visible()).toEqual(["first@ann", ...rest]);
+    driver.rollback("b");
+    expect(driver.visible()).toEqual(["first@ann", ...rest, "last@ann"]);
+    expect(driver.view()).toMatchObject({ queued: 0 });
+    driver.isRecoverable();
+  },
+);
 
 describe("the commit shows what waited, in one order, to", () => {
   const committed = ["besides@bob", "1#paid@ann", "2@ann", "3#paid@ann"];
