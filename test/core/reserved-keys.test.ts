@@ -162,14 +162,19 @@ describe("while a transaction that reserves its keys is undecided", () => {
 test("more than a step may take come one step after the other, and nobody overtakes them", () => {
   const driver = new Shop();
   driver.reserves("a", "first@ann");
-  const many = Array.from({ length: 3_000 }, (_, at) => `${at}@ann`);
+  const many = Array.from({ length: 4_000 }, (_, at) => `${at}@ann`);
   for (let at = 0; at < many.length; at += 1_000) driver.sends(...many.slice(at, at + 1_000));
-  expect(driver.view()).toMatchObject({ queued: 3_000 });
+  expect(driver.view()).toMatchObject({ queued: 4_000 });
   driver.commit("a");
-  expect(driver.visible().length).toBeLessThan(3_000);
+  expect(driver.visible().length).toBeLessThan(4_000);
+  driver.isRecoverable();
+  driver.load();
+  expect(driver.recall("3999@ann")).toBe("ok");
+  driver.isRecoverable();
+  driver.announce();
   driver.sends("last@ann");
   driver.advance(0);
-  expect(driver.visible()).toEqual(["first@ann", ...many, "last@ann"]);
+  expect(driver.visible()).toEqual(["first@ann", ...many.slice(0, -1), "last@ann"]);
   driver.isRecoverable();
 });
 

@@ -52,15 +52,21 @@ export class ReservingShop extends Driver {
   }
 
   /** A new process, that has read a checkpoint instead of the log. */
-  openWith(engine: Engine): void {
-    this.engine = engine;
+  load(): void {
+    const loaded = new Engine(this.policy);
+    expect(loaded.load(this.saved())).toBe(true);
+    this.engine = loaded;
     this.step({ kind: "open" });
+  }
+
+  /** After a start the producer comes again. */
+  announce(): void {
     this.shop = this.producer("shop");
   }
 
   again(): void {
     this.crash(0);
-    this.shop = this.producer("shop");
+    this.announce();
   }
 
   view(): Record<string, unknown> {
