@@ -60,7 +60,9 @@ const NEXT_STEPS: Partial<Record<ErrorCode, string>> = {
   MESSAGE_NOT_FOUND: "See which there are: escrow message find <topic>",
   MESSAGE_RETIRED: "See what is still there: escrow topic describe <topic>",
   MESSAGE_NOT_SCHEDULED: "See what waits in a topic: escrow topic describe <topic>",
-  SCHEDULED_LIMIT: "Wait until some are due, or recall some: escrow message recall <topic> <id>",
+  RESERVATION_LIMIT: "Decide some of it: escrow tx list, then escrow tx commit or rollback",
+  SCHEDULED_LIMIT:
+    "Wait until some are visible, or recall some: escrow message recall <topic> <id>",
   DISK_FULL: "Free disk space on the broker's machine; it goes on by itself.",
   STORE_LOCKED: "Stop the other process, or name another directory with --data.",
   STORE_CORRUPT: "Do not delete anything. Look closer with the broker stopped: escrow verify <dir>",

@@ -73,7 +73,7 @@ export function growTree(program: Command, add: Add): void {
   add(message, "show <topic> <offset>", "Show one message with its body", messageShow);
   add(message, "find <topic>", "Find messages by id, key, tag or time", messageFind);
   add(message, "trace <topic> <offset>", "Tell what became of one message", messageTrace);
-  add(message, "recall <topic> <id>", "Take back a delayed message", messageRecall);
+  add(message, "recall <topic> <id>", "Take back a message that waits", messageRecall);
 
   const dlq = noun("dlq", "Dead letters: what a group could not process");
   add(dlq, "list <group>", "List a group's dead letters", dlqList);

@@ -59,8 +59,8 @@ export interface Transaction {
    * Makes the messages durable and undecided: on disk, visible to nobody. Call it once, before the
    * local COMMIT. Rejects with NESTED_PREPARE when it is called again or after the callback ended,
    * ENCODE_FAILED, INVALID_MESSAGE and the like when a message cannot be sent, STALE_DELIVERY when an
-   * ack's delivery is over, NO_CHECKER, TX_CONFLICT, UNDECIDED_LIMIT, TX_ALREADY_ROLLED_BACK,
-   * UNREACHABLE when nothing was sent, and OUTCOME_UNKNOWN when its answer was lost.
+   * ack's delivery is over, NO_CHECKER, TX_CONFLICT, UNDECIDED_LIMIT, RESERVATION_LIMIT,
+   * TX_ALREADY_ROLLED_BACK, UNREACHABLE when nothing was sent, and OUTCOME_UNKNOWN when its answer was lost.
    */
   prepare<T extends readonly unknown[]>(
     messages: OutgoingMessages<T>,

@@ -359,6 +359,7 @@ export interface StatsView {
   readonly expired: number;
   /** Messages that wait for their time. */
   readonly scheduled: number;
+  /** Of those, and of those that are queued. */
   readonly scheduledBytes: number;
   /** Messages that wait for the verdicts of transactions that reserve their keys. */
   readonly queued: number;

@@ -50,6 +50,16 @@ describe("a verb that destroys", () => {
     expect(io.requests).toEqual([]);
   });
 
+  test("says what waited in a topic for its time or its key, and is gone with it", async () => {
+    const world = (scheduled: number) => ({
+      answers: { "topic.delete": { topic: "orders", scheduled } },
+    });
+    const line = "topic delete orders --reason r --yes orders";
+    const [some, none] = await Promise.all([run(line, world(3)), run(line, world(0))]);
+    expect(some.io.out).toBe("Topic orders deleted. 3 waiting messages gone with it.\n");
+    expect(none.io.out).toBe("Topic orders deleted.\n");
+  });
+
   test("wants --yes with the name where nobody can type", async () => {
     const without = await run("topic delete orders --reason r", { answers });
     const wrong = await run("topic delete orders --reason r --yes other", { answers });

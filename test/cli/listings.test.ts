@@ -103,6 +103,20 @@ describe("cards", () => {
     expect(io.out).toContain("expired        5 before a group had settled them");
   });
 
+  test("topic describe shows what waits for its time, and what behind reserved keys", async () => {
+    const described = async (changes: Parameters<typeof topic>[0]) => {
+      const answers = { "topic.describe": topic(changes) };
+      return (await run("topic describe orders", { answers })).io;
+    };
+    const io = await described({ scheduled: 1, nextDueAtMs: 0, queued: 1_234 });
+    expect(io.lines.slice(7, 9)).toEqual([
+      "  scheduled      1 message, the first for 1970-01-01T01:00:00+01:00",
+      "  queued         1\u202f234 messages behind transactions that reserve their keys",
+    ]);
+    expect(io.out).not.toMatch(/.{81}/);
+    expect((await described({})).out).not.toMatch(/scheduled|queued/);
+  });
+
   test("group describe shows the filter, what is held, and why a group stands still", async () => {
     const view = group();
     const [orders] = view.topics;
@@ -254,6 +268,28 @@ describe("stats and doctor", () => {
     const { io } = await run("stats", { answers: { stats } });
     expect(io.lines[0]).toBe("EscrowMQ 0.1.0 on ws://127.0.0.1:7654");
     expect(io.out).toContain("4 undecided, 1 parked, 2.0 KiB, the oldest for 2 m 13 s");
+  });
+
+  test("stats shows reserved keys and what waits for them, if there are any", async () => {
+    const shown = async (changes: Partial<typeof stats>) =>
+      (await run("stats", { answers: { stats: { ...stats, ...changes } } })).io;
+    const io = await shown({ reservedKeys: 2, queued: 5 });
+    expect(io.out).toContain(
+      [
+        "  scheduled        7 messages; 2 lapsed before a group was sent them",
+        "  reserved keys    2, 5 messages queued; with those scheduled 1.0 KiB\n",
+      ].join("\n"),
+    );
+    expect(io.out).not.toMatch(/.{81}/);
+    expect((await shown({ reservedKeys: 1 })).out).toContain(
+      "reserved keys    1, 0 messages queued",
+    );
+    expect((await shown({ scheduled: 0, reservedKeys: 1, queued: 3 })).out).toContain(
+      "reserved keys    1, 3 messages queued, 1.0 KiB",
+    );
+    const none = (await shown({})).out;
+    expect(none).not.toContain("reserved keys");
+    expect(none).toContain("7 messages, 1.0 KiB; 2 lapsed");
   });
 
   test("stats in JSON is the raw answer", async () => {

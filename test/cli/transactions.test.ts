@@ -47,6 +47,30 @@ describe("tx show", () => {
     expect(io.out).toContain(`escrow tx check ${TX_ID}`);
   });
 
+  test.each([
+    [0, "reserved; nothing waits right behind it"],
+    [1, "reserved; 1 message waits right behind it"],
+    [1_234, "reserved; 1\u202f234 messages wait right behind it"],
+  ])("of a transaction that reserves its keys says that %i wait for it", async (behind, says) => {
+    const parked = { state: "parked", parkedBecause: "nobody answered for 72 h" } as const;
+    const { io } = await show({ ...parked, queuedBehind: behind });
+    expect(io.out).toContain(`\n  keys             ${says}\n`);
+  });
+
+  test("of any other transaction says nothing of keys", async () => {
+    const { io } = await show(transaction());
+    expect(io.out).not.toContain("keys");
+  });
+
+  test("tells which of its messages stood behind others, and when they were visible", async () => {
+    const events = ["queued", "due"] as const;
+    const { io } = await show({ timeline: events.map((event) => ({ atMs: 0, event, text: "x" })) });
+    expect(io.lines.slice(-2).map((line) => line.slice(-11))).toEqual([
+      "= queued  x",
+      "● due     x",
+    ]);
+  });
+
   test("says when the timeline ends early", async () => {
     const retired = await show({ isHistoryRetired: true });
     expect(retired.io.out).toContain("What happened before this was removed by retention.");
@@ -92,7 +116,11 @@ describe("deciding by hand", () => {
   const audit = { operator: "os-user", reason: "seen" };
 
   test.each([
-    ["commit", { verdict: "commit" }, "committed: its messages are visible now"],
+    [
+      "commit",
+      { verdict: "commit" },
+      "committed: its messages are visible now; those delayed or queued, in their turn.\n",
+    ],
     ["rollback", { verdict: "rollback" }, "rolled back: its messages will never be seen"],
   ])("tx %s sends the verdict with operator and reason", async (verb, verdict, says) => {
     const { io, code } = await run(`tx ${verb} ${TX_ID} --reason seen`, { answers });

@@ -1,6 +1,7 @@
 /** Points in time for rows: order, cancelling, and what is next, in the ring and in the heap. */
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { Alarms, NEVER } from "../../broker/src/core/alarms.ts";
+import { Column } from "../../broker/src/core/columns.ts";
 import { NOWHERE } from "../../broker/src/core/places.ts";
 import { Random } from "../sim/random.ts";
 
@@ -176,4 +177,28 @@ test.each([
   }
   while (model.size > 0) expect(alarms.takeDue(NEVER)).toBe(model.takeDue(NEVER));
   expect(alarms.takeDue(NEVER)).toBe(NOWHERE);
+});
+
+test("one that comes and goes alone costs the same in a high row, and after a burst nothing is kept", () => {
+  const alarms = new Alarms();
+  const filled = vi.spyOn(Column.prototype, "push");
+  const fills = (work: () => void): number => {
+    filled.mockClear();
+    work();
+    return filled.mock.calls.length;
+  };
+  alarms.set(MANY, 5);
+  alarms.cancel(MANY);
+  const alone = fills(() => {
+    for (let at = 0; at < 1_000; at++) {
+      alarms.set(MANY, at);
+      alarms.cancel(MANY);
+    }
+  });
+  expect(alone).toBe(0);
+  for (const place of upTo(MANY)) alarms.set(place, 5);
+  drain(alarms, 5);
+  // Filled anew: it had been given back.
+  expect(fills(() => alarms.set(MANY, 5))).toBeGreaterThan(MANY);
+  filled.mockRestore();
 });

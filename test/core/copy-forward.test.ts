@@ -141,6 +141,36 @@ describe("what is copied forward", () => {
     shop.isRecoverable();
   });
 
+  it("of reserved keys and what waits for them stands where it stood in its queue", () => {
+    const shop = new Shop();
+    const [first, third] = ["first-0123456789abcdef", "third-0123456789abcdef"];
+    const reserves = (id: string, body: string) =>
+      shop.prepare(shop.shop, id, { messages: [message("orders", body)], reserveKeys: true });
+    const sends = (body: string) => shop.send(shop.shop, body, message("orders", body));
+    reserves(first, "1@ann");
+    sends("2@ann");
+    reserves(third, "3@ann");
+    sends("4@ann");
+    sends("5@ann");
+    shop.copies();
+    shop.copies();
+    const { state } = shop.engine.core;
+    expect(state.neededBlock).toBe(state.block);
+    shop.isRecoverable();
+    sends("6@ann");
+    expect(shop.ask({ type: "recall", topic: "orders", messageId: "4@ann" }).reply.type).toBe("ok");
+    shop.verdict(shop.shop, third, "commit");
+    // What was half waits by itself from now on.
+    shop.copies();
+    shop.isRecoverable();
+    const billing = shop.consumer("billing", "orders");
+    expect(shop.credit(billing, 9)).toEqual([]);
+    const deliveries = deliveriesOf(shop.verdict(shop.shop, first, "commit"));
+    const bodies = deliveries.map(({ place }) => shop.body(place));
+    expect(bodies).toEqual(["1@ann", "2@ann", "3@ann", "5@ann", "6@ann"]);
+    shop.isRecoverable();
+  });
+
   it("can be copied again", () => {
     const shop = new Shop();
     shop.send(shop.shop, "s", message("orders", "one"));
@@ -180,6 +210,19 @@ describe("what changed while it was read", () => {
     change(shop);
     expect(shop.copies(read).records).toEqual([]);
   });
+
+  it.each(["commit", "rollback"] as const)(
+    "and stood behind a key that a %s has opened is not copied as waiting",
+    (verdict) => {
+      const shop = new Shop();
+      shop.prepare(shop.shop, ID, { messages: [message("orders", "1@ann")], reserveKeys: true });
+      shop.send(shop.shop, "s", message("orders", "2@ann"));
+      const read = shop.read();
+      expect(read).toHaveLength(2);
+      shop.verdict(shop.shop, ID, verdict);
+      expect(shop.copies(read).records).toEqual([]);
+    },
+  );
 
   it("and was decided is not copied as half", () => {
     const shop = new Shop();

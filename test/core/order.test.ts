@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { Policy } from "../../broker/src/core/policy.ts";
 import { audit, MINUTE, offsetsOf, release, retry, tokensOf } from "../support/sim-billing.ts";
 import { adminValue, Driver, deliveriesOf, message, only } from "../support/sim-driver.ts";
+import { bodyIn } from "../support/sim-looking.ts";
 
 interface Stage {
   readonly driver: Driver;
@@ -27,6 +28,9 @@ function send(driver: Driver, producer: number, keys: string): void {
   for (const key of keys)
     driver.send(producer, `s${sends++}`, message("orders", key === "-" ? "x" : `x@${key}`));
 }
+
+const bodyOf = (driver: Driver, offset: number) =>
+  bodyIn(driver.blocks, driver.engine.core.state.topic(1).placeOf(offset));
 
 const countsOf = (driver: Driver) => driver.engine.core.state.cursors.get(1)?.counts;
 
@@ -150,6 +154,42 @@ test("an undecided transaction blocks no key: its messages get their places with
   const token = only(tokensOf(driver.credit(consumer, 9)));
   driver.verdict(producer, "t1", "commit");
   expect(offsetsOf(deliveriesOf(driver.ack(consumer, token)))).toEqual([1]);
+});
+
+test("an undecided transaction that reserves its keys has the next place of each, and holds up no other key", () => {
+  const { driver, consumer, producer } = ordered("a");
+  const zeroth = only(tokensOf(driver.credit(consumer, 9)));
+  const messages = [message("orders", "first@a")];
+  driver.prepare(producer, "t1", { messages, reserveKeys: true });
+  send(driver, producer, "aa");
+  expect(deliveriesOf(driver.ack(consumer, zeroth))).toEqual([]);
+  const sent = driver.send(producer, "besides", message("orders", "x@b"));
+  const besides = only(deliveriesOf(sent));
+  driver.ack(consumer, besides.token);
+  expect(countsOf(driver)).toMatchObject({ leased: 0, held: 0, ready: 0 });
+  let next = only(deliveriesOf(driver.verdict(producer, "t1", "commit")));
+  demandSame(driver);
+  const offsets = [next.offset];
+  for (; offsets.length < 3; offsets.push(next.offset))
+    next = only(deliveriesOf(driver.ack(consumer, next.token)));
+  expect([besides.offset, ...offsets]).toEqual([1, 2, 3, 4]);
+  expect(bodyOf(driver, 2)).toBe("first@a");
+  expect(deliveriesOf(driver.ack(consumer, next.token))).toEqual([]);
+});
+
+test("what a transaction commits that reserves its keys stands behind what is under way of the key", () => {
+  const { driver, consumer, producer } = ordered("a");
+  const token = only(tokensOf(driver.credit(consumer, 9)));
+  const messages = [message("orders", "first@a")];
+  driver.prepare(producer, "t1", { messages, reserveKeys: true });
+  send(driver, producer, "a");
+  expect(deliveriesOf(driver.verdict(producer, "t1", "commit"))).toEqual([]);
+  expect(countsOf(driver)).toMatchObject({ leased: 1, held: 2 });
+  retry(driver, consumer, token, MINUTE);
+  const again = only(deliveriesOf(driver.advance(MINUTE)));
+  const first = only(deliveriesOf(driver.ack(consumer, again.token)));
+  expect([again.offset, first.offset]).toEqual([0, 1]);
+  expect(bodyOf(driver, first.offset)).toBe("first@a");
 });
 
 test("retention frees a key, too", () => {

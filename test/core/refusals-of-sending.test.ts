@@ -202,6 +202,34 @@ testRefusals([
     }),
   ),
   {
+    code: "RESERVATION_LIMIT",
+    when: "a transaction would reserve one key more than may be",
+    policy: { reservationsMax: 2 },
+    given: (driver) => {
+      driver.topic("orders");
+      const producer = driver.producer("shop");
+      const reserve = (id: string, ...bodies: string[]) => {
+        const messages = bodies.map((body) => message("orders", body));
+        return driver.prepare(producer, id, { messages, reserveKeys: true });
+      };
+      reserve("t1", "x@ann");
+      return () => reserve("t2", "x@bob", "x@cid");
+    },
+  },
+  {
+    code: "SCHEDULED_LIMIT",
+    when: "one message more than may wait is sent behind a reserved key",
+    policy: { scheduledMax: 1 },
+    given: (driver) => {
+      driver.topic("orders");
+      const producer = driver.producer("shop");
+      const messages = [message("orders", "x@ann")];
+      driver.prepare(producer, "t1", { messages, reserveKeys: true });
+      driver.send(producer, "s1", message("orders", "y@ann"));
+      return () => driver.send(producer, "s2", message("orders", "z@ann"));
+    },
+  },
+  {
     code: "DISK_FULL",
     when: "something is sent while the disk only has room to settle",
     given: (driver) => {

@@ -3,7 +3,6 @@
  * and that do not, delays, recalls, verdicts in any order, crashes and checkpoints.
  */
 import { expect, test } from "vitest";
-import { Engine } from "../../broker/src/core/engine.ts";
 import { Random } from "../sim/random.ts";
 import { message, timed } from "../support/sim-driver.ts";
 import { ReservingShop } from "../support/sim-reserving.ts";
@@ -169,9 +168,8 @@ class Story {
   /** As a start from a checkpoint would. */
   #load(): void {
     this.driver.isRecoverable();
-    const loaded = new Engine(this.driver.policy);
-    expect(loaded.load(this.driver.saved())).toBe(true);
-    this.driver.openWith(loaded);
+    this.driver.load();
+    this.driver.announce();
   }
 }
 

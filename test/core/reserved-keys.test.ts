@@ -3,8 +3,18 @@
  * only, in the order in which it came. Here the key of `hello@ann` is ann.
  */
 import { describe, expect, test } from "vitest";
+import { Engine } from "../../broker/src/core/engine.ts";
+import type { NewMessage } from "../../broker/src/core/types.ts";
 import { audit } from "../support/sim-billing.ts";
-import { adminValue, codeOf, message, timed } from "../support/sim-driver.ts";
+import {
+  adminValue,
+  codeOf,
+  deliveriesOf,
+  type Effects,
+  message,
+  timed,
+} from "../support/sim-driver.ts";
+import { bodyIn } from "../support/sim-looking.ts";
 import { transactionIdOf as idOf, ReservingShop as Shop } from "../support/sim-reserving.ts";
 
 const MINUTE = 60_000;
@@ -152,15 +162,148 @@ describe("while a transaction that reserves its keys is undecided", () => {
 test("more than a step may take come one step after the other, and nobody overtakes them", () => {
   const driver = new Shop();
   driver.reserves("a", "first@ann");
-  const many = Array.from({ length: 3_000 }, (_, at) => `${at}@ann`);
+  const many = Array.from({ length: 4_000 }, (_, at) => `${at}@ann`);
   for (let at = 0; at < many.length; at += 1_000) driver.sends(...many.slice(at, at + 1_000));
-  expect(driver.view()).toMatchObject({ queued: 3_000 });
+  expect(driver.view()).toMatchObject({ queued: 4_000 });
   driver.commit("a");
-  expect(driver.visible().length).toBeLessThan(3_000);
+  expect(driver.visible().length).toBeLessThan(4_000);
+  const [saved, blocks] = [driver.saved(), driver.blocks.length];
+  // The next thing after the checkpoint is not about the head of the queue.
+  const recall = { type: "recall", topic: "orders", messageId: "3999@ann" } as const;
+  expect(codeOf(driver.request(driver.shop, recall).reply)).toBe("ok");
+  driver.isRecoverableFrom(saved, blocks);
+  driver.load();
+  driver.announce();
   driver.sends("last@ann");
   driver.advance(0);
-  expect(driver.visible()).toEqual(["first@ann", ...many, "last@ann"]);
+  expect(driver.visible()).toEqual(["first@ann", ...many.slice(0, -1), "last@ann"]);
   driver.isRecoverable();
+});
+
+test.each([
+  ["the log", (driver: Shop) => driver.again()],
+  [
+    "a checkpoint",
+    (driver: Shop) => {
+      const loaded = new Engine(driver.policy);
+      expect(loaded.load(driver.saved())).toBe(true);
+      driver.openWith(loaded);
+    },
+  ],
+])(
+  "a start from %s goes on in the middle of them, without those that were called back",
+  (_, starts) => {
+    const driver = new Shop();
+    driver.reserves("a", "first@ann");
+    const many = Array.from({ length: 5_000 }, (_, at) => `${at}@ann`);
+    for (let at = 0; at < many.length; at += 1_000) driver.sends(...many.slice(at, at + 1_000));
+    driver.reserves("b", "next@ann");
+    driver.sends("last@ann");
+    driver.commit("a");
+    const [next = ""] = many.slice(driver.visible().length - 1);
+    const recalled = [next, "4000@ann", "4999@ann"];
+    for (const messageId of recalled) {
+      // Over a connection that is there: each new one is a step in which more become visible.
+      const recall = { type: "recall", topic: "orders", messageId } as const;
+      expect(codeOf(driver.request(driver.shop, recall).reply)).toBe("ok");
+    }
+    const rest = many.filter((body) => !recalled.includes(body));
+    expect(driver.visible().length).toBeLessThan(rest.length);
+    driver.isRecoverable();
+    starts(driver);
+    driver.advance(1);
+    expect(driver.visible()).toEqual(["first@ann", ...rest]);
+    driver.rollback("b");
+    expect(driver.visible()).toEqual(["first@ann", ...rest, "last@ann"]);
+    expect(driver.view()).toMatchObject({ queued: 0 });
+    driver.isRecoverable();
+  },
+);
+
+describe("the commit shows what waited, in one order, to", () => {
+  const committed = ["besides@bob", "1#paid@ann", "2@ann", "3#paid@ann"];
+
+  /** What a consumer is given, as a body each. */
+  function reads(driver: Shop, connection: number): string[] {
+    const got = driver.credit(connection, 9);
+    return got.map(({ place }) => bodyIn(driver.blocks, place) ?? "?");
+  }
+
+  const bodiesOf = (driver: Shop, effects: Effects): string[] =>
+    deliveriesOf(effects).map(({ place }) => bodyIn(driver.blocks, place) ?? "?");
+
+  function instance(driver: Shop, name: string): number {
+    const connection = driver.connect(name);
+    const topics = [{ topic: "orders", from: "earliest" }] as const;
+    const subscribe = { type: "subscribe", subscription: 1, group: "cache", topics } as const;
+    driver.request(connection, { ...subscribe, topics: [...topics], instance: name });
+    return connection;
+  }
+
+  function shop(): Shop {
+    const driver = new Shop();
+    driver.reserves("a", "1#paid@ann");
+    driver.sends("2@ann", "3#paid@ann", "besides@bob");
+    return driver;
+  }
+
+  test("groups and instances that were there before it", () => {
+    const driver = shop();
+    const group = driver.consumer("billing", "orders");
+    const [one, other] = [instance(driver, "node-1"), instance(driver, "node-2")];
+    driver.commit("a");
+    for (const connection of [group, one, other])
+      expect(reads(driver, connection)).toEqual(committed);
+  });
+
+  test("whoever began to read before it, and got nothing of the key", () => {
+    const driver = shop();
+    const billing = driver.consumer("billing", "orders");
+    const [one, other] = [instance(driver, "node-1"), instance(driver, "node-2")];
+    for (const connection of [billing, one, other])
+      expect(reads(driver, connection)).toEqual(["besides@bob"]);
+    const bodies = bodiesOf(driver, driver.commit("a"));
+    expect(bodies).toEqual([0, 1, 2].flatMap(() => committed.slice(1)));
+  });
+
+  test("a filter, that lets pass what it wants of it", () => {
+    const driver = shop();
+    const paid = driver.filtering("search", "orders", "paid");
+    expect(reads(driver, paid)).toEqual([]);
+    const effects = driver.commit("a");
+    expect(bodiesOf(driver, effects)).toEqual(["1#paid@ann", "3#paid@ann"]);
+  });
+
+  test("whoever joins later, from the earliest on", () => {
+    const driver = shop();
+    driver.commit("a");
+    expect(reads(driver, driver.consumer("late", "orders"))).toEqual(committed);
+  });
+});
+
+test("nobody asks for keys while none is reserved", () => {
+  const driver = new Shop();
+  const secret = (body: string): NewMessage => ({
+    ...message("orders", body),
+    head: {
+      get id(): string {
+        throw new Error("Nobody needs to know its id.");
+      },
+      get key(): string {
+        throw new Error("Nobody needs to know its key.");
+      },
+    },
+  });
+  const timing = { delayMs: 0, deliverAtMs: 0, ttlMs: 1_000 };
+  expect(driver.sends(secret("sent@ann"), { ...secret("brief@ann"), timing })).toBe("ok");
+  expect(driver.prepares("a", [secret("prepared@ann"), secret("with it@ann")])).toBe("ok");
+  driver.commit("a");
+  expect(driver.visible()).toEqual(["sent@ann", "brief@ann", "prepared@ann", "with it@ann"]);
+  // From here on there is one, and after its verdict there is none.
+  driver.reserves("b", "1@bob");
+  expect(() => driver.sends(secret("sent@ann"))).toThrow("Nobody needs to know its key.");
+  driver.rollback("b");
+  expect(driver.sends(secret("again@ann"))).toBe("ok");
 });
 
 describe("refused is", () => {

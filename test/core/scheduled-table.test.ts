@@ -20,7 +20,7 @@ function anyMessage(random: Random, block: number): ScheduledMessage {
     bytes: random.below(100),
     dueAtMs: random.below(50),
     key: 0,
-    behind: 0,
+    position: 0,
   };
 }
 

@@ -355,13 +355,22 @@ describe("escrow message", () => {
   });
 });
 
+interface Prepared {
+  readonly topic?: string;
+  /** Is reserved. */
+  readonly key?: string;
+  readonly checkAfterMs?: number;
+}
+
 /** A half message whose producer is gone; it is checked after `checkAfterMs`. */
-async function prepared(transactionId: string, body: string, checkAfterMs = 3_600_000) {
+async function prepared(transactionId: string, body: string, more: Prepared = {}) {
+  const { topic = "deals", key, checkAfterMs = 3_600_000 } = more;
   const raw = await RawClient.open(escrow.url);
   await raw.ask({ type: "announce", group: "desk", checker: true });
   const bytes = new TextEncoder().encode(body);
-  const message = encodeMessage({ id: transactionId, topic: "deals", body: bytes });
-  const prepare = { type: "prepare", transactionId, group: "desk", acks: [] } as const;
+  const message = encodeMessage({ id: transactionId, topic, key, body: bytes });
+  const reserveKeys = key !== undefined;
+  const prepare = { type: "prepare", transactionId, group: "desk", acks: [], reserveKeys } as const;
   const answer = await raw.ask({ ...prepare, messages: [message], checkAfterMs });
   expect(answer).toMatchObject({ type: "ok" });
   raw.close();
@@ -375,7 +384,7 @@ describe("escrow tx", () => {
     await prepared(bad, "bad");
     let verdict: "unknown" | "commit" = "unknown";
     await bench.producer({ url: escrow.url, group: "desk", onCheck: () => verdict });
-    await prepared(parked, "parked", 0);
+    await prepared(parked, "parked", { checkAfterMs: 0 });
     await waitFor("the parking", async () => {
       const { items } = await admin.request("tx.list", { state: "parked" });
       return items.length === 1;
@@ -393,7 +402,9 @@ describe("escrow tx", () => {
       escrow.says(commit),
       escrow.says(`tx rollback --reason "never was" ${bad}`),
     ]);
-    expect(decided[0]).toMatch(/ committed: its messages are visible now\.$/);
+    expect(decided[0]).toMatch(
+      / committed: its messages are visible now; those delayed or queued, in their turn\.$/,
+    );
     expect(decided[1]).toMatch(/ rolled back: its messages will never be seen\.$/);
     const late = await escrow.run(`tx commit --reason "after all" ${bad}`);
     expect(late).toMatchObject({ code: 1, out: "" });
@@ -410,6 +421,38 @@ describe("escrow tx", () => {
     ]);
     expect(nothing).toMatch(/^Nothing waits for a verdict\./);
     expect(view).toMatchObject({ state: "rolledBack", decidedBy: expect.any(String) });
+  });
+});
+
+describe("a parked transaction that reserves its keys", () => {
+  it("is seen to hold up others, who wait, and lets them pass when it is decided by hand", async () => {
+    await bench.admin(escrow.url, "bids");
+    const id = "d".repeat(32);
+    await bench.producer({ url: escrow.url, group: "desk", onCheck: () => "unknown" });
+    await prepared(id, "first", { topic: "bids", key: "ann", checkAfterMs: 0 });
+    for (const body of ["second", "third"])
+      expect(await escrow.says(`send --topic bids --key ann --body ${body}`)).toMatch(/^Sent /);
+    const tx = () => escrow.json<{ state: string }>(`tx show ${id}`);
+    await waitFor("the parking", async () => (await tx()).state === "parked");
+    const [shown, topic, stats, doctor] = await Promise.all([
+      escrow.says(`tx show ${id}`),
+      escrow.says("topic describe bids"),
+      escrow.says("stats"),
+      escrow.json<{ findings: { area: string; level: string; text: string }[] }>("doctor"),
+    ]);
+    expect(shown).toMatch(/\n {2}keys +reserved; 2 messages wait right behind it\n/);
+    expect(shown).toContain("by desk: 1 message for bids, its keys reserved");
+    expect(topic).toMatch(/\n {2}queued +2 messages behind transactions that reserve their keys\n/);
+    expect(stats).toMatch(/\n {2}reserved keys +1, 2 messages queued/);
+    const finding = doctor.findings.find(({ area }) => area === "reserved keys");
+    expect(finding).toMatchObject({ level: "warning" });
+    const [, show = ""] = /: escrow (tx show .+)$/.exec(finding?.text ?? "") ?? [];
+    const [, rollback = ""] = /(tx rollback .+)$/m.exec(await escrow.says(show)) ?? [];
+    expect(await escrow.says(rollback)).toMatch(/ rolled back: its messages will never be seen\.$/);
+    const got = await escrow.lines("consume --topic bids --group reader --max 2");
+    expect(textsOf(got)).toEqual(["second", "third"]);
+    expect(await escrow.says("topic describe bids")).not.toContain("queued");
+    expect(await escrow.says("stats")).not.toContain("reserved keys");
   });
 });
 

@@ -135,6 +135,22 @@ describe("the metrics of time", () => {
   });
 });
 
+it("the metrics count reserved keys, and what waits for their verdict, until it is there", async () => {
+  const { url, producer, send, says } = await world();
+  gather(await bench.consumer({ url, group: "billing", subscribe }));
+  await producer.transaction(
+    async (tx) => {
+      await tx.prepare(["ann", "bob", "ann"].map((key) => ({ topic, key, body: 0 })));
+      await send(3, { key: "ann" });
+      await send(2, { key: "bob" });
+      await send(1, { key: "cid" });
+      await says({ reserved_keys: 2, queued_messages: 5, scheduled_messages: 0, messages: 1 });
+    },
+    { reserveKeys: true },
+  );
+  await says({ reserved_keys: 0, queued_messages: 0, messages: 9, "written due": 5 });
+});
+
 describe("the metrics of retention", () => {
   /** Messages are due after a second. */
   const HASTY = { policy: { retentionEveryMs: 50, dropAfterStartMs: 0 } };

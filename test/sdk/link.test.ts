@@ -462,7 +462,13 @@ describe("a request", () => {
       return outcome;
     }
 
-    it.each(["TOPIC_PAUSED", "DISK_FULL", "UNDECIDED_LIMIT", "SCHEDULED_LIMIT"])(
+    it.each([
+      "TOPIC_PAUSED",
+      "DISK_FULL",
+      "UNDECIDED_LIMIT",
+      "SCHEDULED_LIMIT",
+      "RESERVATION_LIMIT",
+    ])(
       "refused for now (%s) is OUTCOME_UNKNOWN: the broker may come to the first copy later, and do it",
       async (code) => {
         expect(await repeated(code)).toMatchObject({ code: "OUTCOME_UNKNOWN", cause: { code } });

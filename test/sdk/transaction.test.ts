@@ -47,6 +47,28 @@ describe("a transaction", () => {
     ]);
   });
 
+  it("reserves the keys of its messages if it is told to, and says nothing of them otherwise", async () => {
+    const { broker, producer } = await start();
+    const place = (options?: { readonly reserveKeys?: boolean }) =>
+      producer.transaction((tx) => tx.prepare([{ ...order, key: "ann" }]), options);
+    const all = [place({ reserveKeys: true }), place({ reserveKeys: false }), place({}), place()];
+    await broker.settle();
+    for (const { state } of await Promise.all(all)) expect(state).toBe("committed");
+    const asked = broker.received("prepare").map(({ reserveKeys }) => reserveKeys);
+    expect(asked).toEqual([true, false, undefined, undefined]);
+  });
+
+  it("that may reserve no more keys is refused for now, and prepared nothing", async () => {
+    const { broker, producer } = await start();
+    broker.on("prepare", refuse("RESERVATION_LIMIT"));
+    const done = producer
+      .transaction((tx) => tx.prepare([order]), { reserveKeys: true })
+      .catch((error: unknown) => error);
+    await broker.settle();
+    expect(await done).toMatchObject({ code: "RESERVATION_LIMIT", retriable: true });
+    expect(broker.received("verdict")).toEqual([]);
+  });
+
   it("that is repeated under its id prepares the same to the byte, and gives its id away to no consumer", async () => {
     const { broker, producer } = await start();
     const transactionId = "a-secret-0123456789-abcdef";

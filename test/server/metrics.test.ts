@@ -33,6 +33,8 @@ const GAUGES: readonly (readonly [name: string, figure: number])[] = [
   ["expired_messages", FIGURES.expired],
   ["groups_about_to_lose", FIGURES.aboutToLose],
   ["scheduled_messages", FIGURES.scheduled],
+  ["queued_messages", FIGURES.queued],
+  ["reserved_keys", FIGURES.reservedKeys],
   ["scheduled_overdue_ms", FIGURES.overdueMs],
   ["lapsed_messages", FIGURES.lapsed],
   ["retention_held_bytes", FIGURES.heldBytes],

@@ -1,35 +1,10 @@
 /** The inspector of a transaction whose messages come later: due, recalled, delivered, wherever they were copied to. */
 import { expect, test } from "vitest";
 import { movableBefore } from "../../broker/src/core/copy-forward.ts";
-import { readTimeline } from "../../broker/src/server/timeline.ts";
 import { Driver, message, only, timed } from "../support/sim-driver.ts";
+import { eventsOf } from "../support/sim-timeline.ts";
 
 const TX = "transaction-0123456789";
-
-async function eventsOf({ blocks, engine }: Driver): Promise<string[]> {
-  const { state } = engine.core;
-  const source = {
-    readBlock: async (number: number) => {
-      const block = blocks[number - 1];
-      if (block === undefined) throw new Error("There is such a block.");
-      return block;
-    },
-    firstBlock: () => 1,
-    topicName: (no: number) => state.topics.get(no)?.name ?? "",
-    cursor: (no: number) => {
-      const cursor = state.cursors.get(no);
-      return cursor === undefined ? null : { group: "billing", topicNo: cursor.topicNo };
-    },
-    offsetOf: (...[no, place, atMs]: [number, { block: number; slot: number }, number]) =>
-      state.topics.get(no)?.offsetOf(place, atMs) ?? null,
-    placeOf: (no: number, offset: number) => state.topics.get(no)?.neededPlaceOf(offset) ?? null,
-    offsetAt: (no: number, atMs: number) => state.topics.get(no)?.offsetAt(atMs) ?? 0,
-    isDeadLetter: () => false,
-    nowMs: () => 0,
-  };
-  const { timeline } = await readTimeline(source, TX, 1, state.block);
-  return timeline.map(({ event, text }) => `${event} ${text}`);
-}
 
 function committed(): Driver {
   const driver = new Driver();
@@ -62,7 +37,7 @@ test("tells what became of each", async () => {
   const driver = committed();
   driver.advance(60_000);
   delivers(driver);
-  expect(await eventsOf(driver)).toEqual([
+  expect(await eventsOf(driver, TX)).toEqual([
     ...EVENTS,
     expect.stringMatching(/^delivered orders@0/),
     expect.stringMatching(/^delivered orders@1/),
@@ -86,7 +61,7 @@ test("finds what was copied forward while it waited, and again after it", async 
   driver.advance(60_000);
   copies();
   delivers(driver);
-  const events = await eventsOf(driver);
+  const events = await eventsOf(driver, TX);
   expect(events.slice(0, 4)).toEqual(EVENTS);
   expect(only(events.filter((event) => event.startsWith("delivered orders@1")))).toBeDefined();
 });
@@ -106,7 +81,7 @@ test("tells what lapsed, what was reset, and which acks joined another transacti
   const by = { operator: "ann", reason: "test" };
   driver.ask({ type: "group.reset", group: "billing", topic: "orders", from: "latest", ...by });
   driver.crash();
-  expect((await eventsOf(driver)).slice(5)).toEqual([
+  expect((await eventsOf(driver, TX)).slice(5)).toEqual([
     "lapsed orders@0 for billing, its time to live was over",
     "joined orders@1 for billing, the ack joined transaction another-0123456789abcd",
     ...[0, 1, 2].map((at) => `reset orders@${at} for billing, to offset 3, by ann: test`),

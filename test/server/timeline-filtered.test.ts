@@ -2,21 +2,13 @@
 import type { MessageTrace } from "@escrowmq/protocol";
 import { expect, test } from "vitest";
 import type { Trace } from "../../broker/src/core/message-queries.ts";
-import type { LogReader } from "../../broker/src/server/log-reader.ts";
 import { traceMessage } from "../../broker/src/server/message-trace.ts";
-import { readTimeline, type TimelineSource } from "../../broker/src/server/timeline.ts";
-import { timelineSource } from "../../broker/src/server/timeline-source.ts";
-import type { BlockStore } from "../../broker/src/store/store.ts";
+import { readTimeline } from "../../broker/src/server/timeline.ts";
 import { audit, fill } from "../support/sim-billing.ts";
 import { adminValue, Driver, message } from "../support/sim-driver.ts";
+import { sourceOf } from "../support/sim-timeline.ts";
 
 const TX = "transaction-0123456789";
-
-function sourceOf({ engine, blocks }: Driver): TimelineSource {
-  const block = async (number: number) => blocks[number - 1];
-  const reader = { nowMs: () => 0, block } as unknown as LogReader;
-  return timelineSource(engine, { first: 1 } as BlockStore, reader);
-}
 
 async function filteredOf(driver: Driver): Promise<string[]> {
   const { block } = driver.engine.core.state;

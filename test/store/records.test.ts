@@ -9,6 +9,8 @@ import { ONE_OF_EACH, recordWithoutData } from "./sample.ts";
 const roundTrip = (records: readonly LogRecord[]) =>
   decodeRecords(encodeRecords(records), "a test");
 const pack = (value: unknown) => new Packr({ useRecords: false }).pack(value);
+/** Its last field: what its one message says of its times. */
+const PREPARED = [10, "tx-1", "shop", 1, [1, 2], [], 5, 0, ["m-1"], [0, 0, 0, 0]];
 const refusal = (bytes: Uint8Array): unknown => {
   try {
     return decodeRecords(bytes, "block 7");
@@ -55,6 +57,33 @@ describe("the record codec", () => {
     const decided = { ...ONE_OF_EACH.decided, fromAtMs: 1_234.5 };
     const all = [sent, prepared, decided];
     expect(roundTrip(all)).toEqual(all.map(recordWithoutData));
+  });
+
+  it("gives back the keys of those that have one that matters, and that a prepare reserves them", () => {
+    const [first, second] = ONE_OF_EACH.sent.messages;
+    if (first === undefined || second === undefined) throw new Error("The sample has two.");
+    const at = (id: string, key: number) => ({ ...timing, id, key, delayMs: 0, ttlMs: 0 });
+    const some = [
+      { ...first, timing: at("m-1", 4_294_967_295) },
+      second,
+      { ...second, timing: at("m-3", 0) },
+      { ...second, timing: at("m-4", 1) },
+    ];
+    const sent = { ...ONE_OF_EACH.sent, messages: some };
+    const prepared = { ...ONE_OF_EACH.prepared, messages: some };
+    const all = [sent, prepared, { ...prepared, reservesKeys: true as const }, sent];
+    expect(roundTrip(all)).toEqual(all.map(recordWithoutData));
+  });
+
+  it("spends no byte on keys where none matters, and one on that they are reserved", () => {
+    const messages = ONE_OF_EACH.prepared.messages.map((one) => ({ ...one, timing }));
+    const keyed = messages.map((one) => ({ ...one, timing: { ...timing, key: 7 } }));
+    const rows = [messages, keyed].map((these) => ({ ...ONE_OF_EACH.prepared, messages: these }));
+    const reserving = { ...ONE_OF_EACH.prepared, messages: keyed, reservesKeys: true as const };
+    const lengths = [...rows, reserving].map(
+      (record) => new Packr().unpack(encodeRecords([record]))[0].length,
+    );
+    expect(lengths).toEqual([10, 11, 12]);
   });
 
   it("spends no byte on times where no message says any", () => {
@@ -120,6 +149,12 @@ describe("the record codec", () => {
     ["a text among offsets", [[17, 1, ["1"]]]],
     ["times of a message that is not there", [[9, "send", 1, [1, 2], ["m-1"], [1, 0, 0, 5]]]],
     ["times without an id", [[9, "send", 1, [1, 2], [], [0, 0, 0, 5]]]],
+    ["more keys than ids", [[9, "send", 1, [1, 2], ["m-1"], [0, 0, 0, 5], [7, 8]]]],
+    ["fewer keys than ids", [[9, "send", 1, [1, 2], ["m-1"], [0, 0, 0, 5], []]]],
+    ["a text for a key", [[9, "send", 1, [1, 2], ["m-1"], [0, 0, 0, 5], ["ann"]]]],
+    ["keys that are said not to be reserved", [[...PREPARED, [7], false]]],
+    ["a number for keys that are reserved", [[...PREPARED, [7], 1]]],
+    ["reserved keys without the keys", [[...PREPARED, true]]],
     ["half a pair", [[9, "send", 1, [1, 2, 3]]]],
     ["an endpoint of two fields", [[15, "group", ["url", true], "ada", ""]]],
     ["a record that is a map", [{ kind: "acked" }]],

@@ -58,6 +58,7 @@ export class AnyRequest {
         acks: this.#chance() ? some.slice(0, 1) : [],
         checkAfterMs: count * 10,
         onUndecided: this.#one(["park", "rollback"]),
+        reserveKeys: this.#one([undefined, false, true]),
       }),
       verdict: () => ({ type: "verdict", id, transactionId, group, verdict: this.#verdict() }),
       answer: () => ({ type: "answer", transactionId, attempt: count, verdict: this.#verdict() }),
@@ -188,7 +189,8 @@ export class AnyRequest {
 
   #messages(): Uint8Array[] {
     return Array.from({ length: this.#random.between(1, 3) }, () => {
-      const plain = { topic: this.#one(TOPICS), body: Buffer.from("chance") };
+      const key = this.#one([undefined, "ann", "bob"]);
+      const plain = { topic: this.#one(TOPICS), key, body: Buffer.from("chance") };
       if (this.#random.next() < 0.7) return encodeMessage({ ...plain, id: newId() });
       const times = { delayMs: this.#random.between(0, 300), ttlMs: this.#random.between(1, 300) };
       return encodeMessage({ ...plain, ...times, id: this.#small("m") });

@@ -52,15 +52,21 @@ export class ReservingShop extends Driver {
   }
 
   /** A new process, that has read a checkpoint instead of the log. */
-  openWith(engine: Engine): void {
-    this.engine = engine;
+  load(): void {
+    const loaded = new Engine(this.policy);
+    expect(loaded.load(this.saved())).toBe(true);
+    this.engine = loaded;
     this.step({ kind: "open" });
+  }
+
+  /** After a start the producer comes again. */
+  announce(): void {
     this.shop = this.producer("shop");
   }
 
   again(): void {
     this.crash(0);
-    this.shop = this.producer("shop");
+    this.announce();
   }
 
   view(): Record<string, unknown> {
@@ -69,6 +75,14 @@ export class ReservingShop extends Driver {
 
   recall(messageId: string): string {
     return codeOf(this.ask({ type: "recall", topic: "orders", messageId }).reply);
+  }
+
+  /** By a checkpoint, and the blocks after that. */
+  isRecoverableFrom(saved: readonly unknown[], blocks: number): void {
+    const again = new Engine(this.policy);
+    expect(again.load(saved)).toBe(true);
+    for (const block of this.blocks.slice(blocks)) again.replay(block);
+    sameStates([...this.engine.save()], [...again.save()], this.nowMs);
   }
 
   isRecoverable(): void {

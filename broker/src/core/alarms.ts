@@ -11,6 +11,8 @@
  * - H2 Equal times come out in the order in which they were set: same input, same output.
  * - H3 The ring's earliest time is known, or is looked for when somebody asks: that costs a look at those
  *   set since the oldest one that is still there, and is needed once for all that was cancelled meanwhile.
+ * - H4 Memory is given back when nothing is set, but not before as many were set as there are places to fill again:
+ *   an alarm that comes and goes alone costs the same in the millionth row.
  */
 import { Column } from "./columns.ts";
 import { NOWHERE } from "./places.ts";
@@ -30,6 +32,8 @@ export class Alarms {
   #ringStart = 0;
   #ringEnd = 0;
   #ringSize = 0;
+  /** The next number when memory was given back the last time. */
+  #clearedAt = 0;
   /** Of none of them before it; of one of them, if it is certain (H3). */
   #ringAtMs = NEVER;
   #isRingCertain = true;
@@ -186,8 +190,10 @@ export class Alarms {
     return oneMs < otherMs || (oneMs === otherMs && this.#order.at(one) < this.#order.at(other));
   }
 
-  /** After a burst nothing of it is kept. */
+  /** After a burst nothing of it is kept (H4). */
   #clear(): void {
+    if (this.#ringEnd - this.#clearedAt < this.#index.length) return;
+    this.#clearedAt = this.#ringEnd;
     for (const column of [this.#heap, this.#index, this.#atMs, this.#order]) column.clear();
   }
 }

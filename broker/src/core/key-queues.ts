@@ -1,47 +1,39 @@
 /**
  * Keys whose next place belongs to undecided transactions that asked for it, and the messages that came to those
- * keys since: they are visible when the verdict is there, and in that order.
+ * keys since: they are visible when the verdict is there, and in that order. One queue for each topic and key:
  *
- *   reservation 7 | message, message | reservation 9 | message | …          one queue for each topic and key
+ *   position 7        7.5        8             9                 positions are the numbers of reservations
+ *   reserved by t1    messages   was t2's      reserved by t3    (own messages of one stand half a step before it)
+ *   messages          of t2      messages      messages
  *
  * Invariants
  * - K1 What stands behind a reservation is not visible before the transaction is decided. With the commit the
  *   transaction's own messages of the key come into its place, in front of what stands behind it.
- * - K2 What stands behind none any more is released: due at once, and in the order of the queue. Whatever comes
- *   while some of it is not visible yet stands behind it.
- * - K3 A queue is there as long as something is reserved or released in it.
- * - K4 The messages behind one reservation come in the order in which the table has them (scheduled.ts), so that
- *   the queues stand in no record and no checkpoint: they are built again as transactions and messages are loaded.
+ * - K2 What stands behind none any more is visible one by one: the first of the queue is the head, which is due at
+ *   once, and alone has a time. What comes meanwhile stands behind it. So a verdict costs the same whatever waits.
+ * - K3 A position of the queue that is not reserved holds messages; a queue without positions is not there.
+ * - K4 A message stays at its position until it is visible, and those of one position stand in the order in which
+ *   the table has them (scheduled.ts), but the head before all. So the queues are in no record and no checkpoint:
+ *   they are built again as transactions and messages are loaded.
  *
  * Keys are known by a hash of 32 bits: two that share one wait for each other, and that is all.
  */
 import { invariant } from "./invariant.ts";
+import { NOWHERE } from "./places.ts";
 
-/** Behind what a message stands that stands behind no reservation any more; reservations have numbers from 1 on. */
-export const RELEASED = -1;
-/** It stands behind nothing. */
+/** The position of a message that stands in no queue, and the number of no reservation. */
 export const NOTHING = 0;
 
-interface Reservation {
-  readonly no: number;
-  readonly transactionId: string;
-  /** Rows of the messages behind it. */
-  rows: number[];
+interface Position {
+  readonly at: number;
+  /** Whose it is; null: its transaction is decided, or it never was one's. */
+  transactionId: string | null;
+  /** Of messages; those before `from` are visible. */
+  readonly rows: number[];
+  from: number;
 }
 
-interface KeyQueue {
-  /** In the order of their prepares, and so of their numbers. */
-  readonly reservations: Reservation[];
-  released: number;
-}
-
-/** Where a message comes to stand. */
-export interface QueuePlace {
-  readonly topicNo: number;
-  readonly key: number;
-  /** NOTHING, RELEASED, or a reservation's number. */
-  readonly behind: number;
-}
+type KeyQueue = Position[];
 
 export class KeyQueues {
   /** By topic number, then by key. */
@@ -64,66 +56,77 @@ export class KeyQueues {
   }
 
   /** A key that a transaction names twice is reserved once. */
-  reserve(topicNo: number, key: number, no: number, transactionId: string): void {
-    const { reservations } = this.#make(topicNo, key);
-    if (reservations.at(-1)?.no === no) return;
-    reservations.push({ no, transactionId, rows: [] });
+  reserve(topicNo: number, key: number, reservationNo: number, transactionId: string): void {
+    const queue = this.#make(topicNo, key);
+    if (queue.at(-1)?.at === reservationNo) return;
+    queue.push({ at: reservationNo, transactionId, rows: [], from: 0 });
     this.#reserved++;
   }
 
-  /** Behind what a message of this key stands that comes now; or one that comes into the place of `reservationNo`. */
-  lastOf(topicNo: number, key: number, reservationNo = NOTHING): number {
-    const queue = this.#topics.get(topicNo)?.get(key);
+  /** Where a message of this key stands that comes now, or comes into the place of `reservationNo`; or NOTHING. */
+  positionFor(topicNo: number, key: number, reservationNo = NOTHING): number {
+    const queue = this.#find(topicNo, key);
     if (queue === undefined) return NOTHING;
-    const { reservations, released } = queue;
-    const own = placeOf(reservations, reservationNo);
-    const before = reservations[(own === null ? reservations.length : own) - 1];
-    return before?.no ?? (released > 0 ? RELEASED : NOTHING);
+    const own = placeOf(queue, reservationNo);
+    if (queue[own]?.at !== reservationNo) return queue.at(-1)?.at ?? NOTHING;
+    return own === 0 ? NOTHING : reservationNo - 0.5;
   }
 
-  enter({ topicNo, key, behind }: QueuePlace, row: number): void {
-    if (behind === RELEASED) this.#make(topicNo, key).released++;
-    else this.#reservation(topicNo, key, behind).rows.push(row);
+  /** `isHead`: it was the head when it was saved (K4). */
+  enter(topicNo: number, key: number, position: number, row: number, isHead: boolean): void {
+    const queue = this.#make(topicNo, key);
+    const place = placeOf(queue, position);
+    if (queue[place]?.at !== position)
+      queue.splice(place, 0, { at: position, transactionId: null, rows: [], from: 0 });
+    const rows = queue[place]?.rows;
+    if (isHead) rows?.unshift(row);
+    else rows?.push(row);
   }
 
   /** It is visible, or never will be. */
-  leave({ topicNo, key, behind }: QueuePlace, row: number): void {
-    if (behind === RELEASED) this.#make(topicNo, key).released--;
-    else {
-      const { rows } = this.#reservation(topicNo, key, behind);
-      rows.splice(rows.indexOf(row), 1);
-    }
-    this.#dropEmpty(topicNo, key);
+  leave(topicNo: number, key: number, position: number, row: number): void {
+    const found = this.#find(topicNo, key)?.[placeOf(this.#find(topicNo, key) ?? [], position)];
+    invariant(found?.at === position, "a queued message stands in the queue of its key");
+    const at = found.rows.indexOf(row, found.from);
+    if (at === found.from) found.from++;
+    else found.rows.splice(at, 1);
+    this.#tidy(topicNo, key, found);
   }
 
-  /** The transaction is decided. What stood behind it, and behind what each of that stands from now on. */
-  end(topicNo: number, key: number, no: number): { rows: readonly number[]; behind: number } {
-    const queue = this.#topics.get(topicNo)?.get(key);
-    const at = queue === undefined ? null : placeOf(queue.reservations, no);
-    if (queue === undefined || at === null) return { rows: [], behind: NOTHING };
-    const [ended] = queue.reservations.splice(at, 1);
-    const before = queue.reservations[at - 1];
-    const rows = ended?.rows ?? [];
+  /** The transaction is decided; its own messages stand in its place. */
+  end(topicNo: number, key: number, reservationNo: number): void {
+    const queue = this.#find(topicNo, key) ?? [];
+    const found = queue[placeOf(queue, reservationNo)];
+    if (found?.at !== reservationNo || found.transactionId === null) return;
+    found.transactionId = null;
     this.#reserved--;
-    if (before === undefined) queue.released += rows.length;
-    else for (const row of rows) before.rows.push(row);
-    this.#dropEmpty(topicNo, key);
-    return { rows, behind: before?.no ?? RELEASED };
+    this.#tidy(topicNo, key, found);
+  }
+
+  /** The row of the first message, if it stands behind nothing; or NOWHERE. */
+  headOf(topicNo: number, key: number): number {
+    const first = this.#find(topicNo, key)?.[0];
+    if (first === undefined || first.transactionId !== null) return NOWHERE;
+    return first.rows[first.from] ?? NOWHERE;
   }
 
   /** How many messages stand behind a reservation, and before the next one of the key. */
-  countBehind(topicNo: number, key: number, no: number): number {
-    const reservations = this.#topics.get(topicNo)?.get(key)?.reservations ?? [];
-    const at = placeOf(reservations, no);
-    return at === null ? 0 : (reservations[at]?.rows.length ?? 0);
+  countBehind(topicNo: number, key: number, reservationNo: number): number {
+    const queue = this.#find(topicNo, key) ?? [];
+    const own = placeOf(queue, reservationNo);
+    return queue[own]?.at === reservationNo ? countFrom(queue, own) : 0;
   }
 
   /** The transactions behind which something stands, once a key. */
   *blocking(): Generator<string> {
     for (const queues of this.#topics.values())
-      for (const { reservations } of queues.values())
-        for (const { transactionId, rows } of reservations)
-          if (rows.length > 0) yield transactionId;
+      for (const queue of queues.values())
+        for (const [place, { transactionId }] of queue.entries())
+          if (transactionId !== null && countFrom(queue, place) > 0) yield transactionId;
+  }
+
+  #find(topicNo: number, key: number): KeyQueue | undefined {
+    return this.#topics.get(topicNo)?.get(key);
   }
 
   #make(topicNo: number, key: number): KeyQueue {
@@ -134,38 +137,42 @@ export class KeyQueues {
     }
     let queue = queues.get(key);
     if (queue === undefined) {
-      queue = { reservations: [], released: 0 };
+      queue = [];
       queues.set(key, queue);
     }
     return queue;
   }
 
-  #reservation(topicNo: number, key: number, no: number): Reservation {
-    const reservations = this.#topics.get(topicNo)?.get(key)?.reservations ?? [];
-    const reservation = reservations[placeOf(reservations, no) ?? -1];
-    invariant(reservation !== undefined, "a message stands behind a reservation that is there");
-    return reservation;
-  }
-
   /** K3. */
-  #dropEmpty(topicNo: number, key: number): void {
+  #tidy(topicNo: number, key: number, { at, transactionId, rows, from }: Position): void {
+    if (transactionId !== null || from < rows.length) return;
     const queues = this.#topics.get(topicNo);
     const queue = queues?.get(key);
-    if (queues === undefined || queue === undefined) return;
-    if (queue.reservations.length + queue.released > 0) return;
-    queues.delete(key);
-    if (queues.size === 0) this.#topics.delete(topicNo);
+    queue?.splice(placeOf(queue, at), 1);
+    if (queue?.length === 0) queues?.delete(key);
+    if (queues?.size === 0) this.#topics.delete(topicNo);
   }
 }
 
-/** Numbers rise. Null: it is not there. */
-function placeOf(reservations: readonly Reservation[], no: number): number | null {
+/** Where this position stands, or would. */
+function placeOf(queue: KeyQueue, position: number): number {
   let low = 0;
-  let high = reservations.length;
+  let high = queue.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if ((reservations[middle]?.no ?? 0) < no) low = middle + 1;
+    if ((queue[middle]?.at ?? 0) < position) low = middle + 1;
     else high = middle;
   }
-  return reservations[low]?.no === no ? low : null;
+  return low;
+}
+
+/** Messages from a reservation on to the next one. */
+function countFrom(queue: KeyQueue, reserved: number): number {
+  let count = 0;
+  for (let place = reserved; place < queue.length; place++) {
+    const { transactionId, rows, from } = queue[place] as Position;
+    if (place > reserved && transactionId !== null) break;
+    count += rows.length - from;
+  }
+  return count;
 }

@@ -68,7 +68,7 @@ export const DEFAULT_POLICY: Policy = {
   sendsKeptMax: 1_000_000,
   // What memory holds: about 120 bytes each.
   scheduledMax: 1_000_000,
-  // What memory holds: about 400 bytes each. A key is reserved for as long as a local transaction takes.
+  // What memory holds: about 900 bytes each. A key is reserved for as long as a local transaction takes.
   reservationsMax: 100_000,
   // One step may not hold the loop: the rest follows in the next.
   deliveriesPerStepMax: 2_048,

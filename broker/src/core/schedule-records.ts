@@ -5,7 +5,8 @@
 import { NEVER } from "./alarms.ts";
 import { ID_WORDS_MAX } from "./id-hash.ts";
 import { invariant } from "./invariant.ts";
-import { NOTHING, RELEASED } from "./key-queues.ts";
+import { NOTHING } from "./key-queues.ts";
+import { NOWHERE } from "./places.ts";
 import type { Place, RecordOf } from "./records.ts";
 import type { ScheduledMessage } from "./scheduled.ts";
 import type { State } from "./state.ts";
@@ -28,37 +29,42 @@ export function show(
     if (ttlMs > 0) topic.hasTtl = true;
     const message = { id, topicNo, place, bytes, key };
     const dueAtMs = deliverAtMs > 0 ? deliverAtMs : fromAtMs + delayMs;
-    if (dueAtMs > fromAtMs) return schedule(state, { ...message, dueAtMs, behind: NOTHING });
-    const behind = key === 0 ? NOTHING : state.keyQueues.lastOf(topicNo, key, reservationNo);
-    if (behind !== NOTHING)
-      return schedule(state, { ...message, dueAtMs: dueBehind(state, behind), behind });
+    if (dueAtMs > fromAtMs) return schedule(state, { ...message, dueAtMs, position: NOTHING });
+    const position = key === 0 ? NOTHING : state.keyQueues.positionFor(topicNo, key, reservationNo);
+    if (position !== NOTHING) return schedule(state, { ...message, dueAtMs: NEVER, position });
   }
   topic.append(place, bytes, state.atMs);
 }
 
+/** Also one that a checkpoint tells of: then the head of a queue has its time already. */
 export function schedule(state: State, message: ScheduledMessage): void {
   const row = state.scheduled.add(message);
-  const topic = state.topic(message.topicNo);
-  if (message.behind === NOTHING) topic.scheduled++;
+  const { topicNo, key, position, dueAtMs } = message;
+  const topic = state.topic(topicNo);
+  if (position === NOTHING) topic.scheduled++;
   else {
     topic.queued++;
-    state.keyQueues.enter(message, row);
+    state.keyQueues.enter(topicNo, key, position, row, dueAtMs !== NEVER);
   }
 }
 
 function unschedule(state: State, row: number): void {
-  const message = state.scheduled.at(row);
-  const topic = state.topic(message.topicNo);
+  const { topicNo, key, position } = state.scheduled.at(row);
+  const topic = state.topic(topicNo);
   state.scheduled.remove(row);
-  if (message.behind === NOTHING) topic.scheduled--;
+  if (position === NOTHING) topic.scheduled--;
   else {
     topic.queued--;
-    state.keyQueues.leave(message, row);
+    state.keyQueues.leave(topicNo, key, position, row);
+    releaseHead(state, topicNo, key);
   }
 }
 
 /** K2. */
-const dueBehind = ({ atMs }: State, behind: number): number => (behind === RELEASED ? atMs : NEVER);
+function releaseHead({ keyQueues, scheduled, atMs }: State, topicNo: number, key: number): void {
+  const head = keyQueues.headOf(topicNo, key);
+  if (head !== NOWHERE) scheduled.release(head, atMs);
+}
 
 /** S1. */
 export function due(state: State, record: RecordOf<"due">): void {
@@ -71,9 +77,9 @@ export function queued(state: State, record: RecordOf<"queued">): void {
   const { topicNo, key } = firstOf(state, record);
   const { scheduled, keyQueues } = state;
   const row = scheduled.first;
-  const behind = keyQueues.lastOf(topicNo, key);
-  scheduled.defer(row, dueBehind(state, behind), behind);
-  keyQueues.enter({ topicNo, key, behind }, row);
+  const position = keyQueues.positionFor(topicNo, key);
+  scheduled.queue(row, position);
+  keyQueues.enter(topicNo, key, position, row, false);
   const topic = state.topic(topicNo);
   topic.scheduled--;
   topic.queued++;
@@ -119,14 +125,14 @@ export function reserveKeys(state: State, { id, messages, reservationNo }: Reser
   }
 }
 
-/** It is decided, and its own messages stand in their places: what stood behind it moves up (K1, K2). */
+/** It is decided, and its own messages stand in their places (K1). */
 export function endReservations(state: State, { messages, reservationNo }: Reserving): void {
   if (reservationNo === NOTHING) return;
   for (const message of messages) {
     const key = keyToReserve(message);
     if (key === 0) continue;
-    const { rows, behind } = state.keyQueues.end(message.topicNo, key, reservationNo);
-    for (const row of rows) state.scheduled.defer(row, dueBehind(state, behind), behind);
+    state.keyQueues.end(message.topicNo, key, reservationNo);
+    releaseHead(state, message.topicNo, key);
   }
 }
 

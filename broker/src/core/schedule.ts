@@ -22,15 +22,15 @@ export const nextDueAtMs = ({ state, admission }: Core): number =>
 export function ripen(core: Core, turn: Turn): void {
   const { state, consumers } = core;
   for (let left = DUE_PER_STEP_MAX; left > 0 && nextDueAtMs(core) <= turn.nowMs; left--) {
-    const { topicNo, place, key, behind } = state.scheduled.at(state.scheduled.first);
-    const isReserved = key !== 0 && behind === NOTHING && isQueueing(state, topicNo, key);
+    const { topicNo, place, key, position } = state.scheduled.at(state.scheduled.first);
+    const isReserved = key !== 0 && position === NOTHING && isQueueing(state, topicNo, key);
     turn.log({ kind: isReserved ? "queued" : "due", topicNo, place });
     if (!isReserved) consumers.stirTopic(topicNo);
   }
 }
 
 const isQueueing = ({ keyQueues }: Core["state"], topicNo: number, key: number): boolean =>
-  keyQueues.lastOf(topicNo, key) !== NOTHING;
+  keyQueues.positionFor(topicNo, key) !== NOTHING;
 
 /** A few milliseconds: a million may be due at once, and leases and checks have their turn in between. */
 const DUE_PER_STEP_MAX = 1_024;

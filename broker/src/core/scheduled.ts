@@ -31,7 +31,7 @@ export interface ScheduledMessage {
   /** By what it is ordered, 0: by nothing. */
   readonly key: number;
   /** Where it stands in the queue of its key (key-queues.ts), or NOTHING. */
-  readonly behind: number;
+  readonly position: number;
 }
 
 /** The ids that SDKs make have 32 characters; longer ones are kept as they are. */
@@ -53,7 +53,7 @@ export interface ScheduledPart {
   readonly numbers: Uint8Array;
 }
 
-/** Topic, block, slot, bytes, time, key, behind what. */
+/** Topic, block, slot, bytes, time, key, position. */
 const NUMBERS = 7;
 
 /** What a part says. */
@@ -61,9 +61,9 @@ export function* readScheduled(part: ScheduledPart): Generator<ScheduledMessage>
   // The bytes may stand anywhere in a file's, and numbers begin at multiples of eight.
   const numbers = new Float64Array(part.numbers.slice().buffer);
   for (const [at, id] of part.ids.entries()) {
-    const [topicNo = 0, block = 0, slot = 0, bytes = 0, dueAtMs = 0, key = 0, behind = 0] =
+    const [topicNo = 0, block = 0, slot = 0, bytes = 0, dueAtMs = 0, key = 0, position = 0] =
       numbers.subarray(at * NUMBERS, (at + 1) * NUMBERS);
-    yield { id, topicNo, place: { block, slot }, bytes, dueAtMs, key, behind };
+    yield { id, topicNo, place: { block, slot }, bytes, dueAtMs, key, position };
   }
 }
 
@@ -87,7 +87,7 @@ export class Scheduled {
   readonly #dueAtMs = new Column(Float64Array);
   /** Both filled only as far as there are any: most messages have no key that matters here. */
   readonly #key = new Column(Uint32Array);
-  readonly #behind = new Column(Float64Array);
+  readonly #position = new Column(Float64Array);
   /** What is a number, in the order of a saved row. */
   readonly #numbers = [
     this.#topicNo,
@@ -96,7 +96,7 @@ export class Scheduled {
     this.#bytes,
     this.#dueAtMs,
     this.#key,
-    this.#behind,
+    this.#position,
   ];
   /** By stretch (S4); NaN: not known. */
   #lows: number[] = [];
@@ -133,7 +133,7 @@ export class Scheduled {
       bytes: this.#bytes.at(row),
       dueAtMs: this.#dueAtMs.at(row),
       key: this.#key.at(row),
-      behind: this.#behind.at(row),
+      position: this.#position.at(row),
     };
   }
 
@@ -166,7 +166,7 @@ export class Scheduled {
   }
 
   /** Its row. */
-  add({ id, topicNo, place, bytes, dueAtMs, key, behind }: ScheduledMessage): number {
+  add({ id, topicNo, place, bytes, dueAtMs, key, position }: ScheduledMessage): number {
     const hash = this.#hash;
     invariant(hash.read(id), "an id is 1 to 64 ASCII characters");
     const row = this.#slots.take();
@@ -182,7 +182,7 @@ export class Scheduled {
     this.#bytes.set(row, bytes);
     this.#dueAtMs.set(row, dueAtMs);
     this.#key.setSparse(row, key);
-    this.#behind.setSparse(row, behind);
+    this.#position.setSparse(row, position);
     this.#enlist(id, row);
     this.#order.append(row);
     if (dueAtMs !== NEVER) this.#alarms.set(row, dueAtMs);
@@ -191,14 +191,25 @@ export class Scheduled {
     return row;
   }
 
-  /** It comes behind all others of its new time (S1). */
-  defer(row: number, dueAtMs: number, behind: number): void {
-    this.#dueAtMs.set(row, dueAtMs);
-    this.#behind.setSparse(row, behind);
+  /** It was due, and stands in the queue of its key from now on, behind all others that have its position. */
+  queue(row: number, position: number): void {
+    this.#dueAtMs.set(row, NEVER);
+    this.#alarms.cancel(row);
+    this.#position.setSparse(row, position);
+    this.#toEnd(row);
+  }
+
+  /** It comes behind all others of this time (S1). One that has a time keeps it. */
+  release(row: number, atMs: number): void {
+    if (this.#dueAtMs.at(row) !== NEVER) return;
+    this.#dueAtMs.set(row, atMs);
+    this.#alarms.set(row, atMs);
+    this.#toEnd(row);
+  }
+
+  #toEnd(row: number): void {
     this.#order.remove(row);
     this.#order.append(row);
-    if (dueAtMs === NEVER) this.#alarms.cancel(row);
-    else this.#alarms.set(row, dueAtMs);
   }
 
   /** It is due, recalled, or gone with its topic. */
@@ -211,7 +222,7 @@ export class Scheduled {
     this.#left(row);
     this.#topicNo.set(row, 0);
     this.#key.setSparse(row, 0);
-    this.#behind.setSparse(row, 0);
+    this.#position.setSparse(row, 0);
     this.#block.set(row, NO_BLOCK);
     this.#longIds.set(row, "");
     this.#slots.giveBack(row);

@@ -76,7 +76,7 @@ const isQueueing = ({ topicsByName, keyQueues }: State, message: NewMessage): bo
   return (
     message.head.key !== undefined &&
     keyQueues.isUsedIn(topicNo) &&
-    keyQueues.lastOf(topicNo, orderOf(message.head.key)) !== NOTHING
+    keyQueues.positionFor(topicNo, orderOf(message.head.key)) !== NOTHING
   );
 };
 

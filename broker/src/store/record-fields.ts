@@ -153,13 +153,13 @@ export class FieldReader {
     const ids = this.texts();
     const all = this.groups(4, (numbers) => numbers);
     this.demand(ids.length > 0 && ids.length === all.length, "as long as the one before it");
-    const keys = this.hasMore ? this.numbers() : [];
-    this.demand(keys.length === 0 || keys.length === ids.length, "as long as the ids");
+    const keys = this.hasMore ? this.numbers() : null;
+    this.demand(keys === null || keys.length === ids.length, "as long as the ids");
     for (const [place, id] of ids.entries()) {
       const [at = 0, delayMs = 0, deliverAtMs = 0, ttlMs = 0] = all[place] ?? [];
       const message = messages[at];
       if (message === undefined) throw this.#wrong("of a message that the record has");
-      const timing = { id, key: keys[place] ?? 0, delayMs, deliverAtMs, ttlMs };
+      const timing = { id, key: keys?.[place] ?? 0, delayMs, deliverAtMs, ttlMs };
       messages[at] = { ...message, timing };
     }
     return messages;

@@ -1,4 +1,4 @@
-/** `escrow message recall`: a delayed message comes back before its time. */
+/** `escrow message recall`: a message that waits for its time or its key comes back before it is visible. */
 import { safe } from "../escape.ts";
 import type { Verb } from "../verb.ts";
 

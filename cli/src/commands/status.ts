@@ -82,6 +82,7 @@ function statsLines(view: StatsView): readonly CardLine[] {
       style: view.deadLetters > 0 ? "yellow" : undefined,
     },
     { label: "scheduled", text: scheduled(view) },
+    ...(view.reservedKeys + view.queued === 0 ? [] : [reservedKeys(view)]),
     {
       label: "retention",
       text: `${count(view.retired)} messages retired, ${count(view.expired)} of them lost to a group`,
@@ -96,5 +97,13 @@ function scheduled(view: StatsView): string {
   const late = view.overdueMs === 0 ? "" : `, the first due since ${span(view.overdueMs)}`;
   const lapsed =
     view.lapsed === 0 ? "" : `; ${count(view.lapsed)} lapsed before a group was sent them`;
-  return `${plural(view.scheduled, "message")}, ${size(view.scheduledBytes)}${late}${lapsed}`;
+  const bytes = view.queued === 0 ? `, ${size(view.scheduledBytes)}` : "";
+  return `${plural(view.scheduled, "message")}${bytes}${late}${lapsed}`;
+}
+
+/** The size is of both kinds: they wait in one table. */
+function reservedKeys(view: StatsView): CardLine {
+  const which = view.scheduled === 0 ? "," : "; with those scheduled";
+  const queued = `${plural(view.queued, "message")} queued${which} ${size(view.scheduledBytes)}`;
+  return { label: "reserved keys", text: `${count(view.reservedKeys)}, ${queued}` };
 }

@@ -39,6 +39,8 @@ function header(print: Printer, view: TransactionTimeline): readonly CardLine[] 
     { label: "", text: perTopic(view) },
   ];
   if (view.acks > 0) lines.push({ label: "acks joined", text: count(view.acks) });
+  if (view.queuedBehind !== undefined)
+    lines.push({ label: "keys", text: reserved(view.queuedBehind) });
   lines.push({ label: "checks", text: checks(print, view) });
   if (view.parkedBecause !== undefined)
     lines.push({ label: "parked because", text: view.parkedBecause, style: "yellow" });
@@ -61,6 +63,10 @@ function perTopic(view: TransactionTimeline): readonly string[] {
   const more = topics.size - shown.length;
   return more > 0 ? [...shown, `and ${plural(more, "more topic")}`] : shown;
 }
+
+/** Before the next transaction that reserves one of them: what stands behind that one is shown with it. */
+const reserved = (queuedBehind: number): string =>
+  `reserved; ${queuedBehind === 0 ? "nothing waits" : plural(queuedBehind, "message waits", "messages wait")} right behind it`;
 
 function checks(print: Printer, view: TransactionTimeline): string {
   if (view.nextCheckAtMs === undefined) return count(view.checks);

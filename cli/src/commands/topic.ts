@@ -116,7 +116,7 @@ export const topicDelete: Verb<ReasonOptions & YesOptions> = {
     await confirmName(session, { name: topic, says: [says] }, options.yes);
     const value = await session.request("topic.delete", { topic, ...audit });
     const { scheduled } = value;
-    const gone = scheduled === 0 ? "" : ` ${plural(scheduled, "scheduled message")} gone with it.`;
+    const gone = scheduled === 0 ? "" : ` ${plural(scheduled, "waiting message")} gone with it.`;
     session.print.answer(value, `${safe`Topic ${topic} deleted.`}${gone}`);
     return undefined;
   },
@@ -171,6 +171,7 @@ function card(session: Session, view: TopicView): string {
     { label: "largest body", text: size(view.bodyBytesMax) },
     { label: "retention", text: retained(view) },
     ...(view.scheduled === 0 ? [] : [waiting(session, view)]),
+    ...(view.queued === 0 ? [] : [queued(view)]),
     ...(view.heldBytes === 0 ? [] : [heldBack(view)]),
     ...(view.expired === 0 ? [] : [lost(view)]),
     { label: "groups", text: view.groups.length === 0 ? none : view.groups },
@@ -197,6 +198,11 @@ const heldBack = (view: TopicView): CardLine => ({
 const waiting = (session: Session, view: TopicView): CardLine => ({
   label: "scheduled",
   text: `${plural(view.scheduled, "message")}, the first for ${session.print.zonedTime(view.nextDueAtMs ?? 0)}`,
+});
+
+const queued = (view: TopicView): CardLine => ({
+  label: "queued",
+  text: `${plural(view.queued, "message")} behind transactions that reserve their keys`,
 });
 
 const lost = (view: TopicView): CardLine => ({

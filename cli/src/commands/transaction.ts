@@ -98,7 +98,7 @@ function decide(verdict: FinalVerdict): Verb<ReasonOptions> {
       const view = await session.request("tx.decide", { transactionId, verdict, ...audit });
       const effect =
         verdict === "commit"
-          ? "committed: its messages are visible now."
+          ? "committed: its messages are visible now; those delayed or queued, in their turn."
           : "rolled back: its messages will never be seen.";
       session.print.answer(view, `${safe`Transaction ${transactionId}`} ${effect}`);
       return undefined;
