@@ -61,7 +61,7 @@ export class LedgerKeys {
   }
 
   /** It becomes visible: it has to be the first. */
-  pass(message: LedgerScheduled): void {
+  pass(message: LedgerScheduled, atMs: number): void {
     const [first] = this.#of(message);
     demand(first !== undefined, "D20", () => `${message.id} waits for nobody`);
     demand(
@@ -70,13 +70,13 @@ export class LedgerKeys {
       () =>
         `${message.id} is visible before ${isMessage(first) ? first.id : `${first.transactionId} is decided`}`,
     );
-    this.leave(message);
+    this.leave(message, atMs);
   }
 
-  leave(message: LedgerScheduled): void {
+  leave(message: LedgerScheduled, atMs: number): void {
     const queue = this.#of(message);
     queue.splice(queue.indexOf(message), 1);
-    this.#dropEmpty(message);
+    this.#release(message, atMs);
   }
 
   /** It is decided. */
@@ -87,7 +87,6 @@ export class LedgerKeys {
       const at = placeOf(queue, transactionId);
       if (at >= 0) queue.splice(at, 1);
       this.#release(message, atMs);
-      this.#dropEmpty(message);
     }
   }
 
@@ -107,16 +106,11 @@ export class LedgerKeys {
     return queue;
   }
 
-  #dropEmpty(message: Keyed): void {
-    if (this.#of(message).length === 0) this.#queues.delete(nameOf(message));
-  }
-
-  /** What stands behind no transaction any more is due now. */
+  /** What stands behind nobody any more is due now, one after the other. */
   #release(message: Keyed, atMs: number): void {
-    for (const stand of this.#of(message)) {
-      if (!isMessage(stand)) return;
-      stand.dueAtMs = Math.min(stand.dueAtMs, atMs);
-    }
+    const [first] = this.#of(message);
+    if (first === undefined) this.#queues.delete(nameOf(message));
+    else if (isMessage(first)) first.dueAtMs = Math.min(first.dueAtMs, atMs);
   }
 }
 

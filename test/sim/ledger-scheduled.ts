@@ -37,9 +37,9 @@ export class LedgerSchedule {
   }
 
   /** D13: never before its time, and never after one that is due later. `nowMs`: as in Ledger.apply. */
-  due(record: RecordOf<"due">, nowMs: number): LedgerScheduled {
+  due(record: RecordOf<"due">, nowMs: number, atMs: number): LedgerScheduled {
     const one = this.#waiting(record);
-    if (one.isQueued) this.keys.pass(one);
+    if (one.isQueued) this.keys.pass(one, atMs);
     else {
       this.#demandTurn(one, nowMs);
       demand(!this.keys.isTaken(one), "D20", () => `${one.id} passes those who reserve its key`);
@@ -58,14 +58,14 @@ export class LedgerSchedule {
     this.keys.met.dueWaiting++;
   }
 
-  recall({ topicNo, messageId, places }: RecordOf<"recalled">): void {
+  recall({ topicNo, messageId, places }: RecordOf<"recalled">, atMs: number): void {
     const these = this.of(topicNo, messageId);
     demand(these.length > 0, "D14", () => `${messageId} is recalled, but does not wait`);
     demand(these.length === places.length, "D14", () => `not all of ${messageId} is recalled`);
     for (const one of these) {
       this.all.delete(placeKey(one.place));
       if (!one.isQueued) continue;
-      this.keys.leave(one);
+      this.keys.leave(one, atMs);
       this.keys.met.recalledWaiting++;
     }
     this.recalled.add(`${topicNo} ${messageId}`);

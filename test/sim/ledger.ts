@@ -90,7 +90,7 @@ export class Ledger {
       case "queued":
         return this.schedule.queued(record, nowMs, this.atMs);
       case "recalled":
-        return this.schedule.recall(record);
+        return this.schedule.recall(record, this.atMs);
       case "lapsed":
         return lapsed(this, record);
       case "groupUpdated":
@@ -323,7 +323,7 @@ export class Ledger {
   }
 
   #due(record: RecordOf<"due">, nowMs: number): void {
-    const { topicNo, place, movedTo } = this.schedule.due(record, nowMs);
+    const { topicNo, place, movedTo } = this.schedule.due(record, nowMs, this.atMs);
     this.#append(topicNo, place, movedTo);
   }
 

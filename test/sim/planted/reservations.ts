@@ -1,31 +1,61 @@
 /** Bugs of transactions that reserve their keys, and of what waits behind them. */
 import type { Engine } from "../../../broker/src/core/engine.ts";
-import { type KeyQueues, NOTHING, RELEASED } from "../../../broker/src/core/key-queues.ts";
+import { type KeyQueues, NOTHING } from "../../../broker/src/core/key-queues.ts";
+import { NOWHERE } from "../../../broker/src/core/places.ts";
 import { endReservations } from "../../../broker/src/core/schedule-records.ts";
 import type { WorldOptions } from "../world.ts";
 import { losing } from "./durability.ts";
 import { applies, type Planted, patched, replaying } from "./planting.ts";
 
-type LastOf = KeyQueues["lastOf"];
+type PositionFor = KeyQueues["positionFor"];
 
-/** Behind what a message stands is asked `around`. */
-const standing = (around: (lastOf: LastOf, ...of: Parameters<LastOf>) => number): WorldOptions =>
+/** Where a message stands is asked `around`. */
+const standing = (
+  around: (
+    positionFor: PositionFor,
+    of: Parameters<PositionFor>,
+    keyQueues: KeyQueues,
+  ) => ReturnType<PositionFor>,
+): WorldOptions =>
   patched(({ core: { state } }) => {
     const { keyQueues } = state;
-    const lastOf = keyQueues.lastOf.bind(keyQueues);
-    Object.assign(keyQueues, { lastOf: (...of: Parameters<LastOf>) => around(lastOf, ...of) });
+    const positionFor = keyQueues.positionFor.bind(keyQueues);
+    Object.assign(keyQueues, {
+      positionFor: (...of: Parameters<PositionFor>) => around(positionFor, of, keyQueues),
+    });
   });
+
+/** While `act` runs, nothing is let go. */
+function lettingNothingGo({ core: { state } }: Engine, act: () => void): void {
+  const { scheduled } = state;
+  const release = scheduled.release.bind(scheduled);
+  Object.assign(scheduled, { release: () => undefined });
+  act();
+  Object.assign(scheduled, { release });
+}
 
 /** While `act` runs, no reservation ends. */
 function keepingKeys({ core: { state } }: Engine, act: () => void): void {
   const { keyQueues } = state;
   const end = keyQueues.end.bind(keyQueues);
-  Object.assign(keyQueues, { end: () => ({ rows: [], behind: NOTHING }) });
+  Object.assign(keyQueues, { end: () => undefined });
   act();
   Object.assign(keyQueues, { end });
 }
 
-/** Of each row of a saved part: topic, block, slot, bytes, time, key, behind what. */
+/** Messages come into their queues by `around`. */
+const entering = (
+  around: (enter: KeyQueues["enter"], of: Parameters<KeyQueues["enter"]>) => void,
+): WorldOptions =>
+  patched(({ core: { state } }) => {
+    const { keyQueues } = state;
+    const enter = keyQueues.enter.bind(keyQueues);
+    Object.assign(keyQueues, {
+      enter: (...of: Parameters<KeyQueues["enter"]>) => around(enter, of),
+    });
+  });
+
+/** Of each row of a saved part: topic, block, slot, bytes, time, key, position. */
 const ROW_NUMBERS = 7;
 
 function standingNowhere(saved: Uint8Array): Uint8Array {
@@ -36,49 +66,40 @@ function standingNowhere(saved: Uint8Array): Uint8Array {
 
 export const RESERVATION_BUGS: Planted = {
   "a reserved key holds up nobody": standing(() => NOTHING),
-  "what waited comes before the messages that it waited for": standing((lastOf, topicNo, key) =>
-    lastOf(topicNo, key),
+  "what waited comes before the messages that it waited for": standing(
+    (positionFor, [topicNo, key]) => positionFor(topicNo, key),
   ),
   "a commit passes who reserved its keys before": standing(
-    (lastOf, topicNo, key, reservationNo = NOTHING) =>
-      reservationNo === NOTHING ? lastOf(topicNo, key) : NOTHING,
+    (positionFor, [topicNo, key, reservationNo = NOTHING]) =>
+      reservationNo === NOTHING ? positionFor(topicNo, key) : NOTHING,
   ),
-  "what comes passes what is let go at this moment": standing((lastOf, ...of) => {
-    const behind = lastOf(...of);
-    return behind === RELEASED ? NOTHING : behind;
+  "what comes passes what is let go at this moment": standing((positionFor, of, keyQueues) => {
+    const [topicNo, key] = of;
+    return keyQueues.headOf(topicNo, key) === NOWHERE ? positionFor(...of) : NOTHING;
   }),
-  "a verdict lets nothing go": patched(({ core: { state } }) => {
-    const { scheduled } = state;
-    const defer = scheduled.defer.bind(scheduled);
-    Object.assign(scheduled, {
-      defer: (row: number, _dueAtMs: number, behind: number) =>
-        defer(row, Number.POSITIVE_INFINITY, behind),
-    });
+  "a verdict lets nothing go": applies((engine, apply, record) => {
+    if (record.kind !== "decided") return apply(record);
+    lettingNothingGo(engine, () => apply(record));
   }),
   "a verdict lets go what waits for the next one, too": patched(({ core: { state } }) => {
-    const { keyQueues, scheduled } = state;
-    const end = keyQueues.end.bind(keyQueues);
-    Object.assign(keyQueues, {
-      end: (...[topicNo, key, no]: Parameters<typeof end>) => {
-        const ended = end(topicNo, key, no);
-        const rows = [...scheduled.ofTopic(topicNo)].filter((row) => {
-          const one = scheduled.at(row);
-          return one.key === key && one.behind > no;
-        });
-        return rows.length === 0 ? ended : { rows: [...ended.rows, ...rows], behind: RELEASED };
-      },
-    });
-  }),
-  "what waited is let go in the wrong order": patched(({ core: { state } }) => {
     const { keyQueues } = state;
+    const all: Parameters<KeyQueues["reserve"]>[] = [];
+    const reserve = keyQueues.reserve.bind(keyQueues);
     const end = keyQueues.end.bind(keyQueues);
     Object.assign(keyQueues, {
-      end: (...of: Parameters<typeof end>) => {
-        const { rows, behind } = end(...of);
-        return { rows: [...rows].reverse(), behind };
+      reserve: (...of: Parameters<typeof reserve>) => {
+        all.push(of);
+        reserve(...of);
+      },
+      end: (...[topicNo, key]: Parameters<typeof end>) => {
+        for (const [ofTopic, ofKey, no] of all)
+          if (ofTopic === topicNo && ofKey === key) end(topicNo, key, no);
       },
     });
   }),
+  "what came last behind a transaction is let go first": entering(
+    (enter, [topicNo, key, position, row]) => enter(topicNo, key, position, row, true),
+  ),
   "a rollback keeps the keys": applies((engine, apply, record) => {
     if (record.kind !== "decided" || record.verdict === "commit") return apply(record);
     keepingKeys(engine, () => apply(record));
@@ -93,9 +114,13 @@ export const RESERVATION_BUGS: Planted = {
     Object.assign(scheduled, {
       at: (row: number) => {
         const one = at(row);
-        return one.behind === NOTHING ? { ...one, key: 0 } : one;
+        return one.position === NOTHING ? { ...one, key: 0 } : one;
       },
     });
+  }),
+  "a recall of what is let go first lets nothing else go": applies((engine, apply, record) => {
+    if (record.kind !== "recalled") return apply(record);
+    lettingNothingGo(engine, () => apply(record));
   }),
   "reservations are forgotten at recovery": replaying((record) => {
     if (record.kind !== "prepared") return record;
@@ -105,7 +130,7 @@ export const RESERVATION_BUGS: Planted = {
   "what fell due and waits is due again at recovery": replaying((record) =>
     record.kind === "queued" ? null : record,
   ),
-  "a checkpoint forgets behind what a message stands": losing((part) => {
+  "a checkpoint forgets where in its queue a message stands": losing((part) => {
     if (!("scheduled" in part)) return part;
     const scheduled = part.scheduled as { readonly numbers: Uint8Array };
     return { ...part, scheduled: { ...scheduled, numbers: standingNowhere(scheduled.numbers) } };
@@ -114,5 +139,8 @@ export const RESERVATION_BUGS: Planted = {
     "endpoints" in part && "numbers" in part
       ? { ...part, numbers: [...(part.numbers as number[]).slice(0, 3), 1] }
       : part,
+  ),
+  "a checkpoint forgets which message is let go first": entering(
+    (enter, [topicNo, key, position, row]) => enter(topicNo, key, position, row, false),
   ),
 };
