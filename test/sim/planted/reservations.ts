@@ -25,15 +25,6 @@ const standing = (
     });
   });
 
-/** While `act` runs, nothing is let go. */
-function lettingNothingGo({ core: { state } }: Engine, act: () => void): void {
-  const { scheduled } = state;
-  const release = scheduled.release.bind(scheduled);
-  Object.assign(scheduled, { release: () => undefined });
-  act();
-  Object.assign(scheduled, { release });
-}
-
 /** While `act` runs, no reservation ends. */
 function keepingKeys({ core: { state } }: Engine, act: () => void): void {
   const { keyQueues } = state;
@@ -42,18 +33,6 @@ function keepingKeys({ core: { state } }: Engine, act: () => void): void {
   act();
   Object.assign(keyQueues, { end });
 }
-
-/** Messages come into their queues by `around`. */
-const entering = (
-  around: (enter: KeyQueues["enter"], of: Parameters<KeyQueues["enter"]>) => void,
-): WorldOptions =>
-  patched(({ core: { state } }) => {
-    const { keyQueues } = state;
-    const enter = keyQueues.enter.bind(keyQueues);
-    Object.assign(keyQueues, {
-      enter: (...of: Parameters<KeyQueues["enter"]>) => around(enter, of),
-    });
-  });
 
 /** Of each row of a saved part: topic, block, slot, bytes, time, key, position. */
 const ROW_NUMBERS = 7;
@@ -77,9 +56,8 @@ export const RESERVATION_BUGS: Planted = {
     const [topicNo, key] = of;
     return keyQueues.headOf(topicNo, key) === NOWHERE ? positionFor(...of) : NOTHING;
   }),
-  "a verdict lets nothing go": applies((engine, apply, record) => {
-    if (record.kind !== "decided") return apply(record);
-    lettingNothingGo(engine, () => apply(record));
+  "a verdict lets nothing go": patched(({ core: { state } }) => {
+    Object.assign(state.scheduled, { release: () => undefined });
   }),
   "a verdict lets go what waits for the next one, too": patched(({ core: { state } }) => {
     const { keyQueues } = state;
@@ -97,9 +75,14 @@ export const RESERVATION_BUGS: Planted = {
       },
     });
   }),
-  "what came last behind a transaction is let go first": entering(
-    (enter, [topicNo, key, position, row]) => enter(topicNo, key, position, row, true),
-  ),
+  "what came last behind a transaction is let go first": patched(({ core: { state } }) => {
+    const { keyQueues } = state;
+    const enter = keyQueues.enter.bind(keyQueues);
+    Object.assign(keyQueues, {
+      enter: (...[topicNo, key, position, row]: Parameters<typeof enter>) =>
+        enter(topicNo, key, position, row, true),
+    });
+  }),
   "a rollback keeps the keys": applies((engine, apply, record) => {
     if (record.kind !== "decided" || record.verdict === "commit") return apply(record);
     keepingKeys(engine, () => apply(record));
@@ -118,10 +101,6 @@ export const RESERVATION_BUGS: Planted = {
       },
     });
   }),
-  "a recall of what is let go first lets nothing else go": applies((engine, apply, record) => {
-    if (record.kind !== "recalled") return apply(record);
-    lettingNothingGo(engine, () => apply(record));
-  }),
   "reservations are forgotten at recovery": replaying((record) => {
     if (record.kind !== "prepared") return record;
     const { reservesKeys: _forgotten, ...rest } = record;
@@ -139,8 +118,5 @@ export const RESERVATION_BUGS: Planted = {
     "endpoints" in part && "numbers" in part
       ? { ...part, numbers: [...(part.numbers as number[]).slice(0, 3), 1] }
       : part,
-  ),
-  "a checkpoint forgets which message is let go first": entering(
-    (enter, [topicNo, key, position, row]) => enter(topicNo, key, position, row, false),
   ),
 };
