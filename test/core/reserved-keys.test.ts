@@ -3,7 +3,6 @@
  * only, in the order in which it came. Here the key of `hello@ann` is ann.
  */
 import { describe, expect, test } from "vitest";
-import { Engine } from "../../broker/src/core/engine.ts";
 import type { NewMessage } from "../../broker/src/core/types.ts";
 import { audit } from "../support/sim-billing.ts";
 import {
@@ -182,14 +181,7 @@ test("more than a step may take come one step after the other, and nobody overta
 
 test.each([
   ["the log", (driver: Shop) => driver.again()],
-  [
-    "a checkpoint",
-    (driver: Shop) => {
-      const loaded = new Engine(driver.policy);
-      expect(loaded.load(driver.saved())).toBe(true);
-      driver.openWith(loaded);
-    },
-  ],
+  ["a checkpoint", (driver: Shop) => driver.load()],
 ])(
   "a start from %s goes on in the middle of them, without those that were called back",
   (_, starts) => {
