@@ -180,7 +180,7 @@ test("more than a step may take come one step after the other, and nobody overta
 });
 
 test.each([
-  ["the log", (driver: Shop) => driver.again()],
+  ["the log", (driver: Shop) => driver.crash(0)],
   ["a checkpoint", (driver: Shop) => driver.load()],
 ])(
   "a start from %s goes on in the middle of them, without those that were called back",
@@ -203,6 +203,7 @@ test.each([
     expect(driver.visible().length).toBeLessThan(rest.length);
     driver.isRecoverable();
     starts(driver);
+    driver.announce();
     driver.advance(1);
     expect(driver.visible()).toEqual(["first@ann", ...rest]);
     driver.rollback("b");
