@@ -11,7 +11,7 @@ import { rmSync } from "node:fs";
 import { verifyStore } from "@escrowmq/broker";
 import { createAdmin } from "@escrowmq/protocol/client";
 import { describe, expect, it } from "vitest";
-import { History, type Operation } from "../history/history.ts";
+import { History, type Operation, type Transaction } from "../history/history.ts";
 import { judge } from "../history/judge.ts";
 import { type BrokerProcess, useBench } from "../support/e2e-broker.ts";
 import { finalOf } from "../support/e2e-final.ts";
@@ -68,6 +68,9 @@ const LIFE_MS = [200, 1_600] as const;
 const POINT_WITHIN_MS = 30_000;
 const START_WITHIN_MS = 300;
 
+const isReserving = ({ steps }: Transaction): boolean =>
+  steps.some((step) => step.kind === "prepare" && step.reservesKeys && step.outcome === "ok");
+
 /** What all rounds came to. */
 class Figures {
   readonly readyMs: number[] = [];
@@ -91,6 +94,7 @@ class Figures {
     const interventions = history.interventions.filter(isOk);
     for (const { kind } of interventions) this.#adds(kind, 1);
     this.#adds("pause", history.groupPauses.filter((one) => one.isPaused && isOk(one)).length);
+    this.#adds("reserve", [...history.transactions.values()].filter(isReserving).length);
     this.#adds("recall", history.recalls.filter(isOk).length);
     this.#adds("reply", history.talk.heard);
     this.#adds("gap", history.heard.gaps);

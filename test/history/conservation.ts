@@ -1,6 +1,6 @@
 /**
  * B1: what went in is accounted for. For each topic, by the broker's own figures:
- * the messages of ok operations <= visible + half + scheduled + recalled + those of what was rolled back
+ * the messages of ok operations <= visible + half + scheduled + queued + recalled + those of what was rolled back
  * <= the messages of ok operations and of those whose outcome nobody knows. What may have been recalled, or
  * may never have been there, counts on the left only.
  */
@@ -20,12 +20,12 @@ export function conservationProblems(history: History, final: Final): string[] {
   for (const batch of batchesOf(history, final)) add(sums, history, batch);
   const recalledAtMost = byTopic(recalledIn(history), history, final);
   const recalledAtLeast = byTopic(surelyRecalledIn(history), history, final);
-  for (const { topic, nextOffset, halfMessages, scheduled } of final.accounts) {
+  for (const { topic, nextOffset, halfMessages, scheduled, queued } of final.accounts) {
     const goneAtMost = recalledAtMost.get(topic) ?? 0;
     const goneAtLeast = recalledAtLeast.get(topic) ?? 0;
     const { ok, asked, rolledBack } = sums.get(topic) ?? { ok: 0, asked: 0, rolledBack: 0 };
-    const there = nextOffset + halfMessages + scheduled + rolledBack;
-    const figures = `${nextOffset} visible + ${halfMessages} half + ${scheduled} scheduled + ${goneAtLeast} to ${goneAtMost} recalled + ${rolledBack} rolled back`;
+    const there = nextOffset + halfMessages + scheduled + queued + rolledBack;
+    const figures = `${nextOffset} visible + ${halfMessages} half + ${scheduled} scheduled + ${queued} queued + ${goneAtLeast} to ${goneAtMost} recalled + ${rolledBack} rolled back`;
     if (there + goneAtMost < ok)
       problems.push(`B1: ${topic} took ${ok} messages, and has ${figures}`);
     if (there + goneAtLeast > asked)

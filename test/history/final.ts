@@ -12,6 +12,8 @@ export interface Final {
   readonly groups: readonly string[];
   /** By topic: the ids of all messages that ever were visible in it, by offset. */
   readonly visible: ReadonlyMap<string, readonly string[]>;
+  /** Ids of the messages that wait for the verdicts of transactions that reserve their keys. */
+  readonly waiting: ReadonlySet<string>;
   /** What is not named is "none". */
   readonly transactions: ReadonlyMap<string, State>;
   /** By readKey. */
@@ -31,6 +33,8 @@ export interface Account {
   readonly halfMessages: number;
   /** Those that wait for their time. */
   readonly scheduled: number;
+  /** Those that wait for others' verdicts. */
+  readonly queued: number;
 }
 
 /** Under which conditions the history was made. */

@@ -29,6 +29,8 @@ export interface SaidMessage {
   readonly key?: string | undefined;
   readonly tag?: string | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** It is not visible with its send or commit, but at a time of its own. */
+  readonly isDelayed?: boolean;
   /** Nobody may be given it earlier. */
   readonly notBeforeMs?: number;
   /** Nobody may be given it so long after it became visible. */
@@ -48,7 +50,7 @@ export interface Send extends Operation {
   readonly messages: readonly string[];
 }
 
-/** A delayed message is called back. */
+/** A message that is not visible yet is called back. */
 export interface Recall extends Operation {
   readonly message: string;
 }
@@ -58,6 +60,8 @@ export interface Prepare extends Operation {
   /** The same messages in the same order are the same content. */
   readonly messages: readonly string[];
   readonly joins: readonly Delivery[];
+  /** It asked for the next place of the keys of its messages. */
+  readonly reservesKeys: boolean;
   /** Refused because the id has another content. */
   isConflict: boolean;
   told: State | null;
@@ -211,11 +215,13 @@ export class History {
     transactionId: string,
     messages: readonly string[],
     joins: readonly Delivery[] = [],
+    reservesKeys = false,
   ): Prepare {
     const prepare: Prepare = {
       kind: "prepare",
       messages,
       joins,
+      reservesKeys,
       isConflict: false,
       told: null,
       ...this.#invoked(),

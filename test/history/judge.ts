@@ -10,6 +10,7 @@ import { pauseProblems } from "./pauses.ts";
 import { queueProblems } from "./queue.ts";
 import { recallProblems } from "./recalls.ts";
 import { repeatProblems } from "./repeats.ts";
+import { reservationProblems } from "./reservations.ts";
 import { transactionProblems } from "./transactions.ts";
 
 export const judge = (history: History, final: Final): string[] => [
@@ -18,6 +19,7 @@ export const judge = (history: History, final: Final): string[] => [
   ...transactionProblems(history, final),
   ...deliveryProblems(history, final),
   ...recallProblems(history, final),
+  ...reservationProblems(history, final),
   ...repeatProblems(history, final),
   ...pauseProblems(history),
   ...filterProblems(history),

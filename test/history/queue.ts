@@ -4,7 +4,7 @@
  * Rules
  * - D1 Nothing is visible that nobody sent, or in another topic.  T3 Each message has one place.
  * - I3 Of a send all messages are visible or none; of a transaction all, exactly if it is committed (T1).
- * - I1 A send that was ok is there.  E2 One that failed is not.
+ * - I1 A send that was ok is there.  E2 One that failed is not. (There is, too, what waits for others' verdicts; D20.)
  * - D2 Each group was given each visible message that its filter lets pass (D18), unless an operator or
  *   retention took it.
  */
@@ -22,9 +22,10 @@ export function queueProblems(history: History, final: Final): string[] {
   const places = placesIn(final);
   const problems = [...strangers(history, final), ...doubles(places)];
   const recalled = recalledIn(history);
+  const there = new Set([...places.keys(), ...final.waiting]);
   for (const { id, messages, outcome } of sendsById(history)) {
-    const visible = messages.filter((message) => places.has(message)).length;
-    const isWhole = messages.every((message) => places.has(message) || recalled.has(message));
+    const visible = messages.filter((message) => there.has(message)).length;
+    const isWhole = messages.every((message) => there.has(message) || recalled.has(message));
     if (visible > 0 && !isWhole) problems.push(`I3: half of the send ${id} is visible`);
     if (outcome === "ok" && visible === 0 && !isWhole)
       problems.push(`I1: the send ${id} was ok and is lost`);
@@ -32,7 +33,7 @@ export function queueProblems(history: History, final: Final): string[] {
       problems.push(`E2: the send ${id} failed and is visible`);
   }
   for (const transaction of history.transactions.values())
-    problems.push(...transactionProblems(transaction, places, recalled, final));
+    problems.push(...transactionProblems(transaction, there, recalled, final));
   for (const topic of history.topics)
     if (!final.topics.has(topic)) problems.push(`I1: the topic ${topic} is lost`);
   return [...problems, ...unread(history, final)];
@@ -73,16 +74,16 @@ function sendsById({ sends }: History) {
 
 function transactionProblems(
   { id, steps }: Transaction,
-  places: ReadonlyMap<string, unknown>,
+  there: ReadonlySet<string>,
   recalled: ReadonlySet<string>,
   { transactions }: Final,
 ): string[] {
   const state = transactions.get(id) ?? "none";
   const contents = steps.filter((step): step is Prepare => step.kind === "prepare");
   const isWhole = ({ messages }: Prepare): boolean =>
-    messages.every((message) => places.has(message) || recalled.has(message));
+    messages.every((message) => there.has(message) || recalled.has(message));
   const visible = new Set(
-    contents.flatMap(({ messages }) => messages.filter((one) => places.has(one))),
+    contents.flatMap(({ messages }) => messages.filter((one) => there.has(one))),
   );
   if (state !== "committed")
     return visible.size === 0

@@ -1,5 +1,5 @@
 /**
- * Delayed messages that were called back.
+ * Messages that were called back before they were visible.
  *
  * Rules
  * - D14 A message whose recall was ok is visible to nobody, before and for ever.
@@ -14,9 +14,10 @@ export const recalledIn = ({ recalls }: History): Set<string> =>
 export const surelyRecalledIn = ({ recalls }: History): Set<string> =>
   new Set(recalls.flatMap(({ message, outcome }) => (outcome === "ok" ? [message] : [])));
 
-export function recallProblems(history: History, { visible }: Final): string[] {
+export function recallProblems(history: History, { visible, waiting }: Final): string[] {
   const ok = surelyRecalledIn(history);
   const problems: string[] = [];
+  for (const id of waiting) if (ok.has(id)) problems.push(`D14: ${id} was recalled, and waits`);
   for (const [topic, ids] of visible)
     for (const id of ids)
       if (ok.has(id)) problems.push(`D14: ${id} was recalled, and is in ${topic}`);

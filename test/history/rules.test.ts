@@ -265,7 +265,8 @@ describe("conservation (B1)", () => {
     scheduled = 0,
     ...states: ["tx", "rolledBack"][]
   ) => {
-    const accounts = [{ topic: TOPIC, nextOffset: visible.length, halfMessages, scheduled }];
+    const figures = { nextOffset: visible.length, halfMessages, scheduled, queued: 0 };
+    const accounts = [{ topic: TOPIC, ...figures }];
     const transactions = new Map(states);
     return rulesIn(
       conservationProblems(story(tell), finalWith(visible, { accounts, transactions })),
@@ -307,7 +308,7 @@ describe("conservation (B1)", () => {
   });
 
   it("is broken when the broker miscounts", () => {
-    const accounts = [{ topic: TOPIC, nextOffset: 2, halfMessages: 0, scheduled: 0 }];
+    const accounts = [{ topic: TOPIC, nextOffset: 2, halfMessages: 0, scheduled: 0, queued: 0 }];
     const history = story((one) => {
       one.sent("m");
       one.sent("n", "info");

@@ -98,7 +98,10 @@ export const finalWith = (visible: readonly string[], more: Partial<Final> = {})
   transactions: new Map(),
   standings: new Map(),
   topics: new Set([TOPIC]),
-  accounts: [{ topic: TOPIC, nextOffset: visible.length, halfMessages: 0, scheduled: 0 }],
+  waiting: new Set(),
+  accounts: [
+    { topic: TOPIC, nextOffset: visible.length, halfMessages: 0, scheduled: 0, queued: 0 },
+  ],
   ...more,
   terms: {
     latenessMs: 100,

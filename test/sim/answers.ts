@@ -1,7 +1,12 @@
 /** What a reply may say, given what the log says: one answer to each request, and a true one (P3, R1, D3). */
-import type { BrokerFrames, ClientFrames, RequestFrame } from "@escrowmq/protocol";
+import {
+  type BrokerFrames,
+  type ClientFrames,
+  decodeMessage,
+  type RequestFrame,
+} from "@escrowmq/protocol";
 import type { Admission, Input, Ready } from "../../broker/src/core/types.ts";
-import { frameOf, type Moment } from "./causes.ts";
+import { frameOf, type Moment, mayReserve } from "./causes.ts";
 import { demandResetView } from "./positions.ts";
 import { demand } from "./violation.ts";
 
@@ -75,7 +80,9 @@ export function demandReply(input: Input, ready: Ready, moment: Moment): Reply |
   return reply;
 }
 
-function demandSend(frame: ClientFrames["send"], reply: Reply, { ledger, input }: Moment): void {
+function demandSend(frame: ClientFrames["send"], reply: Reply, moment: Moment): void {
+  const { ledger, input } = moment;
+  demandWaiting(frame, reply, moment);
   const known = ledger.sends.get(frame.sendId);
   const digest = input.kind === "send" ? input.digest : 0;
   if (reply.type === "ok")
@@ -84,8 +91,20 @@ function demandSend(frame: ClientFrames["send"], reply: Reply, { ledger, input }
     demand(known !== undefined && known !== digest, "T7", () => `${frame.sendId} has no conflict`);
 }
 
+/** So many may wait for their time or for others' verdicts. */
+function demandWaiting(
+  { messages }: ClientFrames["send" | "prepare"],
+  reply: Reply,
+  { ledger, policy }: Moment,
+): void {
+  if (reply.type === "ok" || reply.code !== "SCHEDULED_LIMIT") return;
+  const { size } = ledger.schedule.all;
+  const isMet = size + messages.length > policy.scheduledMax;
+  demand(isMet, "D20", () => `${size} messages wait, and ${messages.length} more are refused`);
+}
+
 function demandPrepare(frame: ClientFrames["prepare"], reply: Reply, moment: Moment): void {
-  const { ledger, input, presence, valid } = moment;
+  const { ledger, input, presence, valid, policy } = moment;
   const { transactionId: id, group } = frame;
   const known = ledger.transactions.get(id);
   const digest = input.kind === "prepare" ? input.digest : 0;
@@ -105,6 +124,13 @@ function demandPrepare(frame: ClientFrames["prepare"], reply: Reply, moment: Mom
       "C1",
       () => `${group} can be asked`,
     );
+  demandWaiting(frame, reply, moment);
+  if (reply.code === "RESERVATION_LIMIT") {
+    const more = frame.messages.filter((data) => mayReserve(decodeMessage(data))).length;
+    const reserved = [...ledger.schedule.keys.reservations()].length;
+    const isMet = reserved + more > policy.reservationsMax;
+    demand(isMet, "D20", () => `${reserved} keys are reserved, and ${more} more are refused`);
+  }
   if (reply.code === "STALE_DELIVERY")
     demand(valid.size < (frame.acks ?? []).length, "T9", () => "no token was stale");
 }

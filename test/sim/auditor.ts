@@ -1,7 +1,7 @@
 /**
  * The oracle inside: sees every input, every step's records and sends, every crash and every recovery, and
  * refuses what breaks a promise and only inside knowledge can tell (reliability: P1-P9, T1-T9, C1-C4, C7,
- * D1-D8, D10-D15, B1). What clients can tell is judged by test/history.
+ * D1-D8, D10-D15, D20, B1). What clients can tell is judged by test/history.
  *
  * Invariants of its own
  * - It decides by its own ledger and its own view of who is connected, never by asking the engine.
@@ -283,11 +283,15 @@ export class Auditor {
     }
   }
 
-  /** D13: whose time has come is visible. */
+  /** D13, D20: whose time has come, or behind whose transactions nobody is undecided, is visible. */
   #demandNothingDue(nowMs: number): void {
     if (this.presence.admission === "none") return;
-    for (const { id, dueAtMs } of this.ledger.schedule.all.values())
-      demand(dueAtMs > nowMs, "D13", () => `${id} is due since ${nowMs - dueAtMs} ms, and waits`);
+    for (const { id, dueAtMs, isQueued } of this.ledger.schedule.all.values())
+      demand(
+        dueAtMs > nowMs,
+        isQueued ? "D20" : "D13",
+        () => `${id} is due since ${nowMs - dueAtMs} ms, and waits`,
+      );
   }
 
   #demandNothingReady(nowMs: number): void {

@@ -3,7 +3,8 @@
  * having come. So a verdict from the wrong group, an ack of another's delivery, or a return that nobody
  * caused is seen when it is written, not when somebody misses a message.
  */
-import { decodeMessage } from "@escrowmq/protocol";
+import { crc32 } from "node:zlib";
+import { decodeMessage, type WireMessage } from "@escrowmq/protocol";
 import type { Policy } from "../../broker/src/core/policy.ts";
 import type { LogRecord, RecordOf } from "../../broker/src/core/records.ts";
 import type { ConnectionId, Input } from "../../broker/src/core/types.ts";
@@ -63,6 +64,7 @@ export function demandCause(record: LogRecord, moment: Moment): void {
       );
     case "prepared":
       demandTimings(record, moment);
+      demandReserving(record, moment);
       return demand(
         frame?.type === "prepare" && frame.transactionId === record.transactionId,
         "D1",
@@ -149,7 +151,7 @@ export function demandCause(record: LogRecord, moment: Moment): void {
 function demandTimings({ kind, messages }: RecordOf<"sent" | "prepared">, { nowMs }: Moment): void {
   for (const { data, timing } of messages) {
     if (data === null) continue;
-    const { id, delayMs = 0, deliverAtMs = 0, ttlMs = 0 } = decodeMessage(data);
+    const { id, key, delayMs = 0, deliverAtMs = 0, ttlMs = 0 } = decodeMessage(data);
     const dueAtMs = deliverAtMs > 0 ? deliverAtMs : nowMs + delayMs;
     const said = [kind === "prepared" ? delayMs : 0, kind === "prepared" ? deliverAtMs : dueAtMs];
     if (kind === "sent" && dueAtMs <= nowMs) said[1] = 0;
@@ -159,8 +161,27 @@ function demandTimings({ kind, messages }: RecordOf<"sent" | "prepared">, { nowM
       "D13",
       () => `${id} says ${said}, not ${logged}`,
     );
+    const hash = timing?.key ?? 0;
+    const isRight = hash === 0 || (key !== undefined && hash === (crc32(key) || 1));
+    demand(isRight, "D20", () => `${id} is logged with the key ${hash}`);
   }
 }
+
+/** The keys of its messages are reserved if it asked for that and has any to reserve, and only then. */
+function demandReserving({ messages, ...record }: RecordOf<"prepared">, { input }: Moment): void {
+  const frame = frameOf(input);
+  const isAsked = frame?.type === "prepare" && frame.reserveKeys === true;
+  const hasAny = messages.some(({ data }) => data !== null && mayReserve(decodeMessage(data)));
+  demand(
+    (record.reservesKeys === true) === (isAsked && hasAny),
+    "D20",
+    () => `${record.transactionId} reserves keys: ${record.reservesKeys}`,
+  );
+}
+
+/** One with a delay takes its place when it is due. */
+export const mayReserve = ({ key, delayMs = 0, deliverAtMs = 0 }: WireMessage): boolean =>
+  key !== undefined && delayMs + deliverAtMs === 0;
 
 function isLastFailure(ledger: Ledger, cursor: LedgerCursor, offset: number): boolean {
   const attemptsMax = ledger.groups.get(cursor.groupNo)?.policy.attemptsMax ?? 0;

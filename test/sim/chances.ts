@@ -28,6 +28,8 @@ function windowsOf(random: Random): Partial<Policy> {
     windowBlocksMax: other.pick([1, 64]),
     takenInMax: other.pick([1, 4, 100_000]),
     lookAgainMs: other.pick([1_000, MINUTE]),
+    scheduledMax: other.chance(0.12) ? 12 : 1_000_000,
+    reservationsMax: other.pick([3, 100_000, 100_000, 100_000]),
   };
 }
 

@@ -1,4 +1,5 @@
 /** P8, B1, B2: the engine's state against the ledger's, field by field. */
+import { orderOf } from "../../broker/src/core/order-of.ts";
 import type { State } from "../../broker/src/core/state.ts";
 import type { Ledger } from "./ledger.ts";
 import { isLive, type LedgerEntry, placeKey, whereIs } from "./ledger-facts.ts";
@@ -13,6 +14,7 @@ export function compareWithEngine(ledger: Ledger, state: State, nowMs: number): 
   compareCursors(ledger, state, nowMs);
   compareTransactions(ledger, state);
   compareScheduled(ledger, state);
+  compareReservations(ledger, state);
   demand(
     state.neededBlock === neededBlock(ledger),
     "A3",
@@ -184,9 +186,14 @@ function compareScheduled({ schedule }: Ledger, { scheduled, topics }: State): v
     "D14",
     () => `${scheduled.size} wait, not ${known.length}; the next one until ${scheduled.nextAtMs}`,
   );
-  for (const { no, name, scheduled: count } of topics.values()) {
-    const here = known.filter(({ topicNo }) => topicNo === no).length;
-    demand(count === here, "B2", () => `${count} wait for ${name}, not ${here}`);
+  for (const { no, name, scheduled: timed, queued } of topics.values()) {
+    const here = known.filter(({ topicNo }) => topicNo === no);
+    const behind = here.filter(({ isQueued }) => isQueued).length;
+    demand(
+      timed === here.length - behind && queued === behind,
+      "B2",
+      () => `${timed} and ${queued} wait for ${name}, not ${here.length - behind} and ${behind}`,
+    );
   }
   for (const { id, topicNo, place, movedTo } of known) {
     const isThere = scheduled.find(topicNo, id).some((row) => {
@@ -195,4 +202,22 @@ function compareScheduled({ schedule }: Ledger, { scheduled, topics }: State): v
     });
     demand(isThere, "D14", () => `${id} waits, and is not found`);
   }
+}
+
+function compareReservations({ schedule }: Ledger, { keyQueues, transactions }: State): void {
+  const known = [...schedule.keys.reservations()];
+  const { reserved } = keyQueues;
+  demand(
+    reserved === known.length,
+    "B2",
+    () => `${reserved} keys are reserved, not ${known.length}`,
+  );
+  for (const { transactionId: id, topicNo, key, behind } of known) {
+    const no = transactions.get(id)?.reservationNo ?? 0;
+    const count = keyQueues.countBehind(topicNo, orderOf(key), no);
+    demand(count === behind, "B2", () => `${count} wait for ${id} and ${key}, not ${behind}`);
+  }
+  const blocking = known.flatMap(({ transactionId, behind }) => (behind > 0 ? transactionId : []));
+  const isSame = [...keyQueues.blocking()].sort().join() === blocking.sort().join();
+  demand(isSame, "D20", () => `messages wait for ${[...keyQueues.blocking()]}, not ${blocking}`);
 }

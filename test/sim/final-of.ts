@@ -26,6 +26,9 @@ export function finalOf(ledger: Ledger, witness: Witness, ordinary: readonly str
     transactions: new Map(
       [...ledger.transactions].map(([id, { state }]): [string, State] => [id, state]),
     ),
+    waiting: new Set(
+      [...ledger.schedule.all.values()].flatMap(({ id, isQueued }) => (isQueued ? [id] : [])),
+    ),
     standings: standingsOf(ledger, normal, groups),
     topics: new Set(topics.map(({ name }) => name)),
     accounts: accountsOf(witness),
@@ -48,11 +51,12 @@ export function lostOf(ledger: Ledger): Map<string, number> {
 const accountsOf = ({ engine }: Witness): Account[] =>
   [...engine.core.state.topics.values()]
     .filter(({ isDeadLetters }) => !isDeadLetters)
-    .map(({ name, nextOffset, halfMessages, scheduled }) => ({
+    .map(({ name, nextOffset, halfMessages, scheduled, queued }) => ({
       topic: name,
       nextOffset,
       halfMessages,
       scheduled,
+      queued,
     }));
 
 function standingsOf(

@@ -85,6 +85,11 @@ export class Kinds {
     return { key, tag, headers };
   }
 
+  /** Messages have keys. */
+  get hasKeys(): boolean {
+    return this.#isOn;
+  }
+
   filtersOf(group: string): readonly GroupFilter[] {
     return this.#filters.get(group) ?? [];
   }

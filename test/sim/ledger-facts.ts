@@ -8,20 +8,29 @@ import type {
 } from "../../broker/src/core/records.ts";
 import { demand } from "./violation.ts";
 
+/** Id and key are its own words, not the record's. */
 export interface LedgerMessage {
+  readonly id: string;
+  readonly key: string | undefined;
   readonly topicNo: number;
   readonly place: Place;
   readonly timing: Timing | undefined;
+  readonly isDelayed: boolean;
+  /** Its key was reserved when it came, by its own transaction or by others: it is bound to the order of the key. */
+  readonly isBehind: boolean;
 }
 
-/** A message that waits for its time. */
+/** A message that waits, for its time or for those who reserve its key. */
 export interface LedgerScheduled {
   readonly id: string;
+  readonly key: string | undefined;
   readonly topicNo: number;
   /** Where it stood first: it is this message, wherever its bytes are now. */
   readonly place: Place;
   movedTo: Place | null;
-  readonly dueAtMs: number;
+  /** Infinite: not before a verdict. */
+  dueAtMs: number;
+  isQueued: boolean;
 }
 
 export interface LedgerTransaction {

@@ -2,7 +2,8 @@
  * The oracle's own reading of the log: the same records folded by other code, which refuses what the
  * promises forbid. It knows nothing of the engine but what a record means.
  */
-import type { LogRecord, Place, RecordOf } from "../../broker/src/core/records.ts";
+import { decodeMessage } from "@escrowmq/protocol";
+import type { LoggedMessage, LogRecord, Place, RecordOf } from "../../broker/src/core/records.ts";
 import {
   buried,
   deadLetterEnded,
@@ -15,6 +16,7 @@ import {
 import {
   type LedgerCursor,
   type LedgerGroup,
+  type LedgerMessage,
   type LedgerTopic,
   type LedgerTransaction,
   type Limits,
@@ -85,8 +87,10 @@ export class Ledger {
         return moved(this, record);
       case "due":
         return this.#due(record, nowMs);
+      case "queued":
+        return this.schedule.queued(record, nowMs, this.atMs);
       case "recalled":
-        return this.schedule.recall(record);
+        return this.schedule.recall(record, this.atMs);
       case "lapsed":
         return lapsed(this, record);
       case "groupUpdated":
@@ -122,9 +126,9 @@ export class Ledger {
       case "sent":
         demand(!this.sends.has(record.sendId), "T3", () => `${record.sendId} is sent twice`);
         this.sends.set(record.sendId, record.digest);
-        for (const { topicNo, bytes, timing } of record.messages) {
-          const place = this.takeSlot(bytes);
-          if (!this.schedule.add(timing, topicNo, place, this.atMs)) this.#append(topicNo, place);
+        for (const one of record.messages) {
+          const message = this.#newMessage(one);
+          this.#show(message, this.atMs, null);
         }
         return;
       case "prepared":
@@ -225,11 +229,9 @@ export class Ledger {
   #prepared(record: RecordOf<"prepared">): void {
     const { transactionId: id, group, digest, onUndecided, checkAtMs, acks } = record;
     demand(!this.transactions.has(id), "T7", () => `${id} is prepared twice`);
-    const messages = record.messages.map(({ topicNo, bytes, timing }) => ({
-      topicNo,
-      place: this.takeSlot(bytes),
-      timing,
-    }));
+    const isReserving = record.reservesKeys === true;
+    const messages = record.messages.map((one) => this.#newMessage(one, isReserving));
+    if (isReserving) this.schedule.keys.reserve(id, messages);
     for (const { cursorNo, offset } of acks)
       leased(this.cursor(cursorNo), offset, "T9").kind = "pending";
     const transaction: LedgerTransaction = {
@@ -260,15 +262,13 @@ export class Ledger {
     transaction.who = who;
     transaction.decidedAtMs = this.atMs;
     this.undecided.delete(transactionId);
+    const { messages, movedTo: moved } = transaction;
     if (verdict === "commit")
-      for (const [at, { topicNo, place, timing }] of transaction.messages.entries()) {
-        const moved = transaction.movedTo;
-        const now = moved === null ? null : { ...moved, slot: moved.slot + at };
-        const isLater = this.schedule.add(timing, topicNo, place, fromAtMs ?? this.atMs);
-        if (!isLater) this.#append(topicNo, place, now);
-        else if (now !== null && timing !== undefined)
-          this.schedule.move({ messageId: timing.id, from: place }, now);
+      for (const [at, message] of messages.entries()) {
+        const movedTo = moved === null ? null : { ...moved, slot: moved.slot + at };
+        this.#show(message, fromAtMs ?? this.atMs, { by: transactionId, movedTo });
       }
+    this.schedule.keys.end(transactionId, messages, this.atMs);
     for (const { cursorNo, offset } of transaction.acks) {
       const cursor = this.cursor(cursorNo);
       const entry = cursor.entries.get(offset);
@@ -305,8 +305,25 @@ export class Ledger {
     return transaction;
   }
 
+  #newMessage({ topicNo, bytes, data, timing }: LoggedMessage, isReserving = false): LedgerMessage {
+    const place = this.takeSlot(bytes);
+    const { id, key } = wordsOf(data);
+    const isDelayed = timing !== undefined && timing.delayMs + timing.deliverAtMs > 0;
+    const isBehind = isReserving || this.schedule.keys.isTaken({ topicNo, key });
+    return { id, key, topicNo, place, timing, isDelayed, isBehind };
+  }
+
+  /** Visible now, or when its time has come and those who reserved its key before are decided. */
+  #show(message: LedgerMessage, fromMs: number, committed: Committed | null): void {
+    const { id, topicNo, place } = message;
+    const { by, movedTo } = committed ?? { by: null, movedTo: null };
+    const isLater = this.schedule.add(message, { fromMs, atMs: this.atMs, by });
+    if (!isLater) this.#append(topicNo, place, movedTo);
+    else if (movedTo !== null) this.schedule.move({ messageId: id, from: place }, movedTo);
+  }
+
   #due(record: RecordOf<"due">, nowMs: number): void {
-    const { topicNo, place, movedTo } = this.schedule.due(record, nowMs);
+    const { topicNo, place, movedTo } = this.schedule.due(record, nowMs, this.atMs);
     this.#append(topicNo, place, movedTo);
   }
 
@@ -326,4 +343,25 @@ export class Ledger {
     this.bytesAt.set(placeKey(place), bytes);
     return place;
   }
+}
+
+/** By whom a message is committed, and where it stands now if it was copied forward before. */
+interface Committed {
+  readonly by: string;
+  readonly movedTo: Place | null;
+}
+
+/** What the messages say themselves: a log is read many times. */
+const words = new WeakMap<Uint8Array, { readonly id: string; readonly key: string | undefined }>();
+
+function wordsOf(data: Uint8Array | null): {
+  readonly id: string;
+  readonly key: string | undefined;
+} {
+  demand(data !== null, "D1", () => "a message is logged without its bytes");
+  const known = words.get(data);
+  if (known !== undefined) return known;
+  const { id, key } = decodeMessage(data);
+  words.set(data, { id, key });
+  return { id, key };
 }

@@ -70,6 +70,7 @@ export class Operator extends Peer {
       retain: 2,
       look: 4,
     });
+    this.#decideForOthers();
     if (act === "decide" && undecided.length > 0) {
       this.#decide(random.pick(undecided).id, random.pick(["commit", "rollback"]));
     }
@@ -147,6 +148,7 @@ export class Operator extends Peer {
     for (const group of [...this.world.groups, BROADCAST]) this.#resumeGroup(group, true);
     for (const topic of this.world.topics)
       this.#ask({ type: "topic.update", topic, paused: false }, true);
+    for (let times = 5; times > 0; times--) this.#decideForOthers(0.7);
   }
 
   #ask(
@@ -164,6 +166,13 @@ export class Operator extends Peer {
       operation.told = toldBy(reply);
       history.ended(operation, outcomeOf(reply));
     });
+  }
+
+  /** Messages of others wait for it, and nobody says. */
+  #decideForOthers(share?: number): void {
+    const { reserving, auditor, random } = this.world;
+    const id = reserving.toDecide(auditor.ledger.schedule.keys, share);
+    if (id !== null) this.#decide(id, random.pick(["commit", "rollback"]));
   }
 
   #endDeadLetters(act: "replay" | "purge", group: string, offsets: readonly number[]): void {

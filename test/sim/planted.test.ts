@@ -11,6 +11,7 @@ import { DELAY_BUGS } from "./planted/delays.ts";
 import { DELIVERY_BUGS } from "./planted/deliveries.ts";
 import { DURABILITY_BUGS } from "./planted/durability.ts";
 import { OPERATOR_BUGS } from "./planted/operators.ts";
+import { RESERVATION_BUGS } from "./planted/reservations.ts";
 import { RETENTION_BUGS } from "./planted/retention.ts";
 import { SEEDS } from "./planted/seeds.ts";
 import { TALK_BUGS } from "./planted/talk.ts";
@@ -27,6 +28,7 @@ const PLANTED = {
   ...DURABILITY_BUGS,
   ...RETENTION_BUGS,
   ...DELAY_BUGS,
+  ...RESERVATION_BUGS,
   ...OPERATOR_BUGS,
   ...WINDOW_BUGS,
   ...TALK_BUGS,

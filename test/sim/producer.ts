@@ -9,8 +9,8 @@ export class Producer extends Trader {
   /** A connection may answer for several groups. */
   readonly #groups: readonly string[];
   readonly #pauseMs: number;
-  /** Those that it may still want back. */
-  readonly #delayed: SimMessage[] = [];
+  /** Those that may not be visible yet, and that it may still want back. */
+  readonly #waiting: SimMessage[] = [];
   /** The inbox of this connection, and the connection's name. */
   #inbox = "";
   #asker = "";
@@ -88,15 +88,18 @@ export class Producer extends Trader {
   }
 
   #someMessages(): readonly SimMessage[] {
+    const { reserving } = this.world;
     const messages = this.world.someMessages();
-    this.#delayed.push(...messages.filter(({ isDelayed }) => isDelayed));
+    this.#waiting.push(
+      ...messages.filter(({ isDelayed, key }) => isDelayed || reserving.mayCallBack(key)),
+    );
     return messages;
   }
 
   /** In time or too late, and sometimes once more. */
   #recall(): void {
     const { random, history, time } = this.world;
-    const lately = this.#delayed.slice(-5);
+    const lately = this.#waiting.slice(-5);
     if (lately.length === 0) return;
     const { id, topic } = random.pick(lately);
     const say = (): void => {

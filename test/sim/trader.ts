@@ -19,6 +19,7 @@ export interface Plan {
   readonly group: string;
   readonly messages: readonly SimMessage[];
   readonly acks: readonly Held[];
+  readonly reservesKeys: boolean;
   /** Told once: the transaction is over for this process. */
   readonly ended: () => void;
 }
@@ -32,8 +33,9 @@ export abstract class Trader extends Peer {
     this.request({ type: "announce", group, checker }, ignore);
   }
 
-  protected transact(plan: Plan): void {
-    const { random, time, database } = this.world;
+  protected transact(draft: Omit<Plan, "reservesKeys">): void {
+    const { random, time, database, reserving } = this.world;
+    const plan = { ...draft, reservesKeys: reserving.next() };
     const id = this.world.newId("tx").padEnd(24, "-");
     const isLate = random.chance(0.4);
     const outcome = random.weighted({ commit: 68, rollback: 17, die: 8, forget: 7 });
@@ -63,13 +65,14 @@ export abstract class Trader extends Peer {
 
   #prepare(id: string, plan: Plan, done: (reply: Reply | null) => void): void {
     const { random, history } = this.world;
-    const { group, messages, acks } = plan;
+    const { group, messages, acks, reservesKeys } = plan;
     const checkAfterMs = random.chance(0.3) ? random.below(20_000) : undefined;
     const onUndecided = random.chance(0.2) ? ("rollback" as const) : undefined;
     const operation = history.prepare(
       id,
       messages.map((message) => message.id),
       acks.map(({ delivery }) => delivery),
+      reservesKeys,
     );
     if (onUndecided === "rollback") history.suggests(id, "rollback");
     this.request(
@@ -81,6 +84,7 @@ export abstract class Trader extends Peer {
         acks: acks.map(({ token }) => token),
         checkAfterMs,
         onUndecided,
+        ...(reservesKeys ? { reserveKeys: true } : {}),
       },
       (reply) => {
         if (reply?.type === "error") operation.isConflict = reply.code === "TX_CONFLICT";
@@ -98,7 +102,8 @@ export abstract class Trader extends Peer {
     const messages = isSame
       ? plan.messages
       : [...plan.messages, world.newMessage(world.random.pick(world.topics))];
-    this.#prepare(id, { ...plan, messages }, ignore);
+    const reservesKeys = world.reserving.again(plan.reservesKeys);
+    this.#prepare(id, { ...plan, messages, reservesKeys }, ignore);
   }
 
   #decide(id: string, plan: Plan, verdict: FinalVerdict): void {

@@ -25,6 +25,7 @@ import { Machine, type MachineOptions, openStore } from "./machine.ts";
 import { Operator } from "./operator.ts";
 import { Producer } from "./producer.ts";
 import { Random } from "./random.ts";
+import { Reserving } from "./reserving.ts";
 import { Time } from "./time.ts";
 import { Trace } from "./trace.ts";
 import { Database } from "./trader.ts";
@@ -68,6 +69,7 @@ export class World {
   readonly topics: readonly string[];
   readonly groups: readonly string[];
   readonly kinds: Kinds;
+  readonly reserving: Reserving;
   /** Clients begin new things. */
   isBusy = true;
   /** Faults are over for good. */
@@ -103,6 +105,7 @@ export class World {
     this.topics = ["orders", "mail", "stock"].slice(0, random.between(1, 3));
     this.groups = ["billing", "ledger", "search"].slice(0, random.between(1, 3));
     this.kinds = new Kinds(random.fork(), [...this.groups, "support", BROADCAST]);
+    this.reserving = new Reserving(seed, this.kinds);
     for (const group of [...this.groups, BROADCAST])
       for (const reader of readersOf(group)) this.#tellKinds(group, reader);
     this.#operator = new Operator(this, "ann");
@@ -346,7 +349,8 @@ export class World {
     const waiting = [...this.#producers, ...this.#consumers].find((peer) => peer.waiting > 0);
     if (waiting !== undefined) return `${waiting.name} waits for an answer`;
     for (const { id, state } of ledger.undecided.values()) if (state !== "parked") return id;
-    for (const { id } of ledger.schedule.all.values()) return `${id} waits for its time`;
+    for (const { id, dueAtMs } of ledger.schedule.all.values())
+      if (dueAtMs !== Number.POSITIVE_INFINITY) return `${id} waits for its time`;
     for (const cursor of ledger.cursors.values()) {
       const { name, places } = ledger.topic(cursor.topicNo);
       const isFull = isFullOfHeld(cursor, this.auditor.policy.takenInMax);
@@ -424,6 +428,7 @@ export class World {
       expired,
       lapsed,
       recalled: this.auditor.ledger.schedule.recalled.size,
+      ...this.auditor.ledger.schedule.keys.met,
       filtered,
       keyed,
       finds: this.#operator.finds.length,

@@ -11,6 +11,8 @@ export async function finalOf(url: string, admin: AdminClient, history: History)
   const final = {
     groups: READERS,
     visible: await readAll(admin),
+    // Nothing is undecided any more.
+    waiting: new Set<string>(),
     transactions: await statesOf(url, history),
     standings: await standingsOf(admin),
     topics: await topicsOf(admin),
@@ -37,7 +39,8 @@ export const finalOfSends = (topic: string, ids: readonly string[]): Final => ({
   transactions: new Map(),
   standings: new Map(),
   topics: new Set([topic]),
-  accounts: [{ topic, nextOffset: ids.length, halfMessages: 0, scheduled: 0 }],
+  waiting: new Set(),
+  accounts: [{ topic, nextOffset: ids.length, halfMessages: 0, scheduled: 0, queued: 0 }],
   terms: TERMS,
 });
 
@@ -45,8 +48,8 @@ export const finalOfSends = (topic: string, ids: readonly string[]): Final => ({
 const accountsOf = (admin: AdminClient): Promise<Account[]> =>
   Promise.all(
     TOPICS.map(async (topic) => {
-      const { nextOffset, scheduled } = await admin.request("topic.describe", { topic });
-      return { topic, nextOffset, halfMessages: 0, scheduled };
+      const { nextOffset, scheduled, queued } = await admin.request("topic.describe", { topic });
+      return { topic, nextOffset, halfMessages: 0, scheduled, queued };
     }),
   );
 

@@ -1,4 +1,7 @@
-/** The load's messages: some are for later, by a delay or at a time, and some are worth nothing after a while. */
+/**
+ * The load's messages: some are for later, by a delay or at a time, and some are worth nothing after a while. Most have
+ * one of a few keys, so that who reserves one is in the way of others.
+ */
 import { randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { TAGS, TOPICS, type World } from "./e2e-load-world.ts";
@@ -13,11 +16,15 @@ const TTL_SHARE = 0.1;
 /** Of those with a time to live: longer than any run, so that nobody may miss them. */
 const LASTING_SHARE = 0.3;
 export const LASTING_TTL_MS = 86_400_000;
+/** Of those with a time to live: without a key, so that nobody can reserve it, and it is known when they are visible. */
+const KEYLESS_SHARE = 0.5;
+/** Of those without a delay: wanted back, should they wait for others' verdicts. */
+const CALLED_BACK_SHARE = 0.03;
 
 export interface LoadMessage {
   readonly id: string;
   readonly topic: string;
-  readonly key: string;
+  readonly key?: string;
   readonly tag: string;
   readonly body: Uint8Array;
   readonly delayMs?: number;
@@ -35,21 +42,27 @@ export function newMessage(
   topic: string = TOPICS[world.random.between(0, 2)] ?? "t0",
 ): LoadMessage {
   const { history, random } = world;
-  const ttl = random.next() < TTL_SHARE ? { ttlMs: someTtlMs(world) } : {};
-  const message = { ...plainMessage(world, topic), ...ttl };
+  const message = random.next() < TTL_SHARE ? mortal(world, topic) : plainMessage(world, topic);
   const { body, ...about } = message;
   const said = { ...about, digest: crc32(body) };
   if (random.next() > DELAYED_SHARE) {
     history.says(said);
+    if (random.next() < CALLED_BACK_SHARE) world.delayed.push({ id: message.id, topic });
     return message;
   }
   const delayMs = random.between(1, DELAY_MS_MAX);
   // It is sent later than now, and committed later still.
-  history.says({ ...said, notBeforeMs: performance.now() + delayMs });
+  history.says({ ...said, isDelayed: true, notBeforeMs: performance.now() + delayMs });
   world.delayed.push({ id: message.id, topic });
   return random.next() < 0.5
     ? { ...message, delayMs }
     : { ...message, deliverAt: new Date(Date.now() + delayMs) };
+}
+
+function mortal(world: World, topic: string): LoadMessage {
+  const { key, ...message } = plainMessage(world, topic);
+  const ttlMs = someTtlMs(world);
+  return world.random.next() < KEYLESS_SHARE ? { ...message, ttlMs } : { ...message, key, ttlMs };
 }
 
 const someTtlMs = ({ random }: World): number =>
@@ -63,14 +76,19 @@ export function newQuestion(world: World, ttlMs: number): LoadMessage {
   return { ...message, ttlMs };
 }
 
-/** That these are visible by now is known of those that nothing delays. */
+/** That these are visible by now is known of those that nothing delays, and whose key nobody can have reserved. */
 export function areVisible({ history }: World, messages: readonly LoadMessage[]): void {
-  for (const { id, ttlMs, delayMs, deliverAt } of messages)
-    if (ttlMs !== undefined && delayMs === undefined && deliverAt === undefined)
+  for (const { id, key, ttlMs, delayMs, deliverAt } of messages)
+    if (
+      ttlMs !== undefined &&
+      delayMs === undefined &&
+      deliverAt === undefined &&
+      key === undefined
+    )
       history.visible(id, performance.now());
 }
 
-function plainMessage({ random }: World, topic: string): LoadMessage {
+function plainMessage({ random }: World, topic: string) {
   const id = newId();
   const body = Buffer.from(id.padEnd(random.between(32, 800), "."));
   const key = `k${random.between(0, 15)}`;

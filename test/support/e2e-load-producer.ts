@@ -25,6 +25,9 @@ const PLANS = {
 } as const;
 type TransactionPlan = Exclude<keyof typeof PLANS, "send" | "sendAll" | "recall" | "ask">;
 
+/** Of the transactions. */
+const RESERVING_SHARE = 0.3;
+
 /** Thrown by callbacks whose verdict is left to the check-back. */
 class Late extends Error {}
 
@@ -94,7 +97,8 @@ async function transact(
   const { history, database } = world;
   const transactionId = newId();
   const ids = messages.map(({ id }) => id);
-  const prepare = history.prepare(transactionId, ids, joins);
+  const reserveKeys = world.random.next() < RESERVING_SHARE;
+  const prepare = history.prepare(transactionId, ids, joins, reserveKeys);
   const verdict = verdictOf(plan);
   const others: Promise<void>[] = [];
   let said: SaidVerdict | null = null;
@@ -108,7 +112,7 @@ async function transact(
       said = history.verdict(transactionId, verdict);
       if (plan === "rollback") throw new Rollback("by plan");
     },
-    { transactionId, checkAfterMs: 250 },
+    { transactionId, checkAfterMs: 250, reserveKeys },
   );
   try {
     const { state } = await running;

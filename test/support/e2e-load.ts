@@ -179,7 +179,7 @@ export class Load implements World {
   }
 }
 
-/** Everything undecided decided, everything delayed visible, and everything visible settled. */
+/** Everything undecided decided, everything that waits visible, and everything visible settled. */
 export async function settled(admin: AdminClient, withinMs: number): Promise<void> {
   await waitFor(
     "the last verdict",
@@ -187,8 +187,11 @@ export async function settled(admin: AdminClient, withinMs: number): Promise<voi
     withinMs,
   );
   await waitFor(
-    "the last delayed message",
-    async () => (await admin.request("stats", {})).scheduled === 0,
+    "the last message that waits for its time or a verdict",
+    async () => {
+      const { scheduled, queued } = await admin.request("stats", {});
+      return scheduled + queued === 0;
+    },
     withinMs,
   );
   for (const group of READERS)

@@ -56,6 +56,18 @@ export const patched = (patch: (engine: Engine) => void): WorldOptions => ({
   },
 });
 
+/** Recovery reads other records; null: it passes over this one. */
+export const replaying = (read: (record: LogRecord) => LogRecord | null): WorldOptions =>
+  patched((engine) => {
+    const replay = engine.replay.bind(engine);
+    Object.assign(engine, {
+      replay: (block: Parameters<typeof replay>[0]) => {
+        const records = block.records.flatMap((record) => read(record) ?? []);
+        replay({ ...block, records });
+      },
+    });
+  });
+
 export const withPolicy = (change: (policy: Policy) => Partial<Policy>): WorldOptions => ({
   newEngine: (policy) => new Engine({ ...policy, ...change(policy) }),
 });
