@@ -3,7 +3,6 @@
  * only, in the order in which it came. Here the key of `hello@ann` is ann.
  */
 import { describe, expect, test } from "vitest";
-import { Engine } from "../../broker/src/core/engine.ts";
 import type { NewMessage } from "../../broker/src/core/types.ts";
 import { audit } from "../support/sim-billing.ts";
 import {
@@ -181,15 +180,8 @@ test("more than a step may take come one step after the other, and nobody overta
 });
 
 test.each([
-  ["the log", (driver: Shop) => driver.again()],
-  [
-    "a checkpoint",
-    (driver: Shop) => {
-      const loaded = new Engine(driver.policy);
-      expect(loaded.load(driver.saved())).toBe(true);
-      driver.openWith(loaded);
-    },
-  ],
+  ["the log", (driver: Shop) => driver.crash(0)],
+  ["a checkpoint", (driver: Shop) => driver.load()],
 ])(
   "a start from %s goes on in the middle of them, without those that were called back",
   (_, starts) => {
@@ -211,6 +203,7 @@ test.each([
     expect(driver.visible().length).toBeLessThan(rest.length);
     driver.isRecoverable();
     starts(driver);
+    driver.announce();
     driver.advance(1);
     expect(driver.visible()).toEqual(["first@ann", ...rest]);
     driver.rollback("b");

@@ -16,8 +16,12 @@ test("a few that wait are well", () => {
 test("near the limit, long overdue, or by a clock that is off is a warning each", () => {
   const many = "warning: 800000 scheduled messages of at most 1000000.";
   expect(said({ scheduled: 800_000 })).toEqual([
-    `${many} Beyond that, delayed messages are refused.`,
+    `${many} Beyond that, messages with a delay or a reserved key are refused.`,
   ]);
+  // What is queued stands in the same table.
+  expect(said({ scheduled: 1, queued: 799_999 })[0]).toContain(
+    "warning: 1 scheduled message and 799999 queued of at most 1000000.",
+  );
   expect(said({ scheduled: 1, overdueMs: 90_000 })[0]).toContain("The first is due since 90 s.");
   expect(said({ scheduled: 1 }, 7_200_000)[0]).toContain("2.0 hours behind the clock on the wall");
   expect(said({ scheduled: 1 }, -120_000)[0]).toContain("come that much too early");

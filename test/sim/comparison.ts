@@ -217,7 +217,14 @@ function compareReservations({ schedule }: Ledger, { keyQueues, transactions }: 
     const count = keyQueues.countBehind(topicNo, orderOf(key), no);
     demand(count === behind, "B2", () => `${count} wait for ${id} and ${key}, not ${behind}`);
   }
-  const blocking = known.flatMap(({ transactionId, behind }) => (behind > 0 ? transactionId : []));
-  const isSame = [...keyQueues.blocking()].sort().join() === blocking.sort().join();
-  demand(isSame, "D20", () => `messages wait for ${[...keyQueues.blocking()]}, not ${blocking}`);
+  const numberOf = (id: string): number => transactions.get(id)?.reservationNo ?? 0;
+  const [oldest] = known
+    .flatMap(({ transactionId, behind }) => (behind > 0 ? transactionId : []))
+    .sort((one, other) => numberOf(one) - numberOf(other));
+  const { oldestBlocking } = keyQueues;
+  demand(
+    oldestBlocking === (oldest ?? null),
+    "D20",
+    () => `messages wait for ${oldestBlocking} first, not ${oldest}`,
+  );
 }

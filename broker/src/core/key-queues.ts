@@ -117,12 +117,19 @@ export class KeyQueues {
     return queue[own]?.at === reservationNo ? countFrom(queue, own) : 0;
   }
 
-  /** The transactions behind which something stands, once a key. */
-  *blocking(): Generator<string> {
+  /** Of the transactions behind which something stands the one that was prepared first, or null. */
+  get oldestBlocking(): string | null {
+    let oldest: Position | null = null;
     for (const queues of this.#topics.values())
-      for (const queue of queues.values())
-        for (const [place, { transactionId }] of queue.entries())
-          if (transactionId !== null && countFrom(queue, place) > 0) yield transactionId;
+      for (const queue of queues.values()) {
+        const first = queue.findIndex(
+          ({ transactionId }, place) => transactionId !== null && countFrom(queue, place) > 0,
+        );
+        const found = queue[first];
+        if (found !== undefined && found.at < (oldest?.at ?? Number.POSITIVE_INFINITY))
+          oldest = found;
+      }
+    return oldest?.transactionId ?? null;
   }
 
   #find(topicNo: number, key: number): KeyQueue | undefined {

@@ -284,13 +284,9 @@ function queuedBehind({ keyQueues }: Core["state"], transaction: Transaction): n
 }
 
 export function oldestReserving({ state }: Core, nowMs: number): Reserving | null {
-  let oldest: Transaction | null = null;
-  for (const transactionId of state.keyQueues.blocking()) {
-    const one = state.transaction(transactionId);
-    if (oldest === null || one.reservationNo < oldest.reservationNo) oldest = one;
-  }
-  if (oldest === null) return null;
-  const { id: transactionId, preparedAtMs, parked } = oldest;
+  const transactionId = state.keyQueues.oldestBlocking;
+  if (transactionId === null) return null;
+  const { preparedAtMs, parked } = state.transaction(transactionId);
   return { transactionId, ageMs: Math.round(nowMs - preparedAtMs), isParked: parked !== null };
 }
 

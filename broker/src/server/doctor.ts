@@ -127,10 +127,16 @@ const OVERDUE_MS = 10_000;
 const CLOCK_OFF_MS = 60_000;
 
 function scheduled({ stats, policy, clockBehindMs }: Patient): readonly Finding[] {
-  const text = `${plural(stats.scheduled, "scheduled message")} of at most ${policy.scheduledMax}.`;
+  const queued = stats.queued === 0 ? "" : ` and ${stats.queued} queued`;
+  const text = `${plural(stats.scheduled, "scheduled message")}${queued} of at most ${policy.scheduledMax}.`;
   const findings: Finding[] = [];
-  if (stats.scheduled >= NEAR * policy.scheduledMax)
-    findings.push(warning("scheduled", `${text} Beyond that, delayed messages are refused.`));
+  if (stats.scheduled + stats.queued >= NEAR * policy.scheduledMax)
+    findings.push(
+      warning(
+        "scheduled",
+        `${text} Beyond that, messages with a delay or a reserved key are refused.`,
+      ),
+    );
   if (stats.overdueMs > OVERDUE_MS)
     findings.push(
       warning("scheduled", `${text} The first is due since ${daysOf(stats.overdueMs)}.`),
