@@ -29,6 +29,7 @@ function windowsOf(random: Random): Partial<Policy> {
     takenInMax: other.pick([1, 4, 100_000]),
     lookAgainMs: other.pick([1_000, MINUTE]),
     scheduledMax: other.chance(0.12) ? 12 : 1_000_000,
+    duePerStepMax: other.pick([1, 1, 3, 1_024]),
     reservationsMax: other.pick([3, 100_000, 100_000, 100_000]),
   };
 }

@@ -20,6 +20,7 @@ export interface Policy {
   readonly sendsKeptMax: number;
   readonly scheduledMax: number;
   readonly reservationsMax: number;
+  readonly duePerStepMax: number;
   readonly deliveriesPerStepMax: number;
   readonly deliveryBytesPerStepMax: number;
   readonly windowMessagesMax: number;
@@ -70,6 +71,8 @@ export const DEFAULT_POLICY: Policy = {
   scheduledMax: 1_000_000,
   // What memory holds: about 900 bytes each. A key is reserved for as long as a local transaction takes.
   reservationsMax: 100_000,
+  // A few milliseconds: a million may be due at once, and leases and checks have their turn in between.
+  duePerStepMax: 1_024,
   // One step may not hold the loop: the rest follows in the next.
   deliveriesPerStepMax: 2_048,
   // What one step may add to the sockets' buffers before anybody can see that a peer reads slowly.

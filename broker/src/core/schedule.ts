@@ -20,8 +20,8 @@ export const nextDueAtMs = ({ state, admission }: Core): number =>
 
 /** Those whose time has come enter their topics, as many as one step may take. */
 export function ripen(core: Core, turn: Turn): void {
-  const { state, consumers } = core;
-  for (let left = DUE_PER_STEP_MAX; left > 0 && nextDueAtMs(core) <= turn.nowMs; left--) {
+  const { state, consumers, policy } = core;
+  for (let left = policy.duePerStepMax; left > 0 && nextDueAtMs(core) <= turn.nowMs; left--) {
     const { topicNo, place, key, position } = state.scheduled.at(state.scheduled.first);
     const isReserved = key !== 0 && position === NOTHING && isQueueing(state, topicNo, key);
     turn.log({ kind: isReserved ? "queued" : "due", topicNo, place });
@@ -31,9 +31,6 @@ export function ripen(core: Core, turn: Turn): void {
 
 const isQueueing = ({ keyQueues }: Core["state"], topicNo: number, key: number): boolean =>
   keyQueues.positionFor(topicNo, key) !== NOTHING;
-
-/** A few milliseconds: a million may be due at once, and leases and checks have their turn in between. */
-const DUE_PER_STEP_MAX = 1_024;
 
 /** All of this id that wait in the topic. What is undecided is not scheduled yet: it can be rolled back. */
 export function recall(
