@@ -74,7 +74,7 @@ export class Link implements Socket {
 
   send(data: Uint8Array): void {
     if (!this.#isOpenThere) return;
-    this.#options.witness.guarded(() => {
+    this.#options.witness.noted(() => {
       const frames = decodeBrokerBatch(data);
       const { witness, process, ends } = this.#options;
       for (const frame of frames) {
