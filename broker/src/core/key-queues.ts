@@ -74,18 +74,15 @@ export class KeyQueues {
 
   /** `isHead`: it was the head when it was saved (K4). */
   enter(topicNo: number, key: number, position: number, row: number, isHead: boolean): void {
-    const queue = this.#make(topicNo, key);
-    const place = placeOf(queue, position);
-    if (queue[place]?.at !== position)
-      queue.splice(place, 0, { at: position, transactionId: null, rows: [], from: 0 });
-    const rows = queue[place]?.rows;
-    if (isHead) rows?.unshift(row);
-    else rows?.push(row);
+    const { rows } = openPosition(this.#make(topicNo, key), position);
+    if (isHead) rows.unshift(row);
+    else rows.push(row);
   }
 
   /** It is visible, or never will be. */
   leave(topicNo: number, key: number, position: number, row: number): void {
-    const found = this.#find(topicNo, key)?.[placeOf(this.#find(topicNo, key) ?? [], position)];
+    const queue = this.#find(topicNo, key) ?? [];
+    const found = queue[placeOf(queue, position)];
     invariant(found?.at === position, "a queued message stands in the queue of its key");
     const at = found.rows.indexOf(row, found.from);
     if (at === found.from) found.from++;
@@ -159,6 +156,16 @@ export class KeyQueues {
     if (queue?.length === 0) queues?.delete(key);
     if (queues?.size === 0) this.#topics.delete(topicNo);
   }
+}
+
+/** It is made if it is not there. */
+function openPosition(queue: KeyQueue, at: number): Position {
+  const place = placeOf(queue, at);
+  const found = queue[place];
+  if (found?.at === at) return found;
+  const made: Position = { at, transactionId: null, rows: [], from: 0 };
+  queue.splice(place, 0, made);
+  return made;
 }
 
 /** Where this position stands, or would. */
