@@ -336,6 +336,27 @@ test("a topic whose keys are reserved cannot be deleted; with what is left to co
   driver.isRecoverable();
 });
 
+test("a topic that is deleted in the middle of what a verdict has opened takes all of it along", () => {
+  const driver = new Shop({ duePerStepMax: 2 });
+  driver.topic("mail");
+  const keys = ["ann", "bob", "cid"];
+  driver.reserves("a", ...keys.map((key) => `first@${key}`));
+  driver.sends(...["1", "2", "3"].flatMap((body) => keys.map((key) => `${body}@${key}`)));
+  driver.sends(timed("mail", { id: "later", delayMs: MINUTE }));
+  driver.sends(timed("orders", { id: "later", delayMs: MINUTE }));
+  driver.commit("a");
+  // Bob's next one has its time already, and these stand behind it.
+  driver.sends("4@bob", "5@bob");
+  const remove = { type: "topic.delete", topic: "orders", ...audit } as const;
+  const { reply } = driver.request(driver.shop, remove);
+  expect(adminValue(reply)).toEqual({ topic: "orders", scheduled: 8 });
+  driver.isRecoverable();
+  driver.advance(MINUTE);
+  expect(driver.visible("mail")).toEqual(["later"]);
+  const figures = adminValue(driver.ask({ type: "stats" }).reply);
+  expect(figures).toMatchObject({ queued: 0, scheduled: 0, scheduledBytes: 0 });
+});
+
 test("views and figures say how many keys are reserved and how many wait, and for whom", () => {
   const driver = new Shop();
   driver.reserves("a", "1@ann", "2@bob");

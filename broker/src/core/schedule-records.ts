@@ -113,7 +113,8 @@ export const RECALL_KEY_WORDS_MAX = ID_WORDS_MAX + 3;
 
 /** The topic is deleted, and what waits for it is gone with it. */
 export function dropScheduled(state: State, topicNo: number): void {
-  for (const row of state.scheduled.ofTopic(topicNo)) unschedule(state, row);
+  // As they are now: what is taken out of a queue moves what stands behind it.
+  for (const row of [...state.scheduled.ofTopic(topicNo)]) unschedule(state, row);
 }
 
 /** The transaction has the next place of each key, from its prepare on. */
