@@ -1,6 +1,6 @@
 /**
  * Reserved keys against a list for each key, which is as short as what it says: sends, transactions that reserve
- * and that do not, delays, recalls, verdicts in any order, crashes and checkpoints.
+ * and that do not, delays, recalls, verdicts in any order, crashes, checkpoints, and the end of the topic.
  */
 import { expect, test } from "vitest";
 import { Random } from "../sim/random.ts";
@@ -75,6 +75,15 @@ class Model {
     }
   }
 
+  /** And made anew. */
+  deleteTopic(): void {
+    this.later = [];
+    for (const key of KEYS) {
+      this.visible.set(key, []);
+      this.queues.set(key, []);
+    }
+  }
+
   recall(id: string): void {
     this.later = this.later.filter((one) => one.id !== id);
     for (const key of KEYS)
@@ -88,26 +97,35 @@ class Model {
 const DELAY_MS = 1_000;
 
 class Story {
-  readonly driver = new ReservingShop();
+  readonly driver: ReservingShop;
   readonly model = new Model();
   readonly #random: Random;
   #count = 0;
 
   constructor(seed: number) {
     this.#random = new Random(seed);
+    // In half of them what a verdict opens takes many steps, and much happens in between.
+    this.driver = new ReservingShop(seed % 2 === 0 ? {} : { duePerStepMax: 1 });
   }
 
   step(): void {
     const random = this.#random;
-    const { model, driver } = this;
+    const { driver } = this;
     const dice = random.below(100);
     if (dice < 30) this.#send();
     else if (dice < 55) this.#prepare();
     else if (dice < 80) this.#decide();
     else if (dice < 88) this.#advance();
     else if (dice < 94) this.#recall();
-    else if (dice < 97) driver.again();
-    else this.#load();
+    else if (dice < 96) driver.again();
+    else if (dice < 98) this.#load();
+    else this.#deleteTopic();
+    if (random.chance(0.5)) this.#compare();
+  }
+
+  #compare(): void {
+    const { model, driver } = this;
+    driver.settle();
     for (const key of KEYS) {
       const seen = driver.visible().filter((body) => body.endsWith(`@${key}`));
       expect(seen).toEqual(model.visible.get(key));
@@ -132,6 +150,8 @@ class Story {
   }
 
   #prepare(): void {
+    // Whether its key is free, and what is visible before it, is told by what is settled, as the model is at once.
+    this.driver.settle();
     const name = `t${++this.#count}`;
     const halves = Array.from({ length: this.#random.between(1, 3) }, () => this.#half());
     const reserves = this.#random.chance(0.6);
@@ -142,7 +162,11 @@ class Story {
   #decide(): void {
     const names = [...this.model.undecided.keys()];
     if (names.length === 0) return;
-    const name = this.#random.pick(names);
+    this.driver.settle();
+    this.#decideOn(this.#random.pick(names));
+  }
+
+  #decideOn(name: string): void {
     const isCommit = this.#random.chance(0.6);
     if (isCommit) this.driver.commit(name);
     else this.driver.rollback(name);
@@ -154,7 +178,26 @@ class Story {
     this.model.ripen(this.driver.nowMs);
   }
 
+  /** While there is something undecided for it, it cannot be. */
+  #deleteTopic(): void {
+    const { driver } = this;
+    // One right after the other, and with what is sent meanwhile: much is on its way then.
+    for (const name of [...this.model.undecided.keys()]) {
+      this.#decideOn(name);
+      this.#send();
+    }
+    const audit = { operator: "ann", reason: "test" };
+    for (const request of [
+      { type: "topic.delete", topic: "orders", ...audit },
+      { type: "topic.create", topic: "orders" },
+    ] as const)
+      expect(driver.request(driver.shop, request).reply.type).toBe("ok");
+    this.model.deleteTopic();
+  }
+
   #recall(): void {
+    // What the model takes for visible is so.
+    this.driver.settle();
     const waiting = [
       ...this.model.later.map(({ id }) => id),
       ...KEYS.flatMap((key) => this.model.queue(key)).filter((id) => !id.startsWith("*")),
@@ -176,5 +219,6 @@ class Story {
 test.each(Array.from({ length: 60 }, (_, seed) => seed))("story %i", (seed) => {
   const story = new Story(seed);
   for (let step = 0; step < 150; step++) story.step();
+  story.driver.settle();
   story.driver.isRecoverable();
 });
