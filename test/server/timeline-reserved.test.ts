@@ -160,7 +160,7 @@ describe("message trace tells", () => {
     shop.delivers();
     for (const offset of [1, 2])
       expect(await shop.traces(offset)).toEqual([
-        "sent as s1, with 1 other",
+        "sent as s1, with 1 other, behind the transaction that has reserved its key",
         "due in orders",
         ...DELIVERED,
       ]);

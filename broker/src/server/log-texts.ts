@@ -36,7 +36,9 @@ export const checkedText = (
   `${isCounted ? `check ${number}` : "check, not counted"}: ${asked} answered ${outcome} after ${latencyMs} ms`;
 
 export const dueText = (kind: "due" | "queued", topic: string): string =>
-  kind === "due" ? `in ${topic}` : `for ${topic}, behind the transaction that has reserved its key`;
+  kind === "due" ? `in ${topic}` : `for ${topic}, ${QUEUED_TEXT}`;
+
+export const QUEUED_TEXT = "behind the transaction that has reserved its key";
 
 export const parkedText = ({ cause }: RecordOf<"parked">): string =>
   cause === "attempts" ? "after the last allowed check" : "too old to go on checking";

@@ -13,6 +13,7 @@
 import { LIMITS, type MessageTrace, type TimelineEvent } from "@escrowmq/protocol";
 import type { Trace } from "../core/message-queries.ts";
 import type { LogRecord, Place, RecordOf } from "../core/records.ts";
+import { keyToReserve } from "../core/transaction.ts";
 import type { Block } from "../store/store.ts";
 import type { LogReader } from "./log-reader.ts";
 import {
@@ -25,6 +26,7 @@ import {
   operatorText,
   parkedText,
   plural,
+  QUEUED_TEXT,
   returnedText,
   slotOf,
 } from "./log-texts.ts";
@@ -262,9 +264,12 @@ class Tracer {
     return place.slot >= first && place.slot < first + record.messages.length;
   }
 
-  #sent({ sendId, messages }: RecordOf<"sent">, block: Block): void {
+  #sent(record: RecordOf<"sent">, block: Block): void {
+    const { sendId, messages } = record;
     const others = messages.length > 1 ? `, with ${plural(messages.length - 1, "other")}` : "";
-    this.#add(block, "sent", `as ${sendId}${others}`);
+    const own = messages[(this.#place?.slot ?? 0) - slotOf(record, block)];
+    const isQueued = own !== undefined && keyToReserve(own) !== 0;
+    this.#add(block, "sent", `as ${sendId}${others}${isQueued ? `, ${QUEUED_TEXT}` : ""}`);
   }
 
   #prepared(record: RecordOf<"prepared">, block: Block): void {
