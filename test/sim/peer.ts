@@ -6,6 +6,8 @@ import {
   type BrokerFrame,
   type BrokerFrames,
   type ClientFrame,
+  ERROR_TABLE,
+  isErrorCode,
   PROTOCOL_VERSION,
   type RequestFrame,
 } from "@escrowmq/protocol";
@@ -18,10 +20,17 @@ export type Request = WithoutId<RequestFrame>;
 
 interface Pending {
   readonly request: Request;
-  /** Null: nobody knows whether it happened. */
-  readonly done: (reply: Reply | null) => void;
+  readonly done: Done;
   readonly isResent: boolean;
+  /** It was said on an earlier connection, too. */
+  isSaidAgain: boolean;
 }
+
+/**
+ * Null: nobody knows whether it happened. `isInDoubt`: this copy was refused for now, and one that was said before may
+ * have been taken, or will be; as the SDKs see it, too (OUTCOME_UNKNOWN).
+ */
+type Done = (reply: Reply | null, isInDoubt: boolean) => void;
 
 export abstract class Peer {
   readonly world: World;
@@ -76,8 +85,8 @@ export abstract class Peer {
 
   request(request: Request, done: Pending["done"], isResent = false): void {
     const id = this.#nextId++;
-    if (this.link === null && !isResent) return done(null);
-    this.#pending.set(id, { request, done, isResent });
+    if (this.link === null && !isResent) return done(null, false);
+    this.#pending.set(id, { request, done, isResent, isSaidAgain: false });
     this.post({ ...request, id } as RequestFrame);
   }
 
@@ -111,11 +120,13 @@ export abstract class Peer {
     this.#isWelcome = true;
     const unanswered = [...this.#pending];
     this.up();
-    for (const [id, { request, done, isResent }] of unanswered) {
-      if (isResent) this.post({ ...request, id } as RequestFrame);
-      else {
+    for (const [id, pending] of unanswered) {
+      if (pending.isResent) {
+        pending.isSaidAgain = true;
+        this.post({ ...pending.request, id } as RequestFrame);
+      } else {
         this.#pending.delete(id);
-        done(null);
+        pending.done(null, false);
       }
     }
   }
@@ -124,7 +135,9 @@ export abstract class Peer {
     const pending = this.#pending.get(reply.re);
     if (pending === undefined) return;
     this.#pending.delete(reply.re);
-    pending.done(reply);
+    const isRefusedForNow =
+      reply.type === "error" && isErrorCode(reply.code) && ERROR_TABLE[reply.code].isRetriable;
+    pending.done(reply, pending.isSaidAgain && isRefusedForNow);
   }
 
   #closed(): void {

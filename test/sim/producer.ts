@@ -75,8 +75,8 @@ export class Producer extends Trader {
       );
       this.request(
         { type: "send", sendId, messages: messages.map(({ data }) => data) },
-        (reply) => {
-          world.history.ended(operation, outcomeOf(reply));
+        (reply, isInDoubt) => {
+          world.history.ended(operation, outcomeOf(reply, isInDoubt));
           done();
         },
         true,
@@ -106,7 +106,7 @@ export class Producer extends Trader {
       const operation = history.recall(id);
       this.request(
         { type: "recall", topic, messageId: id },
-        (reply) => history.ended(operation, outcomeOf(reply)),
+        (reply, isInDoubt) => history.ended(operation, outcomeOf(reply, isInDoubt)),
         true,
       );
     };

@@ -86,10 +86,10 @@ export abstract class Trader extends Peer {
         onUndecided,
         ...(reservesKeys ? { reserveKeys: true } : {}),
       },
-      (reply) => {
+      (reply, isInDoubt) => {
         if (reply?.type === "error") operation.isConflict = reply.code === "TX_CONFLICT";
         if (reply?.type === "ok") operation.told = reply.state ?? null;
-        history.ended(operation, outcomeOf(reply));
+        history.ended(operation, outcomeOf(reply, isInDoubt));
         done(reply);
       },
       true,
@@ -124,9 +124,9 @@ export abstract class Trader extends Peer {
     const operation = history.verdict(id, verdict);
     this.request(
       { type: "verdict", transactionId: id, group, verdict },
-      (reply) => {
+      (reply, isInDoubt) => {
         operation.told = toldBy(reply);
-        history.ended(operation, outcomeOf(reply));
+        history.ended(operation, outcomeOf(reply, isInDoubt));
         done();
       },
       true,
@@ -166,8 +166,8 @@ const ANSWERS_AFTER_MS = {
   unknowing: [0, 5_000],
 } as const;
 
-export function outcomeOf(reply: Reply | null): "ok" | "fail" | "info" {
-  if (reply === null) return "info";
+export function outcomeOf(reply: Reply | null, isInDoubt = false): "ok" | "fail" | "info" {
+  if (reply === null || isInDoubt) return "info";
   return reply.type === "ok" ? "ok" : "fail";
 }
 
