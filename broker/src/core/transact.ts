@@ -13,6 +13,7 @@ import type { Core } from "./core.ts";
 import type { Cursor } from "./cursor.ts";
 import type { Entry } from "./entries.ts";
 import type { DecidedBy, LoggedMessage } from "./records.ts";
+import type { State } from "./state.ts";
 import { refuseReserving, refuseTimings, timingOf } from "./timing.ts";
 import { readToken } from "./token.ts";
 import {
@@ -97,7 +98,7 @@ export function prepare(core: Core, turn: Turn, input: InputOf<"prepare">): void
   for (const { entry } of joined) core.consumers.endLease(entry);
   const logged = toLogged(core, messages, null, frame.reserveKeys === true);
   const reservesKeys = frame.reserveKeys === true && logged.some((one) => keyToReserve(one) !== 0);
-  turn.log({
+  const prepared = {
     kind: "prepared",
     transactionId: frame.transactionId,
     group: frame.group,
@@ -106,8 +107,8 @@ export function prepare(core: Core, turn: Turn, input: InputOf<"prepare">): void
     acks: joined.map(({ ack }) => ack),
     checkAtMs: turn.nowMs + (frame.checkAfterMs ?? core.policy.checkAfterMs),
     onUndecided: frame.onUndecided ?? "park",
-    ...(reservesKeys ? { reservesKeys } : {}),
-  });
+  } as const;
+  turn.log(reservesKeys ? { ...prepared, reservesKeys } : prepared);
   core.checks.prepared(core.state.transaction(frame.transactionId), from);
   turn.ok(from, frame.id, { state: "undecided" });
 }
@@ -367,15 +368,18 @@ function toLogged(
   nowMs: number | null,
   reservesKeys: boolean,
 ): LoggedMessage[] {
-  const needsKeys = reservesKeys || !state.keyQueues.isEmpty;
-  const all: LoggedMessage[] = [];
-  for (const message of messages) {
-    const { topic, data } = message;
-    const logged = { topicNo: state.topicsByName.get(topic)?.no ?? 0, bytes: data.length, data };
-    // Of most there is nothing to say, and nobody looks.
-    const isPlain = message.timing === undefined && !needsKeys;
-    const timing = isPlain ? undefined : timingOf(state, message, nowMs, reservesKeys);
-    all.push(timing === undefined ? logged : { ...logged, timing });
-  }
-  return all;
+  // Of most there is nothing to say, and nobody looks.
+  if (!reservesKeys && state.keyQueues.isEmpty && !messages.some(saysTimes))
+    return messages.map((message) => plain(state, message));
+  return messages.map((message) => {
+    const timing = timingOf(state, message, nowMs, reservesKeys);
+    const logged = plain(state, message);
+    return timing === undefined ? logged : { ...logged, timing };
+  });
+}
+
+const saysTimes = ({ timing }: NewMessage): boolean => timing !== undefined;
+
+function plain({ topicsByName }: State, { topic, data }: NewMessage): LoggedMessage {
+  return { topicNo: topicsByName.get(topic)?.no ?? 0, bytes: data.length, data };
 }

@@ -40,7 +40,10 @@ export function writeMessages(messages: readonly LoggedMessage[]): number[] {
  * and times; then, if one of them has a key that matters, the keys of all of these. Fields at the end of a record,
  * and none where no message says anything.
  */
-export function writeTimings(messages: readonly LoggedMessage[]): readonly unknown[] {
+export function writeTimings(
+  messages: readonly LoggedMessage[],
+  reservesKeys?: true,
+): readonly unknown[] {
   if (!messages.some(saysTimes)) return NO_FIELDS;
   const ids: string[] = [];
   const numbers: number[] = [];
@@ -52,6 +55,7 @@ export function writeTimings(messages: readonly LoggedMessage[]): readonly unkno
     numbers.push(at, timing.delayMs, timing.deliverAtMs, timing.ttlMs);
     keys.push(timing.key);
   }
+  if (reservesKeys === true) return [ids, numbers, keys, reservesKeys];
   return keys.some((key) => key !== 0) ? [ids, numbers, keys] : [ids, numbers];
 }
 

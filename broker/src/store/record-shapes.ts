@@ -107,8 +107,7 @@ export const SHAPES: Shapes<RecordKind> = {
       r.acks.flatMap((ack) => [ack.cursorNo, ack.offset]),
       r.checkAtMs,
       UNDECIDED.numberOf(r.onUndecided),
-      ...writeTimings(r.messages),
-      ...(r.reservesKeys === undefined ? [] : [r.reservesKeys]),
+      ...writeTimings(r.messages, r.reservesKeys),
     ],
     read: (f) => {
       const record = {
