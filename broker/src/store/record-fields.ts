@@ -37,8 +37,8 @@ export function writeMessages(messages: readonly LoggedMessage[]): number[] {
 
 /**
  * What messages say of their times: the ids, then four numbers for each: which message it is, and the three spans
- * and times; then, if one of them has a key that matters, the keys of all of these. Fields at the end of a record,
- * and none where no message says anything.
+ * and times; then, if one of them has a key that matters, the keys of all of these, and behind them whether they are
+ * reserved, if so. Fields at the end of a record, and none where no message says anything.
  */
 export function writeTimings(
   messages: readonly LoggedMessage[],
